@@ -1,0 +1,1 @@
+"""Aftercast: what an incident cost, what probably caused it, and whether the fix worked."""

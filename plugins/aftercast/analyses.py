@@ -1,0 +1,245 @@
+"""The tables analyses write under `derived/` and the configuration compiles to under `declared/`: names, columns, types.
+
+dbt reads both as sources. Every derived row carries `model_version`; rows are replaced whole by each refresh.
+"""
+
+from __future__ import annotations
+
+from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TEXTS, TIME, ColumnType
+
+Schema = dict[str, ColumnType]
+
+DERIVED: dict[str, Schema] = {
+    # One row per episode of one series judged by one detector version.
+    "anomalies": {
+        "anomaly_id": TEXT,
+        "series_id": TEXT,
+        "signal": TEXT,
+        "subject_kind": TEXT,  # service | journey
+        "subject": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "segment": TEXT,
+        "started_at": TIME,
+        "ended_at": TIME,
+        "peak_at": TIME,
+        "direction": TEXT,  # up | down
+        "hurts": FLAG,
+        "expected": NUMBER,
+        "actual": NUMBER,
+        "low": NUMBER,
+        "high": NUMBER,
+        "score": NUMBER,  # severity in [0, 1]
+        "n_points": COUNT,
+        "detector_version": TEXT,
+        "trained_from": TIME,
+        "trained_until": TIME,
+        "masked_windows": COUNT,
+        "model_version": TEXT,
+    },
+    # One row per watched series: scored, or why not.
+    "series_health": {
+        "series_id": TEXT,
+        "signal": TEXT,
+        "subject_kind": TEXT,
+        "subject": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "segment": TEXT,
+        "status": TEXT,  # scored | not_enough_data | flat
+        "reason": TEXT,
+        "n_points": COUNT,
+        "expected_points": COUNT,
+        "n_scored": COUNT,
+        "n_outside_interval": COUNT,
+        "last_seen_at": TIME,
+        "trained_until": TIME,
+        "detector_version": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per series and training cut: the fitted parameters.
+    "models": {
+        "series_id": TEXT,
+        "trained_from": TIME,
+        "trained_until": TIME,
+        "n_points": COUNT,
+        "masked_windows": COUNT,
+        "parameters": TEXT,  # JSON
+        "data_fingerprint": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per incident, candidate and check.
+    "evidence": {
+        "evidence_id": TEXT,
+        "incident_id": TEXT,
+        "kind": TEXT,  # change | service | provider | none
+        "candidate_id": TEXT,
+        "check_name": TEXT,
+        "is_interesting": FLAG,
+        "strength": NUMBER,  # log-odds contribution
+        "why": TEXT,
+        "pointer": TEXT,  # JSON: table, keys, span
+        "model_version": TEXT,
+    },
+    # One row per incident and candidate; probabilities of an incident sum to one.
+    "candidates": {
+        "incident_id": TEXT,
+        "rank": COUNT,
+        "kind": TEXT,
+        "candidate_id": TEXT,
+        "service": TEXT,
+        "probability": NUMBER,
+        "score": NUMBER,
+        "lift": NUMBER,
+        "base_rate_per_hour": NUMBER,
+        "gap_minutes": NUMBER,
+        "hops": COUNT,
+        "rationale": TEXT,
+        "evidence": TEXTS,  # evidence_id
+        "model_version": TEXT,
+    },
+    # One row per incident and earlier incident that resembles it.
+    "similar_incidents": {
+        "incident_id": TEXT,
+        "similar_incident_id": TEXT,
+        "rank": COUNT,
+        "similarity": NUMBER,
+        "reasons": TEXTS,
+        "fixed_by": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per incident: the family it belongs to.
+    "families": {
+        "incident_id": TEXT,
+        "family_id": TEXT,
+        "family_title": TEXT,
+        "distance": NUMBER,
+        "reasons": TEXTS,
+        "clustering_version": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per incident, journey and segment.
+    "impact": {
+        "incident_id": TEXT,
+        "journey": TEXT,
+        "segment": TEXT,
+        "region": TEXT,
+        "tier": TEXT,
+        "plan": TEXT,
+        "country": TEXT,
+        "window_start": TIME,
+        "window_end": TIME,
+        "expected_attempts": NUMBER,
+        "expected_attempts_low": NUMBER,
+        "expected_attempts_high": NUMBER,
+        "actual_attempts": NUMBER,
+        "expected_successes": NUMBER,
+        "actual_successes": NUMBER,
+        "lost_successes": NUMBER,
+        "expected_revenue": NUMBER,
+        "actual_revenue": NUMBER,
+        "lost_revenue": NUMBER,  # major units
+        "lost_revenue_low": NUMBER,
+        "lost_revenue_high": NUMBER,
+        "recovered_later": NUMBER,
+        "currency": TEXT,
+        "status": TEXT,  # quantified | below_noise | unknown
+        "reason": TEXT,
+        "n_buckets": COUNT,
+        "shared_minutes": NUMBER,
+        "trained_until": TIME,
+        "model_version": TEXT,
+    },
+    # One row per incident: the sum of its impact rows with a joint interval.
+    "incident_loss": {
+        "incident_id": TEXT,
+        "lost_successes": NUMBER,
+        "lost_revenue": NUMBER,
+        "lost_revenue_low": NUMBER,
+        "lost_revenue_high": NUMBER,
+        "currency": TEXT,
+        "status": TEXT,
+        "reason": TEXT,
+        "journeys": TEXTS,
+        "segments": TEXTS,
+        "model_version": TEXT,
+    },
+    # One row per action item and outcome.
+    "fix_impact": {
+        "action_item_id": TEXT,
+        "outcome": TEXT,  # recurrence
+        "family_id": TEXT,
+        "shipped_at": TIME,
+        "n_before": COUNT,
+        "exposure_before": NUMBER,  # days
+        "n_after": COUNT,
+        "exposure_after": NUMBER,
+        "estimate": NUMBER,  # rate ratio after / before
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "p_value": NUMBER,
+        "verdict": TEXT,  # effective | not_effective | too_early
+        "weeks_needed": NUMBER,
+        "regression_to_mean": FLAG,
+        "reason": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per recommended systemic fix.
+    "recommendations": {
+        "recommendation_id": TEXT,
+        "rank": COUNT,
+        "family_id": TEXT,
+        "service": TEXT,
+        "action": TEXT,
+        "rationale": TEXT,
+        "expected_risk_reduction": NUMBER,  # major units per 90 days
+        "risk_reduction_low": NUMBER,
+        "risk_reduction_high": NUMBER,
+        "currency": TEXT,
+        "confidence": TEXT,  # low | medium | high
+        "owner_team": TEXT,
+        "approvals": TEXTS,
+        "trade_offs": TEXT,
+        "expected_days": NUMBER,
+        "n_incidents": COUNT,
+        "evidence": TEXTS,  # incident_id
+        "model_version": TEXT,
+    },
+}
+
+DECLARED: dict[str, Schema] = {
+    "services": {"service": TEXT, "kind": TEXT, "title": TEXT, "team": TEXT, "criticality": TEXT, "runbook": TEXT},
+    "dependencies": {"caller": TEXT, "callee": TEXT},
+    "teams": {"team": TEXT, "title": TEXT, "channel": TEXT},
+    "aliases": {"kind": TEXT, "alias": TEXT, "name": TEXT},
+    "journeys": {
+        "journey": TEXT,
+        "title": TEXT,
+        "owner_team": TEXT,
+        "currency": TEXT,
+        "grain_minutes": COUNT,
+        "slo_target": NUMBER,
+        "slo_window_days": COUNT,
+    },
+    "journey_steps": {"journey": TEXT, "step": TEXT, "position": COUNT, "weight": NUMBER, "earns": FLAG},
+    "journey_services": {"journey": TEXT, "step": TEXT, "service": TEXT, "weight": NUMBER},
+    "signals": {
+        "signal": TEXT,
+        "fact": TEXT,
+        "hurts": TEXT,
+        "grain_minutes": COUNT,
+        "sensitivity": NUMBER,
+        "minimum_effect": NUMBER,
+        "formula": TEXT,
+    },
+    "sources": {"source": TEXT, "kind": TEXT, "owner": TEXT, "schedule": TEXT, "entities": TEXTS},
+    # One row: what this refresh is a function of.
+    "run": {
+        "company": TEXT,
+        "window_start": TIME,
+        "as_of": TIME,
+        "code_version": TEXT,
+        "configuration_fingerprint": TEXT,
+        "landing_fingerprint": TEXT,
+    },
+}

@@ -1,0 +1,37 @@
+"""The errors Aftercast raises on purpose. Each message says who, what, how many, and what to do."""
+
+
+class AftercastError(Exception):
+    """Base of every error raised on purpose; the command line prints it without a traceback."""
+
+
+class ConfigError(AftercastError):
+    """A configuration file holds something we cannot use; names the file, the row and the key."""
+
+
+class SourceUnavailable(AftercastError):
+    """A source could not be reached or did not answer; a retry may help."""
+
+
+class SourceRejected(AftercastError):
+    """A source answered, but with something we cannot use; a retry will not help."""
+
+
+class LandingError(AftercastError):
+    """A frame cannot be landed at all (for example a required column is missing everywhere)."""
+
+
+class QualityError(AftercastError):
+    """A quality gate failed; nothing past the gate was changed."""
+
+
+class TransformError(AftercastError):
+    """dbt reported failing nodes; names them."""
+
+
+class WarehouseError(AftercastError):
+    """The warehouse or the published mart could not be opened or queried."""
+
+
+class RunError(AftercastError):
+    """The embedded run could not finish; names the DAG, the task and its log."""

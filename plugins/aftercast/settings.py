@@ -1,0 +1,384 @@
+"""What a deployment declares: where state lives and the rows of its configuration folder.
+
+Reads `AFTERCAST_HOME` and `AFTERCAST_CONFIG`, checks every YAML and CSV file of the configuration and refuses unknown keys with
+the file, the row and the nearest known key. Holds no secrets: connections are named here and resolved by Airflow.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aftercast.entities import ENTITIES
+from aftercast.errors import ConfigError
+from aftercast.window import Window, parse_utc
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Row(BaseModel):
+    """A configuration row; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceRow(Row):
+    """One source: a name, the kind that knows how to extract it, and how often."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    kind: str
+    schedule: str = "0 * * * *"
+    owner: str = "unowned"
+    connection: str | None = None
+    entities: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _entities_exist(self) -> SourceRow:
+        for entity in self.entities:
+            if entity not in ENTITIES:
+                raise ValueError(f"unknown entity {entity!r}{_nearest(entity, ENTITIES)}")
+        return self
+
+
+class SignalRow(Row):
+    """One watched series per combination of `by`.
+
+    A signal is either one column (`value`) or a ratio (`numerator` over `denominator`). For `fact: metric` these are metric names; for
+    `fact: kpi` they are columns of the journey KPIs (attempts, successes, revenue_minor).
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    fact: Literal["metric", "kpi"]
+    value: str | None = None
+    numerator: str | None = None
+    denominator: str | None = None
+    by: tuple[str, ...]
+    grain_minutes: int = Field(default=5, ge=1, le=1440)
+    aggregate: Literal["sum", "mean", "max"] = "sum"
+    hurts: Literal["up", "down", "both"] = "both"
+    sensitivity: float = Field(default=1.0, gt=0)
+    minimum_effect: float = Field(default=0.0, ge=0)
+    steps: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _value_or_ratio(self) -> SignalRow:
+        if (self.value is None) == (self.numerator is None) or (self.numerator is None) != (self.denominator is None):
+            raise ValueError("give either value, or numerator and denominator")
+        allowed = {"service", "environment", "region"} if self.fact == "metric" else {"journey", "step", "region", "tier", "plan", "country"}
+        for column in self.by:
+            if column not in allowed:
+                raise ValueError(f"cannot group {self.fact} points by {column!r}; choose from {', '.join(sorted(allowed))}")
+        return self
+
+
+class StepRow(Row):
+    """A step of a journey and the services that carry it."""
+
+    step: str
+    services: tuple[str, ...] = ()
+    weight: float = Field(default=1.0, ge=0)
+    earns: bool = False
+
+
+class JourneyRow(Row):
+    """A customer journey: its steps in order, who owns it and what it promises."""
+
+    journey: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    owner_team: str
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    grain_minutes: int = Field(default=5, ge=1, le=1440)
+    slo_target: float | None = Field(default=None, gt=0, lt=1)
+    slo_window_days: int = Field(default=28, ge=1, le=90)
+    steps: tuple[StepRow, ...]
+
+
+class ReportRow(Row):
+    """A report: which template, how often, and where it goes."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    schedule: str = "after_refresh"
+    cadence: Literal["weekly"] = "weekly"
+    channels: tuple[str, ...] = ("file",)
+    recipients: tuple[str, ...] = ()
+
+
+class ServiceRow(Row):
+    """A service, store or external provider of the catalogue."""
+
+    service: str
+    kind: Literal["service", "store", "provider"] = "service"
+    title: str | None = None
+    team: str = "unowned"
+    criticality: Literal["critical", "high", "medium", "low"] = "medium"
+    runbook: str | None = None
+
+
+class EdgeRow(Row):
+    """A declared dependency."""
+
+    caller: str
+    callee: str
+
+
+class TeamRow(Row):
+    """A team: the smallest unit of ownership we name."""
+
+    team: str
+    title: str | None = None
+    channel: str | None = None
+
+
+class AliasRow(Row):
+    """Another name of something; nothing is merged without such a row."""
+
+    kind: Literal["service", "environment", "region"]
+    alias: str
+    name: str
+
+
+class HistoryRow(Row):
+    """The window that `run` extracts when none is given on the command line."""
+
+    start: str
+    end: str
+
+    @model_validator(mode="after")
+    def _parses(self) -> HistoryRow:
+        try:
+            Window(parse_utc(self.start), parse_utc(self.end))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def window(self) -> Window:
+        return Window.parse(self.start, self.end)
+
+
+class SourcesFile(Row):
+    company: str = "your company"
+    history: HistoryRow
+    sources: tuple[SourceRow, ...]
+
+
+class SignalsFile(Row):
+    signals: tuple[SignalRow, ...] = ()
+
+
+class JourneysFile(Row):
+    journeys: tuple[JourneyRow, ...] = ()
+
+
+class ReportsFile(Row):
+    reports: tuple[ReportRow, ...] = ()
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; choose from {', '.join(sorted(known))}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
+    """Field names that would have been allowed where an unknown key was found."""
+    here: Any = model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = here.model_fields[part].annotation if part in here.model_fields else None
+        inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+        here = inner[0] if inner else annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else here
+    return tuple(here.model_fields)
+
+
+def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> ConfigError:
+    lines = []
+    for problem in error.errors():
+        location = problem["loc"]
+        where = ".".join(f"row {part + 1}" if isinstance(part, int) else str(part) for part in location)
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key{_nearest(str(location[-1]), _fields_at(model, location[:-1]))}"
+        else:
+            message = str(problem["msg"])
+        lines.append(f"  {where or 'top level'}: {message}")
+    return ConfigError(f"{path}: {len(lines)} problem(s)\n" + "\n".join(lines))
+
+
+def _read_yaml(path: Path, model: type[AnyRow], *, required: bool = False) -> AnyRow:
+    if not path.exists():
+        if required:
+            raise ConfigError(f"{path} is missing; every deployment declares its sources there (see docs/adding_a_source.md)")
+        return model()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top level, found {type(content).__name__}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _explain(path, model, error) from error
+
+
+def _read_csv(path: Path, model: type[AnyRow]) -> tuple[AnyRow, ...]:
+    if not path.exists():
+        return ()
+    rows = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, raw in enumerate(csv.DictReader(file), start=2):
+            if None in raw:
+                raise ConfigError(f"{path} line {number}: more values than columns")
+            filled = {key: value for key, value in raw.items() if value not in ("", None)}
+            try:
+                rows.append(model.model_validate(filled))
+            except ValidationError as error:
+                raise _explain(path.with_name(f"{path.name} line {number}"), model, error) from error
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A checked configuration folder."""
+
+    folder: Path
+    company: str
+    history: Window
+    sources: tuple[SourceRow, ...]
+    signals: tuple[SignalRow, ...]
+    journeys: tuple[JourneyRow, ...]
+    reports: tuple[ReportRow, ...]
+    services: tuple[ServiceRow, ...]
+    edges: tuple[EdgeRow, ...]
+    teams: tuple[TeamRow, ...]
+    aliases: tuple[AliasRow, ...]
+
+    def source(self, name: str) -> SourceRow:
+        """Return the source row of that name.
+
+        Raises:
+            ConfigError: no such source is declared.
+        """
+        for row in self.sources:
+            if row.name == name:
+                return row
+        raise ConfigError(f"no source {name!r} in {self.folder / 'sources.yml'}{_nearest(name, [r.name for r in self.sources])}")
+
+
+def _unique(path: Path, what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ConfigError(f"{path}: {what} {name!r} is declared twice")
+        seen.add(name)
+
+
+def load_deployment(folder: Path) -> Deployment:
+    """Read and check every configuration file of `folder`.
+
+    Raises:
+        ConfigError: naming the file, the row and the key.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"configuration folder {folder} does not exist; set AFTERCAST_CONFIG to a folder with sources.yml")
+    sources = _read_yaml(folder / "sources.yml", SourcesFile, required=True)
+    journeys = _read_yaml(folder / "journeys.yml", JourneysFile).journeys
+    signals = _read_yaml(folder / "signals.yml", SignalsFile).signals
+    reports = _read_yaml(folder / "reports.yml", ReportsFile).reports
+    catalog = folder / "catalog"
+    services = _read_csv(catalog / "services.csv", ServiceRow)
+    _unique(folder / "sources.yml", "source", (row.name for row in sources.sources))
+    _unique(folder / "journeys.yml", "journey", (row.journey for row in journeys))
+    _unique(folder / "signals.yml", "signal", (row.name for row in signals))
+    _unique(catalog / "services.csv", "service", (row.service for row in services))
+    known = {row.service for row in services}
+    for journey in journeys:
+        for step in journey.steps:
+            for service in step.services:
+                if services and service not in known:
+                    raise ConfigError(
+                        f"{folder / 'journeys.yml'}: journey {journey.journey!r} step {step.step!r} names service {service!r}, "
+                        f"which is not in catalog/services.csv{_nearest(service, known)}"
+                    )
+    return Deployment(
+        folder=folder,
+        company=sources.company,
+        history=sources.history.window,
+        sources=sources.sources,
+        signals=signals,
+        journeys=journeys,
+        reports=reports,
+        services=services,
+        edges=_read_csv(catalog / "dependencies.csv", EdgeRow),
+        teams=_read_csv(catalog / "teams.csv", TeamRow),
+        aliases=_read_csv(catalog / "aliases.csv", AliasRow),
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where this run reads its configuration and keeps its state."""
+
+    home: Path
+    config: Path
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read AFTERCAST_HOME (default `var/`) and AFTERCAST_CONFIG (default `config/`)."""
+        home = Path(os.environ.get("AFTERCAST_HOME") or PROJECT / "var").expanduser().resolve()
+        config = Path(os.environ.get("AFTERCAST_CONFIG") or PROJECT / "config").expanduser().resolve()
+        return cls(home=home, config=config)
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        return load_deployment(self.config)
+
+    @property
+    def landing(self) -> Path:
+        return self.home / "landing"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.home / "quarantine"
+
+    @property
+    def inbox(self) -> Path:
+        return self.home / "inbox"
+
+    @property
+    def derived(self) -> Path:
+        return self.home / "derived"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        return self.home / "published"
+
+    @property
+    def mart(self) -> Path:
+        """The link readers open; it points at one immutable, versioned file."""
+        return self.published / "aftercast.duckdb"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def airflow(self) -> Path:
+        return self.home / "airflow"
