@@ -1,12 +1,21 @@
-"""The assets DAGs hand to each other, and the pool that keeps the warehouse to one writer. Light: imported at DAG parse."""
+"""The vocabulary DAGs share: the assets they hand to each other, the one-slot writer pool, and which failures a retry cannot heal.
+
+Light, because it is imported at DAG parse.
+"""
 
 from __future__ import annotations
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from aftercast.errors import ConfigError, LandingError, QualityError, SourceRejected
 
 WRITER_POOL = "warehouse_writer"
 
 MART = Asset(name="published/mart", uri="x-aftercast://published/mart")
+
+NO_RETRY_WHEN_REFUSED = ExceptionRetryPolicy(
+    rules=[RetryRule(exception=kind, action=RetryAction.FAIL) for kind in (ConfigError, LandingError, QualityError, SourceRejected)]
+)
 
 
 def landed(source: str) -> Asset:

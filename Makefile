@@ -1,0 +1,51 @@
+# Two commands matter: `make run` and `make test`. Both set everything up by themselves, below this folder.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.8
+UV := .tools/uv/bin/uv
+export UV_PYTHON = $(PYTHON)
+export UV_PYTHON_DOWNLOADS = never
+export UV_PROJECT_ENVIRONMENT = .venv
+REAL ?= ../shared/real
+
+.PHONY: help setup run up test check bench demo clean
+help: ## show the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
+
+$(UV):
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Aftercast needs Python 3.11, found " + sys.version.split()[0] + " (make PYTHON=/path/to/python3.11)")'
+	@echo "• installing uv $(UV_VERSION) into .tools"
+	@"$(PYTHON)" -m pip install --quiet --disable-pip-version-check --target .tools/uv "uv==$(UV_VERSION)"
+
+.venv/.ready: pyproject.toml uv.lock | $(UV)
+	@echo "• installing the locked environment into .venv"
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+setup: .venv/.ready ## install the locked environment into .venv
+
+run: .venv/.ready ## run the pipeline on the demo company (or EXAMPLE=petshop|shop DATA=<folder>)
+	@.venv/bin/aftercast run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(DATA),--data $(DATA)) $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
+
+up: .venv/.ready ## start Airflow with its UI, DAGs on their schedules
+	@.venv/bin/aftercast up
+
+demo: .venv/.ready ## the five questions, answered from the published mart
+	@.venv/bin/aftercast demo
+
+test: .venv/.ready ## set up and pass all tests
+	@.venv/bin/pytest $(ARGS)
+
+check: .venv/.ready ## style, types, import laws, SQL
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/sqlfluff lint --processes 2 dbt_project/models dbt_project/tests
+
+bench: .venv/.ready ## every benchmark beside its peers, written to docs/benchmarks.md
+	@.venv/bin/python -m benchmarks --real $(REAL)
+
+clean: ## remove the environment and all state below var/
+	rm -rf .venv .tools var dbt_project/target dbt_project/logs

@@ -1,0 +1,51 @@
+"""Extract a source into the landing folder; one DAG for each row of `config/sources.yml`.
+
+**When it is red.** Read the last line of the task log: it names the source, the window and what was refused.
+`SourceUnavailable` heals by itself (the task retries); `SourceRejected`, `ConfigError` and `QualityError` need a person and are not retried.
+Nothing is half landed: a failed window can simply be cleared and run again. Rows that did not fit are in `quarantine/` with a reason;
+after fixing the mapping run `aftercast replay <source>`.
+
+**Windows.** A scheduled run extracts its data interval, or everything since the source's last window if runs were missed. To extract
+a given span, trigger the DAG with `{"from": "2026-09-21", "to": "2026-09-28"}`; the same window always lands the same files.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed
+from aftercast.settings import Settings, SourceRow
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
+
+EMBEDDED = bool(os.environ.get("AFTERCAST_EMBEDDED"))
+
+
+def extract_dag(row: SourceRow) -> DAG:
+    """Build the DAG of one source."""
+    with DAG(
+        dag_id=f"extract__{row.name}",
+        schedule=None if EMBEDDED else CronDataIntervalTimetable(row.schedule, timezone="UTC"),
+        start_date=datetime(2020, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        doc_md=__doc__,
+        tags=["extract", row.kind],
+        default_args={"owner": row.owner},
+        params={"from": Param(None, type=["null", "string"]), "to": Param(None, type=["null", "string"])},
+    ) as dag:
+
+        @task(outlets=[landed(row.name)], retries=2, retry_delay=timedelta(seconds=20), retry_policy=NO_RETRY_WHEN_REFUSED)
+        def extract(params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None) -> dict[str, int]:
+            from aftercast import steps
+
+            window = steps.choose_window(row.name, params["from"], params["to"], data_interval_start, data_interval_end)
+            return steps.extract(row.name, window, ingested_at=dag_run.run_after)
+
+        extract()
+    return dag
+
+
+for source in Settings.from_environment().deployment.sources:
+    globals()[f"extract__{source.name}"] = extract_dag(source)

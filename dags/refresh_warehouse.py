@@ -1,0 +1,55 @@
+"""Refresh the warehouse after a landing: stage, star, detect, correlate, measure, marts, check, publish.
+
+**When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
+`plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test failed; the message
+names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite, the
+expectation and what was seen. Fix the cause and clear the failed task; every task replaces its whole output.
+
+`plan` skips the rest when nothing changed since the published mart was built.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, WRITER_POOL, landed
+from aftercast.settings import Settings
+from airflow.sdk import DAG, AssetAll, AssetAny, chain, task
+
+LANDINGS = [landed(source.name) for source in Settings.from_environment().deployment.sources]
+
+with DAG(
+    dag_id="refresh_warehouse",
+    # On schedules any landing is news; the embedded run extracts every source once and refreshes once.
+    schedule=AssetAll(*LANDINGS) if os.environ.get("AFTERCAST_EMBEDDED") else AssetAny(*LANDINGS),
+    start_date=datetime(2020, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["refresh"],
+    default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=20), "retry_policy": NO_RETRY_WHEN_REFUSED},
+):
+
+    def step(name: str, **arguments: object):  # noqa: ANN201
+        """Return a task that runs the function of that name in `aftercast.steps`."""
+
+        @task(task_id=name, **arguments)
+        def run() -> None:
+            from aftercast import steps
+
+            getattr(steps, name)()
+
+        return run()
+
+    @task.short_circuit
+    def plan() -> bool:
+        from aftercast import steps
+
+        return steps.plan()
+
+    chain(
+        plan(),
+        *(step(name) for name in ("stage", "star", "detect", "correlate", "measure", "marts", "check")),
+        step("publish", outlets=[MART]),
+    )

@@ -1,0 +1,235 @@
+"""The command line: `aftercast run | up | status | sql | demo | report | replay`.
+
+Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aftercast.errors import AftercastError, ConfigError
+from aftercast.settings import PROJECT, Settings
+from aftercast.window import Window, parse_utc
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="What incidents cost, what probably caused them, and whether the fixes worked.")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def _use_example(example: str, data: Path | None) -> None:
+    """Convert a data set into an inbox and a configuration of its own, and point this process at them."""
+    folder = PROJECT / "examples" / example
+    converter = folder / "convert.py"
+    known = sorted(path.parent.name for path in (PROJECT / "examples").glob("*/convert.py"))
+    if not converter.exists():
+        raise ConfigError(f"no example {example!r}; choose from {', '.join(known)}")
+    if data is None:
+        raise ConfigError(f"example {example!r} needs its data: make run EXAMPLE={example} DATA=<folder>")
+    if not data.is_dir():
+        raise ConfigError(f"DATA={data} is not a folder; see examples/{example}/README.md for where the data comes from")
+    home = Path(os.environ.get("AFTERCAST_HOME") or PROJECT / "var" / example).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    out.print(f"[dim]•[/] converting {data} ({example})")
+    done = subprocess.run([sys.executable, str(converter), "--data", str(data.resolve()), "--home", str(home)], check=False)
+    if done.returncode:
+        raise ConfigError(f"examples/{example}/convert.py stopped with exit code {done.returncode}; its message is above")
+    os.environ["AFTERCAST_HOME"] = str(home)
+    os.environ["AFTERCAST_CONFIG"] = str(home / "config")
+
+
+@app.command()
+def run(
+    since: Annotated[str | None, typer.Option("--from", help="Start of the window, e.g. 2026-09-21. Default: `history` in sources.yml.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="End of the window (not included).")] = None,
+    example: Annotated[str | None, typer.Option(help="Run an example on real data: petshop or shop.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the example's data set.")] = None,
+) -> None:
+    """Extract a window from every source through Airflow, refresh, publish, report, and say what was found."""
+    from aftercast.embedded import driver
+
+    if example:
+        _use_example(example, data)
+    settings = Settings.from_environment()
+    deployment = settings.deployment
+    if (since is None) != (until is None):
+        raise ConfigError("give both --from and --to, or neither")
+    window = Window.parse(since, until) if since and until else deployment.history
+    started = time.monotonic()
+    unchanged = False
+
+    def ended(task: driver.TaskEnd) -> None:
+        nonlocal unchanged
+        if task.state == "skipped":
+            unchanged = unchanged or task.task == "publish"
+            return
+        mark = "[green]✓[/]" if task.state == "success" else "[red]✗[/]"
+        out.print(f"{mark} {task.dag} · {task.task} [dim]{task.seconds:.1f} s[/]")
+
+    out.print(f"[bold]Aftercast[/] for {deployment.company}: {window}")
+    driver.run(settings, window, lambda line: out.print(f"[dim]•[/] {line}"), ended)
+    took = time.monotonic() - started
+    if unchanged:
+        out.print(f"[bold]Nothing changed[/] since the published mart was built, so nothing was rebuilt ({took:.0f} s).")
+    summarise(settings, took)
+
+
+@app.command()
+def up(port: Annotated[int, typer.Option(help="Port of Airflow's UI on this machine.", envvar="AFTERCAST_PORT")] = 8080) -> None:
+    """Start Airflow with its UI, DAGs on their schedules; runs the first refresh when nothing is published yet."""
+    from aftercast.embedded import driver
+    from aftercast.embedded.environment import free_port
+
+    settings = Settings.from_environment()
+    if not settings.mart.exists():
+        out.print("nothing is published yet: running the history first")
+        run()
+    chosen = free_port(port)
+    if chosen != port:
+        out.print(f"port {port} is taken, using {chosen}")
+    driver.serve(settings, chosen, lambda line: out.print(line))
+
+
+@app.command()
+def status() -> None:
+    """Say how fresh the published mart is and what each source delivered."""
+    from aftercast import warehouse
+
+    settings = Settings.from_environment()
+    show(warehouse.query(settings.mart, "select * from marts.mart_run"), vertical=True)
+    show(
+        warehouse.query(
+            settings.mart,
+            "select source, entity, window_end, received, landed, rejected, duplicate, late, watermark from marts.mart_source_coverage order by 1, 2",
+        )
+    )
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="SQL, or @file.sql.")],
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+) -> None:
+    """Query the published mart (schema `marts`, DuckDB's SQL), read-only."""
+    from aftercast import warehouse
+
+    text = Path(query[1:]).read_text(encoding="utf-8") if query.startswith("@") else query
+    frame = warehouse.query(Settings.from_environment().mart, text)
+    if csv:
+        sys.stdout.write(frame.write_csv())
+    else:
+        show(frame)
+
+
+@app.command()
+def demo() -> None:
+    """A tour: the five questions, the SQL that answers each, and the answers from the published mart."""
+    from aftercast import questions, warehouse
+
+    settings = Settings.from_environment()
+    for question in questions.all_questions():
+        out.rule(f"[bold]{question.title}", align="left")
+        out.print(f"[dim]{question.sql.strip()}[/]\n")
+        show(warehouse.query(settings.mart, question.sql))
+
+
+@app.command()
+def report(week: Annotated[str | None, typer.Option(help="ISO week, e.g. 2026-W45. Default: the last complete one.")] = None) -> None:
+    """Render the weekly report again from the published mart."""
+    from aftercast import reporting
+
+    out.print(str(reporting.write_weekly(Settings.from_environment(), week=week)))
+
+
+@app.command()
+def replay(source: Annotated[str | None, typer.Argument(help="Only this source's quarantine.")] = None) -> None:
+    """Land the quarantined rows that fit now; the others stay in quarantine."""
+    from aftercast import landing
+
+    results = landing.replay(Settings.from_environment(), source)
+    for landed in results:
+        out.print(str(landed))
+    if not results:
+        out.print("the quarantine is empty")
+    elif sum(landed.landed for landed in results):
+        out.print("run `aftercast run` (or wait for the schedule) to refresh the mart with them")
+
+
+def summarise(settings: Settings, seconds: float) -> None:
+    """Print what the published mart found and where everything lies."""
+    from aftercast import questions, reporting, warehouse
+
+    for line in questions.summary(warehouse.query, settings.mart):
+        out.print(line)
+    out.print()
+    out.print(f"  mart      {settings.mart}   [dim]aftercast sql 'from marts.mart_incidents limit 5'[/]")
+    latest = reporting.latest_report(settings)
+    out.print(f"  report    {latest if latest else 'none: no report is declared in reports.yml'}")
+    out.print("  tour      aftercast demo   [dim](five questions, answered)[/]")
+    out.print(f"  took      {seconds:.0f} s")
+
+
+def show(frame: Any, *, vertical: bool = False) -> None:
+    """Print a frame as a table that fits the terminal; long text wraps, nulls are shown as –."""
+    if frame.is_empty():
+        out.print("[dim](no rows)[/]")
+        return
+    table = Table(show_header=not vertical, header_style="bold", box=None, pad_edge=False)
+    if vertical:
+        table.add_column()
+        table.add_column(overflow="fold")
+        for row in frame.rows():
+            for name, value in zip(frame.columns, row, strict=True):
+                table.add_row(f"[dim]{name}[/]", _cell(value))
+    else:
+        for name, kind in frame.schema.items():
+            table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
+        for row in frame.rows():
+            table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if hasattr(value, "strftime"):
+        return str(value.strftime("%Y-%m-%d %H:%M"))
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).replace("[", r"\[")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a SIGTERM stops Airflow's components as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        app(arguments, standalone_mode=False)
+    except AftercastError as error:
+        err.print(f"[red bold]{type(error).__name__}[/]: {error}", markup=True)
+        sys.exit(1)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("stopped")
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__module__.startswith("click") and hasattr(error, "show"):
+            error.show()
+            sys.exit(2)
+        raise

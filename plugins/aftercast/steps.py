@@ -1,0 +1,149 @@
+"""One function per Airflow task: read what the step needs, call the room that knows how, write what came back.
+
+No step computes anything itself. Each replaces its whole output, so any step can be run again. Rooms are imported inside the functions,
+because a task should pay only for what it uses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from aftercast import landing, warehouse
+from aftercast.errors import ConfigError
+from aftercast.settings import PROJECT, Settings
+from aftercast.version import code_version, folder_fingerprint
+from aftercast.window import Window, parse_utc
+
+log = logging.getLogger(__name__)
+
+
+def choose_window(source: str, given_from: str | None, given_to: str | None, interval_start: Any, interval_end: Any) -> Window:
+    """Return the window an extract run is for.
+
+    A window given by hand wins. Otherwise it is the data interval, begun earlier when the source's last window ended earlier, so that
+    missed runs leave no gap.
+
+    Raises:
+        ConfigError: only one end was given, or neither a window nor a data interval is known.
+    """
+    if given_from and given_to:
+        return Window.parse(given_from, given_to)
+    if given_from or given_to:
+        raise ConfigError(f"source {source!r}: give both `from` and `to`, or neither")
+    if interval_start is None or interval_end is None:
+        raise ConfigError(f'source {source!r}: a run triggered by hand needs its window, e.g. {{"from": "2026-09-21", "to": "2026-09-28"}}')
+    start, end = parse_utc(interval_start.isoformat()), parse_utc(interval_end.isoformat())
+    covered = landing.covered_until(Settings.from_environment(), source)
+    return Window(min(start, covered) if covered and covered < end else start, end)
+
+
+def extract(source: str, window: Window, *, ingested_at: datetime) -> dict[str, int]:
+    """Extract a window of a source, gate it, and land it. Returns row counts."""
+    from aftercast import quality
+    from aftercast.sources import open_source
+
+    settings = Settings.from_environment()
+    row = settings.deployment.source(source)
+    landing.prepare(settings)
+    batches = open_source(row, settings).extract(window)
+    gate = quality.landing_gate(settings)
+    landed = landing.land(settings, row, window, batches, ingested_at=ingested_at, gate=gate)
+    for entity in landed:
+        log.info("%s", entity)
+    return {
+        "received": sum(entity.received for entity in landed),
+        "landed": sum(entity.landed for entity in landed),
+        "rejected": sum(entity.rejected for entity in landed),
+        "changed_files": sum(entity.changed_files for entity in landed),
+    }
+
+
+def plan() -> bool:
+    """Compile the configuration to declared tables; return whether the published mart is out of date."""
+    settings = Settings.from_environment()
+    landing.prepare(settings)
+    span = landing.covered_window(settings)
+    if span is None:
+        log.info("nothing has landed yet: there is nothing to refresh")
+        return False
+    run = pl.DataFrame(
+        {
+            "company": [settings.deployment.company],
+            "window_start": [span.start],
+            "as_of": [span.end],
+            "code_version": [code_version()],
+            "configuration_fingerprint": [folder_fingerprint(settings.config)],
+            "landing_fingerprint": [landing.landing_fingerprint(settings)],
+        }
+    )
+    landing.write_declared(settings, {**landing.declared_tables(settings.deployment), "run": run})
+    if settings.mart.exists():
+        columns = ", ".join(f"{name}::varchar as {name}" for name in sorted(run.columns))
+        published = warehouse.query(settings.mart, f"select {columns} from marts.mart_run")
+        with warehouse.connect(None) as connection:
+            connection.register("run", run.to_arrow())
+            current = warehouse.frame(connection, f"select {columns} from run")
+        if published.equals(current):
+            log.info("nothing changed since the published mart was built (as of %s): nothing to do", span.end)
+            return False
+    return True
+
+
+def stage() -> None:
+    """Stage landed, declared and derived files."""
+    _build("stage")
+
+
+def star() -> None:
+    """Build dimensions and facts."""
+    _build("star")
+
+
+def marts() -> None:
+    """Build the facts that analyses derived, and the marts."""
+    _build("marts")
+
+
+def _build(selector: str) -> None:
+    from aftercast import transform
+
+    summary = transform.build(Settings.from_environment(), selector)
+    log.info("%s", summary)
+
+
+def _star(settings: Settings, tables: Sequence[str]) -> dict[str, pl.DataFrame]:
+    with warehouse.connect(settings.warehouse) as connection:
+        return {table: warehouse.frame(connection, f"select * from star.{table}") for table in tables}
+
+
+def _derived(settings: Settings, table: str) -> pl.DataFrame:
+    return pl.read_parquet(landing.derived_path(settings, table))
+
+
+def _window(settings: Settings) -> Window:
+    run = pl.read_parquet(landing.declared_path(settings, "run")).row(0, named=True)
+    return Window(parse_utc(run["window_start"].isoformat()), parse_utc(run["as_of"].isoformat()))
+
+
+def send_report(name: str, week: str | None = None) -> Path:
+    """Render a report from the published mart and hand it to its channels. Returns where it lies."""
+    from aftercast import reporting
+
+    settings = Settings.from_environment()
+    names = [row.name for row in settings.deployment.reports]
+    if name not in names:
+        raise ConfigError(f"no report {name!r} in {settings.config / 'reports.yml'}; declared: {', '.join(names) or 'none'}")
+    path = reporting.write_weekly(settings, week=week)
+    log.info("report %s written to %s", name, path)
+    return path
+
+
+def expectations() -> Path:
+    """Where the suites of the quality gates lie."""
+    return PROJECT / "expectations"
