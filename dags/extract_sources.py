@@ -36,7 +36,7 @@ def extract_dag(row: SourceRow) -> DAG:
         params={"from": Param(None, type=["null", "string"]), "to": Param(None, type=["null", "string"])},
     ) as dag:
 
-        @task(outlets=[landed(row.name)], retries=2, retry_delay=timedelta(seconds=20), retry_policy=NO_RETRY_WHEN_REFUSED)
+        @task(outlets=[landed(row.name)], retries=1 if EMBEDDED else 3, retry_delay=timedelta(seconds=5 if EMBEDDED else 60), retry_policy=NO_RETRY_WHEN_REFUSED)
         def extract(params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None) -> dict[str, int]:
             from aftercast import steps
 

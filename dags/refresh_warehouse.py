@@ -28,7 +28,7 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["refresh"],
-    default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=20), "retry_policy": NO_RETRY_WHEN_REFUSED},
+    default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), "retry_policy": NO_RETRY_WHEN_REFUSED},
 ):
 
     def step(name: str, **arguments: object):  # noqa: ANN201

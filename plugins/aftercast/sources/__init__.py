@@ -1,0 +1,72 @@
+"""Sources: one file a kind. A source turns a window into batches of landing rows and knows nothing of files, DAGs or the warehouse.
+
+Kinds are loaded lazily, so that parsing a DAG or validating configuration imports none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+import polars as pl
+
+from aftercast.errors import ConfigError
+from aftercast.settings import Settings, SourceRow
+from aftercast.window import Window
+
+KINDS: dict[str, str] = {
+    "demo": "aftercast.sources.demo",
+    "files": "aftercast.sources.files",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one entity as a source found them.
+
+    Attributes:
+        entity: landing entity the rows are meant for.
+        frame: columns of the entity without lineage, except `source_id` (optional); may hold text where types do not fit: landing casts,
+            and quarantines what does not cast.
+        origin: where the rows came from, for messages and quarantine (a file name, an endpoint).
+        expected: rows the source says exist in the window, when it can know.
+        first_row: number of the first row in `origin`, so that a rejected row can be named.
+        rejected: rows the source itself could not even read, one `reason` and one `raw` text each, plus `row` (its number in `origin`).
+    """
+
+    entity: str
+    frame: pl.DataFrame
+    origin: str
+    expected: int | None = None
+    first_row: int = 1
+    rejected: pl.DataFrame | None = None
+
+
+class Source(Protocol):
+    """What a source kind must offer. A module of a kind has `open(row, settings) -> Source`."""
+
+    def extract(self, window: Window) -> Iterator[Batch]:
+        """Yield every row whose entity time falls into the window; the same window yields the same rows."""
+        ...
+
+
+def check_kind(row: SourceRow) -> None:
+    """Raise ConfigError when the kind of a source row is unknown."""
+    if row.kind not in KINDS:
+        close = difflib.get_close_matches(row.kind, KINDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(KINDS))}"
+        raise ConfigError(f"source {row.name!r}: unknown kind {row.kind!r}; {hint}")
+
+
+def open_source(row: SourceRow, settings: Settings) -> Source:
+    """Return the source a row of sources.yml declares.
+
+    Raises:
+        ConfigError: the kind is unknown or its options are not accepted.
+    """
+    check_kind(row)
+    source: Source = import_module(KINDS[row.kind]).open(row, settings)
+    return source

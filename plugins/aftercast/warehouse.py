@@ -1,0 +1,61 @@
+"""The only module that opens DuckDB.
+
+Readers get frames; dbt alone writes `warehouse.duckdb`; `publishing` writes new published files through `Database`. Times come back
+as aware UTC microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from aftercast.errors import WarehouseError
+
+
+@contextmanager
+def connect(path: Path | None, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB file (None: in memory) in UTC, and close it afterwards.
+
+    Raises:
+        WarehouseError: the file is missing, locked by a writer, or not a DuckDB file.
+    """
+    if path is not None and read_only and not path.exists():
+        raise WarehouseError(f"{path} does not exist yet; `aftercast run` builds it")
+    try:
+        connection = duckdb.connect(str(path.resolve()) if path else ":memory:", read_only=read_only and path is not None)
+    except duckdb.Error as error:
+        raise WarehouseError(f"cannot open {path}: {error}") from error
+    try:
+        connection.execute("set timezone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def frame(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
+    """Run one query and return its rows as a Polars frame.
+
+    Raises:
+        WarehouseError: the query does not run; carries DuckDB's message.
+    """
+    try:
+        result = connection.execute(sql, list(parameters)).pl()
+    except duckdb.Error as error:
+        raise WarehouseError(str(error)) from error
+    times = [pl.col(name).cast(pl.Datetime("us", "UTC")) for name, kind in result.schema.items() if isinstance(kind, pl.Datetime)]
+    return result.with_columns(times)
+
+
+def query(path: Path, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
+    """Open a file read-only, run one query, close it, return the rows.
+
+    Raises:
+        WarehouseError: the file cannot be opened or the query does not run.
+    """
+    with connect(path) as connection:
+        return frame(connection, sql, parameters)
