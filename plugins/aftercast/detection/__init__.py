@@ -1,0 +1,1 @@
+"""Detection: watched series to anomaly episodes, with the model and the masks that judged each."""
