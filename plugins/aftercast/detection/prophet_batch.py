@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from prophet import Prophet
+from aftercast.detection.lasso import solve_lasso
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -28,6 +27,7 @@ DAY = 86_400.0
 PERIODS = (("yearly", 365.25), ("weekly", 7.0), ("daily", 1.0))
 TREND_PRIOR_PRECISION = 1.0 / 25.0  # k, m ~ normal(0, 5) in Prophet's Stan model
 MAX_ROUNDS = 60
+FEW_POINTS = 1_000
 BLOCK = 512  # series solved together; bounds the memory of the stacked Gram matrices
 
 
@@ -197,7 +197,7 @@ def fit(times: npt.ArrayLike, values: npt.ArrayLike, spec: Spec | None = None, r
 def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
     n_series, n_bends = y.shape[1], spec.n_changepoints
     present = np.isfinite(y)
-    n_points = present.sum(axis=0)
+    n_points = present.sum(axis=0).astype(np.intp)
     ok, reasons = np.ones(n_series, dtype=bool), [""] * n_series
     start, span = np.zeros(n_series), np.ones(n_series)
     scale = np.ones(n_series)
@@ -235,7 +235,7 @@ def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
         changepoints[series, : len(bends)] = bends
         design = np.zeros((len(rows), width + n_bends))
         design[:, 0], design[:, 1] = t, 1.0
-        design[:, 2:width] = (features[rows] if len(rows) < len(seconds) else features) * _in_use(seconds[rows], features.shape[1], spec)
+        design[:, 2:width] = (features[rows] if len(rows) < len(seconds) else features) * features_in_use(seconds[rows], features.shape[1], spec)
         np.maximum(t[:, None] - bends, 0.0, out=design[:, width : width + len(bends)])
         scaled = own[:, ~flat] / scale[varied]
         gram_of[varied] = len(grams)
@@ -249,6 +249,12 @@ def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
         part = todo[begin : begin + BLOCK]
         stacked = np.stack(grams)[gram_of[part]]
         theta[part], sigma[part], objective[part] = _solve(stacked, moments[part], power[part], n_points[part], precision, width, spec)
+        few = part[n_points[part] < FEW_POINTS]
+        if len(few):  # two starts: the joint posterior of coefficients and noise can have two dips when points are few
+            stacked = np.stack(grams)[gram_of[few]]
+            again = _solve(stacked, moments[few], power[few], n_points[few], precision, width, spec, bends_first=False)
+            better = again[2] < objective[few]
+            theta[few[better]], sigma[few[better]], objective[few[better]] = (found[better] for found in again)
     return Fit(
         spec=spec,
         start=start,
@@ -261,7 +267,7 @@ def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
         beta=theta[:, 2:width],
         sigma=sigma * scale,
         objective=objective,
-        n_points=n_points.astype(np.intp),
+        n_points=n_points,
         ok=ok,
         reason=tuple(reasons),
     )
@@ -288,7 +294,7 @@ def _features(seconds: Array, spec: Spec, regressors: npt.ArrayLike | None) -> A
     return np.column_stack([*columns, extra]) if columns else extra
 
 
-def _in_use(seconds: Array, n_features: int, spec: Spec) -> Array:
+def features_in_use(seconds: Array, n_features: int, spec: Spec) -> Array:
     """1 for feature columns the history supports, 0 for seasonalities that the library's `auto` switches off."""
     length = seconds[-1] - seconds[0]
     steps = np.diff(seconds)
@@ -322,16 +328,26 @@ def _prior_precision(n_features: int, spec: Spec) -> Array:
 
 
 def _solve(
-    gram: Array, moment: Array, power: Array, n_points: npt.NDArray[np.integer[Any]], precision: Array, width: int, spec: Spec
+    gram: Array,
+    moment: Array,
+    power: Array,
+    n_points: Whole,
+    precision: Array,
+    width: int,
+    spec: Spec,
+    *,
+    bends_first: bool = True,
 ) -> tuple[Array, Array, Array]:
     """Alternate coefficients and noise to convergence; return coefficients (N, P), noise (N,) and negative log posterior (N,).
 
+    The first noise is that of least squares with every slope change free (`bends_first`) or with none.
     Given the noise s, minimising the negative log posterior times s^2 is: 1/2 x'(G + s^2 P)x - x'B + s^2/tau |bends|_1.
     """
     n_series, total = moment.shape
     count = n_points.astype(np.float64)
     theta = np.zeros((n_series, total))
-    variance = _noise_variance(_unpenalised_error(gram, moment, power), count)
+    free = total if bends_first else width
+    variance = _noise_variance(_least_squares_error(gram[:, :free, :free], moment[:, :free], power), count)
     open_ = np.arange(n_series)
     for _ in range(MAX_ROUNDS):
         theta[open_] = _coefficients(gram[open_], moment[open_], variance[open_], precision, width, theta[open_, width:], spec)
@@ -357,8 +373,7 @@ def _squared_error(gram: Array, moment: Array, power: Array, theta: Array) -> Ar
     return np.maximum(power - 2.0 * np.einsum("ni,ni->n", theta, moment) + quadratic, 1e-13 * power)
 
 
-def _unpenalised_error(gram: Array, moment: Array, power: Array) -> Array:
-    """Squared error of (nearly) ordinary least squares; the noise estimate to start from."""
+def _least_squares_error(gram: Array, moment: Array, power: Array) -> Array:
     size = gram.shape[1]
     ridge = gram + (1e-9 * np.trace(gram, axis1=1, axis2=2) / size)[:, None, None] * np.eye(size)
     return _squared_error(gram, moment, power, np.linalg.solve(ridge, moment[..., None])[..., 0])
@@ -376,60 +391,6 @@ def _coefficients(gram: Array, moment: Array, variance: Array, precision: Array,
     across = np.swapaxes(cross, 1, 2)
     reduced = gram[:, width:, width:] - across @ solved[..., :-1]
     target = moment[:, width:] - (across @ solved[..., -1:])[..., 0]
-    bends = lasso(reduced, target, variance / spec.changepoint_prior_scale, warm)
+    bends = solve_lasso(reduced, target, variance / spec.changepoint_prior_scale, warm)
     smooth = solved[..., -1] - (solved[..., :-1] @ bends[..., None])[..., 0]
-    return np.concatenate([smooth, bends], axis=1)
-
-
-def lasso(quadratic: Array, linear: Array, penalty: Array, warm: Array | None = None) -> Array:
-    """Minimise 1/2 x'Qx - c'x + penalty |x|_1 for every row of the batch, exactly, by feature-sign search.
-
-    Each step solves the smooth problem on the active coordinates, walks there with an exact line search over the sign changes on the way,
-    and activates the inactive coordinate that violates optimality most. The objective falls in every step, so the search ends.
-
-    Args:
-        quadratic: (N, S, S) positive semidefinite. linear: (N, S). penalty: (N,) positive.
-        warm: (N, S) where to start; its non-zero coordinates are the first active set.
-    """
-    n_series, size = linear.shape
-    x = np.zeros((n_series, size)) if warm is None else warm.copy()
-    if size == 0:
-        return x
-    diagonal = np.einsum("nii->ni", quadratic)
-    jitter = 1e-12 * diagonal + 1e-300
-    slack = 1e-9 * np.abs(linear).max(axis=1) + 1e-8 * penalty
-    open_ = np.arange(n_series)
-    settled = ~(x != 0).any(axis=1)
-    signs = np.sign(x)
-    for _ in range(40 * size):
-        gradient = (quadratic[open_] @ x[open_, :, None])[..., 0] - linear[open_]
-        violation = np.where(signs[open_] == 0, np.abs(gradient), 0.0) - (penalty + slack)[open_, None]
-        worst = violation.argmax(axis=1)
-        rows = np.arange(len(open_))
-        waits = settled[open_]
-        done = waits & (violation[rows, worst] <= 0)
-        grows = waits & ~done
-        signs[open_[grows], worst[grows]] = -np.sign(gradient[rows[grows], worst[grows]])
-        open_, gradient = open_[~done], gradient[~done]
-        if not len(open_):
-            break
-        active = signs[open_] != 0
-        matrix = np.where(active[:, :, None] & active[:, None, :], quadratic[open_], 0.0)
-        np.einsum("nii->ni", matrix)[...] += np.where(active, jitter[open_], 1.0)
-        goal = np.linalg.solve(matrix, np.where(active, linear[open_] - penalty[open_, None] * signs[open_], 0.0)[..., None])[..., 0]
-        here = x[open_]
-        step = np.where(active, goal, 0.0) - here
-        turns = active & (goal * signs[open_] < 0)
-        crossing = np.ones_like(here)
-        np.divide(here, here - goal, out=crossing, where=turns)
-        stops = np.concatenate([crossing, np.ones((len(open_), 1))], axis=1)
-        slope = np.einsum("ni,ni->n", step, gradient)
-        curve = np.einsum("ni,ni->n", step, (quadratic[open_] @ step[..., None])[..., 0])
-        along = np.abs(here[:, None, :] + stops[..., None] * step[:, None, :]).sum(axis=2)
-        height = stops * slope[:, None] + 0.5 * stops**2 * curve[:, None] + penalty[open_, None] * along
-        best = np.take_along_axis(stops, height.argmin(axis=1)[:, None], axis=1)
-        moved = np.where(turns & (crossing == best), 0.0, here + best * step)
-        settled[open_] = (best[:, 0] == 1.0) & ~turns.any(axis=1)
-        x[open_] = moved
-        signs[open_] = np.sign(moved)
-    return x
+    return np.concatenate([smooth, bends], axis=1, dtype=np.float64)
