@@ -1,7 +1,8 @@
 """Extract a source into the landing folder; one DAG for each row of `config/sources.yml`.
 
 **When it is red.** Read the last line of the task log: it names the source, the window and what was refused.
-`SourceUnavailable` heals by itself (the task retries); `SourceRejected`, `ConfigError` and `QualityError` need a person and are not retried.
+`SourceUnavailable` heals by itself (the task retries); `SourceRejected`, `ConfigError` and `QualityError` need a person and are
+not retried.
 Nothing is half landed: a failed window can simply be cleared and run again. Rows that did not fit are in `quarantine/` with a reason;
 after fixing the mapping run `aftercast replay <source>`.
 
@@ -15,9 +16,10 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
+
 from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed
 from aftercast.settings import Settings, SourceRow
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
 EMBEDDED = bool(os.environ.get("AFTERCAST_EMBEDDED"))
 
@@ -36,8 +38,15 @@ def extract_dag(row: SourceRow) -> DAG:
         params={"from": Param(None, type=["null", "string"]), "to": Param(None, type=["null", "string"])},
     ) as dag:
 
-        @task(outlets=[landed(row.name)], retries=1 if EMBEDDED else 3, retry_delay=timedelta(seconds=5 if EMBEDDED else 60), retry_policy=NO_RETRY_WHEN_REFUSED)
-        def extract(params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None) -> dict[str, int]:
+        @task(
+            outlets=[landed(row.name)],
+            retries=1 if EMBEDDED else 3,
+            retry_delay=timedelta(seconds=5 if EMBEDDED else 60),
+            retry_policy=NO_RETRY_WHEN_REFUSED,
+        )
+        def extract(
+            params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None
+        ) -> dict[str, int]:
             from aftercast import steps
 
             window = steps.choose_window(row.name, params["from"], params["to"], data_interval_start, data_interval_end)

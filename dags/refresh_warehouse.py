@@ -1,8 +1,8 @@
 """Refresh the warehouse after a landing: stage, star, detect, correlate, measure, marts, check, publish.
 
 **When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
-`plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test failed; the message
-names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite, the
+`plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
+failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite, the
 expectation and what was seen. Fix the cause and clear the failed task; every task replaces its whole output.
 
 `plan` skips the rest when nothing changed since the published mart was built.
@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
+from airflow.sdk import DAG, AssetAll, AssetAny, chain, task
+
 from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, WRITER_POOL, landed
 from aftercast.settings import Settings
-from airflow.sdk import DAG, AssetAll, AssetAny, chain, task
 
 LANDINGS = [landed(source.name) for source in Settings.from_environment().deployment.sources]
 

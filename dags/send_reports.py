@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from airflow.sdk import DAG, task
+
 from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED
 from aftercast.settings import ReportRow, Settings
-from airflow.sdk import DAG, task
 
 
 def report_dag(row: ReportRow) -> DAG:

@@ -20,9 +20,11 @@ from rich.table import Table
 
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
-from aftercast.window import Window, parse_utc
+from aftercast.window import Window
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="What incidents cost, what probably caused them, and whether the fixes worked.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="What incidents cost, what probably caused them, and whether the fixes worked."
+)
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -50,7 +52,9 @@ def _use_example(example: str, data: Path | None) -> None:
 
 @app.command()
 def run(
-    since: Annotated[str | None, typer.Option("--from", help="Start of the window, e.g. 2026-09-21. Default: `history` in sources.yml.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Start of the window, e.g. 2026-09-21. Default: `history` in sources.yml.")
+    ] = None,
     until: Annotated[str | None, typer.Option("--to", help="End of the window (not included).")] = None,
     example: Annotated[str | None, typer.Option(help="Run an example on real data: petshop or shop.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the example's data set.")] = None,
@@ -85,7 +89,12 @@ def run(
 
 
 @app.command()
-def up(port: Annotated[int, typer.Option(help="Port of Airflow's UI on this machine.", envvar="AFTERCAST_PORT")] = 8080) -> None:
+def up(
+    port: Annotated[int, typer.Option(help="Port of Airflow's UI on this machine.", envvar="AFTERCAST_PORT")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anything but loopback lets others in.", envvar="AFTERCAST_HOST")
+    ] = "127.0.0.1",
+) -> None:
     """Start Airflow with its UI, DAGs on their schedules; runs the first refresh when nothing is published yet."""
     from aftercast.embedded import driver
     from aftercast.embedded.environment import free_port
@@ -97,7 +106,7 @@ def up(port: Annotated[int, typer.Option(help="Port of Airflow's UI on this mach
     chosen = free_port(port)
     if chosen != port:
         out.print(f"port {port} is taken, using {chosen}")
-    driver.serve(settings, chosen, lambda line: out.print(line))
+    driver.serve(settings, chosen, out.print, host=host)
 
 
 @app.command()
@@ -110,7 +119,10 @@ def status() -> None:
     show(
         warehouse.query(
             settings.mart,
-            "select source, entity, window_end, received, landed, rejected, duplicate, late, watermark from marts.mart_source_coverage order by 1, 2",
+            """
+            select source, entity, window_end, received, landed, rejected, duplicate, late, watermark
+            from marts.mart_source_coverage order by source, entity
+            """,
         )
     )
 

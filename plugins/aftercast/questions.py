@@ -59,7 +59,8 @@ FIXED = Question(
     "4. Did the fix work?",
     """
 select actions.title, fixes.outcome, fixes.n_before, round(fixes.exposure_before) as days_before, fixes.n_after,
-       round(fixes.exposure_after) as days_after, fixes.estimate as rate_ratio, fixes.ci_low, fixes.ci_high, fixes.verdict, fixes.weeks_needed
+       round(fixes.exposure_after) as days_after, fixes.estimate as rate_ratio, fixes.ci_low, fixes.ci_high,
+       fixes.verdict, fixes.weeks_needed
 from marts.mart_fix_impact as fixes
 left join marts.mart_action_items as actions using (action_item_id)
 order by fixes.verdict, fixes.estimate nulls last
@@ -69,7 +70,8 @@ NEXT = Question(
     "next",
     "5. What should we fix next?",
     """
-select rank, action, expected_risk_reduction, risk_reduction_low, risk_reduction_high, currency, confidence, owner_team, approvals, trade_offs
+select rank, action, expected_risk_reduction, risk_reduction_low, risk_reduction_high, currency,
+       confidence, owner_team, approvals, trade_offs
 from marts.mart_recommendations
 order by rank
 limit 5
@@ -116,7 +118,10 @@ def summary(query: Callable[..., pl.DataFrame], mart: Path) -> list[str]:
     ]
     losses = query(
         mart,
-        "select currency, sum(lost_revenue) as lost from marts.mart_incidents where impact_status = 'quantified' group by 1 order by 2 desc",
+        """
+        select currency, sum(lost_revenue) as lost from marts.mart_incidents
+        where impact_status = 'quantified' group by currency order by lost desc
+        """,
     )
     for currency, lost in losses.rows():
         lines.append(f"revenue lost in the quantified ones: {money(None if lost is None else float(lost), currency)}")

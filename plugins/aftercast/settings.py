@@ -74,7 +74,9 @@ class SignalRow(Row):
     def _value_or_ratio(self) -> SignalRow:
         if (self.value is None) == (self.numerator is None) or (self.numerator is None) != (self.denominator is None):
             raise ValueError("give either value, or numerator and denominator")
-        allowed = {"service", "environment", "region"} if self.fact == "metric" else {"journey", "step", "region", "tier", "plan", "country"}
+        allowed = (
+            {"service", "environment", "region"} if self.fact == "metric" else {"journey", "step", "region", "tier", "plan", "country"}
+        )
         for column in self.by:
             if column not in allowed:
                 raise ValueError(f"cannot group {self.fact} points by {column!r}; choose from {', '.join(sorted(allowed))}")

@@ -1,4 +1,4 @@
-"""Says which code and which configuration produced a mart: the package version with a fingerprint of everything that can change a number."""
+"""Says which code and configuration produced a mart: the version, with a fingerprint of all that can change a number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def _digest(files: list[tuple[str, Path]]) -> str:
 
 def folder_fingerprint(folder: Path) -> str:
     """Return a fingerprint of every file below a folder: names and contents, not times."""
-    return _digest([(path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts])
+    return _digest(
+        [(path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    )
 
 
 @cache

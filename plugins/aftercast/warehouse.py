@@ -51,6 +51,42 @@ def frame(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[
     return result.with_columns(times)
 
 
+def execute(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Run one statement for its effect.
+
+    Raises:
+        WarehouseError: the statement does not run; carries DuckDB's message.
+    """
+    try:
+        connection.execute(sql)
+    except duckdb.Error as error:
+        raise WarehouseError(str(error)) from error
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, *, new_with_storage: str | None = None) -> None:
+    """Attach a file as catalogue `name`: read-only, or as a new file in the given storage version (`v1.0.0` is read by every client).
+
+    Raises:
+        WarehouseError: the file is missing (or, when new, already there), locked by a writer, or not a DuckDB file.
+    """
+    if new_with_storage is None and not path.exists():
+        raise WarehouseError(f"{path} does not exist yet; `aftercast run` builds it")
+    if new_with_storage is not None and path.exists():
+        raise WarehouseError(f"{path} is already there; a new file was asked for")
+    option = "read_only" if new_with_storage is None else f"storage_version '{new_with_storage}'"
+    execute(connection, f"attach {literal(str(path.resolve()))} as {identifier(name)} ({option})")
+
+
+def identifier(name: str) -> str:
+    """Return a name quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text quoted for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def query(path: Path, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
     """Open a file read-only, run one query, close it, return the rows.
 

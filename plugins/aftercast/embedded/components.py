@@ -61,7 +61,12 @@ def start(name: str, arguments: Sequence[str], environment: Mapping[str, str], l
     log = logs / f"{name}.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [AIRFLOW, *arguments], env=dict(environment), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+            [AIRFLOW, *arguments],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     return Component(name, process, log)
 

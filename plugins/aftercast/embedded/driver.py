@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -66,7 +65,12 @@ def prepare_metadata(environment: dict[str, str], settings: Settings) -> None:
     """
     settings.airflow.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-m", "aftercast.embedded.metadata"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "aftercast.embedded.metadata"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RunError(f"Airflow could not be prepared in {settings.airflow}:\n{(done.stderr or done.stdout).strip()[-3000:]}")
@@ -123,7 +127,9 @@ class Airflow:
 
     def runs_since(self, moment: datetime) -> list[dict[str, Any]]:
         """Return every DAG run queued at or after a moment, oldest first."""
-        answer = self._call("GET", "/api/v2/dags/~/dagRuns", params={"run_after_gte": moment.isoformat(), "limit": 100, "order_by": "run_after"})
+        answer = self._call(
+            "GET", "/api/v2/dags/~/dagRuns", params={"run_after_gte": moment.isoformat(), "limit": 100, "order_by": "run_after"}
+        )
         return list(answer["dag_runs"])
 
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
@@ -146,7 +152,9 @@ def _error_text(entry: dict[str, Any]) -> str:
     return "".join(f"\n  {detail.get('exc_type')}: {detail.get('exc_value')}" for detail in details if isinstance(detail, dict))
 
 
-def _follow(airflow: Airflow, since: datetime, components: list[Component], ended: Callable[[TaskEnd], None], expected: set[str], patience: float) -> None:
+def _follow(
+    airflow: Airflow, since: datetime, components: list[Component], ended: Callable[[TaskEnd], None], expected: set[str], patience: float
+) -> None:
     """Poll until every expected DAG has finished; reports follow a successful publish, so they are expected only then."""
     reported: set[tuple[str, str, int]] = set()
     finished: dict[str, str] = {}
@@ -214,7 +222,7 @@ def run(settings: Settings, window: Window, say: Say, ended: Callable[[TaskEnd],
                 airflow.close()
 
 
-def serve(settings: Settings, port: int, say: Say) -> None:
+def serve(settings: Settings, port: int, say: Say, *, host: str = "127.0.0.1") -> None:
     """Run Airflow with its UI, DAGs on their schedules, until interrupted.
 
     Raises:
@@ -227,7 +235,7 @@ def serve(settings: Settings, port: int, say: Say) -> None:
         logs = settings.airflow / "components"
         airflow = Airflow(f"http://127.0.0.1:{port}", admin_password(settings))
         with stopping([]) as components:
-            components.append(start("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(port)], environment, logs))
+            components.append(start("api-server", ["api-server", "--host", host, "--port", str(port)], environment, logs))
             airflow.wait_until_up(components[0].check)
             airflow.close()
             components.append(start("dag-processor", ["dag-processor"], environment, logs))
@@ -240,8 +248,3 @@ def serve(settings: Settings, port: int, say: Say) -> None:
                         component.check()
                     time.sleep(1)
             say("stopping")
-
-
-def latest_log(settings: Settings) -> Path:
-    """Return the folder of the components' logs, for messages."""
-    return settings.airflow / "components"

@@ -31,9 +31,7 @@ def forget_interrupted_runs() -> None:
             .where(TaskInstance.state.in_([TaskInstanceState.RUNNING, TaskInstanceState.QUEUED, TaskInstanceState.SCHEDULED]))
             .values(state=TaskInstanceState.FAILED)
         )
-        session.execute(
-            update(DagRun).where(DagRun.state.in_([DagRunState.RUNNING, DagRunState.QUEUED])).values(state=DagRunState.FAILED)
-        )
+        session.execute(update(DagRun).where(DagRun.state.in_([DagRunState.RUNNING, DagRunState.QUEUED])).values(state=DagRunState.FAILED))
 
 
 def store_dags() -> dict[str, str]:

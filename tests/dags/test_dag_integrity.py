@@ -1,0 +1,85 @@
+"""The DAGs parse without heavy imports, hang together through assets, and keep the warehouse to one writer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import AssetAll, AssetAny
+
+from aftercast.assets import MART, WRITER_POOL
+from aftercast.settings import PROJECT, Settings
+
+HEAVY = {"prophet", "dbt", "great_expectations", "duckdb", "pandas", "sklearn", "altair", "scipy"}
+CHAIN = ["plan", "stage", "star", "detect", "correlate", "measure", "marts", "check", "publish"]
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    bag = DagBag(dag_folder=PROJECT / "dags")
+    assert bag.import_errors == {}
+    return bag
+
+
+def test_each_source_and_report_has_its_dag(bag: DagBag):
+    deployment = Settings.from_environment().deployment
+    expected = {f"extract__{row.name}" for row in deployment.sources} | {f"send_reports__{row.name}" for row in deployment.reports}
+    assert set(bag.dags) == expected | {"refresh_warehouse"}
+    assert len(deployment.sources) > 0
+
+
+def test_the_refresh_runs_its_steps_in_order(bag: DagBag):
+    dag = bag.dags["refresh_warehouse"]
+    assert set(dag.task_ids) == set(CHAIN)
+    for before, after in itertools.pairwise(CHAIN):
+        assert dag.get_task(before).downstream_task_ids == {after}
+
+
+def test_every_task_that_touches_the_warehouse_takes_the_writer_slot(bag: DagBag):
+    assert {task.pool for task in bag.dags["refresh_warehouse"].tasks} == {WRITER_POOL}
+
+
+def test_a_landing_triggers_the_refresh_and_a_publish_triggers_the_reports(bag: DagBag):
+    landings = {
+        outlet.uri for dag in bag.dags.values() for task in dag.tasks for outlet in task.outlets if dag.dag_id.startswith("extract__")
+    }
+    trigger = bag.dags["refresh_warehouse"].timetable.asset_condition
+    assert isinstance(trigger, AssetAny | AssetAll)
+    assert {asset.uri for _, asset in trigger.iter_assets()} == landings
+    assert [outlet.uri for outlet in bag.dags["refresh_warehouse"].get_task("publish").outlets] == [MART.uri]
+    for name, dag in bag.dags.items():
+        if name.startswith("send_reports__"):
+            assert {asset.uri for _, asset in dag.timetable.asset_condition.iter_assets()} == {MART.uri}
+
+
+def test_extracts_have_data_intervals_not_points(bag: DagBag):
+    timetables = [dag.timetable for name, dag in bag.dags.items() if name.startswith("extract__")]
+    assert timetables
+    assert all(type(timetable).__name__ == "CronDataIntervalTimetable" for timetable in timetables)
+
+
+def test_every_dag_says_what_to_do_when_it_is_red(bag: DagBag):
+    assert all("When it is red" in (dag.doc_md or "") and dag.max_active_runs == 1 and not dag.catchup for dag in bag.dags.values())
+
+
+def test_no_dag_file_is_longer_than_sixty_lines():
+    files = list((PROJECT / "dags").glob("*.py"))
+    assert files
+    assert {file.name: len(file.read_text().splitlines()) for file in files if len(file.read_text().splitlines()) > 60} == {}
+
+
+def test_parsing_imports_nothing_heavy(tmp_path: Path):
+    program = (
+        "import json, sys, runpy\n"
+        f"for name in {[str(path) for path in sorted((PROJECT / 'dags').glob('*.py'))]!r}: runpy.run_path(name)\n"
+        f"print(json.dumps(sorted({HEAVY!r} & set(sys.modules))))\n"
+    )
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []

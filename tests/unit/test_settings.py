@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aftercast.errors import ConfigError
+from aftercast.settings import PROJECT, Settings, load_deployment
+from aftercast.sources import check_kind
+
+SOURCES = "history: {start: '2026-09-21', end: '2026-09-28'}\nsources:\n  - {name: shop, kind: files}\n"
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_yml", ".yml").replace("_csv", ".csv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def test_the_default_configuration_loads():
+    deployment = load_deployment(PROJECT / "config")
+    assert deployment.sources
+    assert deployment.signals
+    assert deployment.journeys
+    assert deployment.services
+    for row in deployment.sources:
+        check_kind(row)
+
+
+def test_a_missing_sources_file_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"sources\.yml is missing"):
+        load_deployment(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_deployment(tmp_path / "nowhere")
+
+
+def test_an_unknown_key_names_row_and_nearest_key(tmp_path: Path):
+    write(tmp_path, sources_yml=SOURCES.replace("kind: files", "kind: files, shedule: '@daily'"))
+    with pytest.raises(ConfigError, match=r"row 1\.shedule: unknown key; did you mean 'schedule'"):
+        load_deployment(tmp_path)
+
+
+def test_an_unknown_entity_names_the_nearest(tmp_path: Path):
+    write(tmp_path, sources_yml=SOURCES.replace("kind: files", "kind: files, entities: [incidnets]"))
+    with pytest.raises(ConfigError, match="did you mean 'incidents'"):
+        load_deployment(tmp_path)
+
+
+def test_an_unknown_kind_names_the_nearest(tmp_path: Path):
+    write(tmp_path, sources_yml=SOURCES.replace("files", "filess"))
+    with pytest.raises(ConfigError, match="unknown kind 'filess'; did you mean 'files'"):
+        check_kind(load_deployment(tmp_path).sources[0])
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path):
+    write(tmp_path, sources_yml=SOURCES + "  - {name: shop, kind: demo}\n")
+    with pytest.raises(ConfigError, match="'shop' is declared twice"):
+        load_deployment(tmp_path)
+
+
+def test_broken_yaml_names_the_file(tmp_path: Path):
+    write(tmp_path, sources_yml="sources: [")
+    with pytest.raises(ConfigError, match=r"sources\.yml is not readable YAML"):
+        load_deployment(tmp_path)
+
+
+def test_a_history_without_zone_is_refused(tmp_path: Path):
+    write(tmp_path, sources_yml=SOURCES.replace("2026-09-21", "2026-09-21T10:00"))
+    with pytest.raises(ConfigError, match="no time zone"):
+        load_deployment(tmp_path)
+
+
+def test_a_journey_step_must_name_a_catalogued_service(tmp_path: Path):
+    write(
+        tmp_path,
+        sources_yml=SOURCES,
+        catalog__services_csv="service,kind\ncheckout,service\n",
+        journeys_yml=(
+            "journeys:\n  - {journey: buy, title: Buy, owner_team: shop, currency: EUR, steps: [{step: pay, services: [chekout]}]}\n"
+        ),
+    )
+    with pytest.raises(ConfigError, match="did you mean 'checkout'"):
+        load_deployment(tmp_path)
+
+
+def test_a_bad_catalogue_line_is_named(tmp_path: Path):
+    write(tmp_path, sources_yml=SOURCES, catalog__services_csv="service,kind\ncheckout,thing\n")
+    with pytest.raises(ConfigError, match=r"services\.csv line 2"):
+        load_deployment(tmp_path)
+
+
+def test_home_moves_all_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("AFTERCAST_HOME", str(tmp_path))
+    settings = Settings.from_environment()
+    places = (
+        settings.landing,
+        settings.quarantine,
+        settings.inbox,
+        settings.derived,
+        settings.warehouse,
+        settings.mart,
+        settings.reports,
+        settings.airflow,
+    )
+    assert all(place.is_relative_to(tmp_path) for place in places)
