@@ -44,7 +44,8 @@ def frame(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[
         WarehouseError: the query does not run; carries DuckDB's message.
     """
     try:
-        result = connection.execute(sql, list(parameters)).pl()
+        relation = connection.sql(sql, params=list(parameters) or None)
+        result: pl.DataFrame = pl.DataFrame() if relation is None else relation.pl()
     except duckdb.Error as error:
         raise WarehouseError(str(error)) from error
     times = [pl.col(name).cast(pl.Datetime("us", "UTC")) for name, kind in result.schema.items() if isinstance(kind, pl.Datetime)]
