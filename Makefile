@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_PROJECT_ENVIRONMENT = .venv
 REAL ?= ../shared/real
 
-.PHONY: help setup run up test check bench demo clean
+.PHONY: help setup run up test check bench demo docs clean
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
 
@@ -46,6 +46,9 @@ check: .venv/.ready ## style, types, import laws, SQL
 
 bench: .venv/.ready ## every benchmark beside its peers, written to docs/benchmarks.md
 	@.venv/bin/python -m benchmarks --real $(REAL)
+
+docs: .venv/.ready ## write the generated pages again
+	@.venv/bin/python docs/generate.py
 
 clean: ## remove the environment and all state below var/
 	rm -rf .venv .tools var dbt_project/target dbt_project/logs
