@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 from prophet import Prophet
 
-from aftercast.detection.prophet_batch import PERIODS, Fit, as_seconds, features_in_use
+from aftercast.detection.design import PERIODS, as_seconds, features_in_use
+from aftercast.detection.prophet_batch import Fit
 
 
 def to_prophet(fitted: Fit, index: int, times: npt.ArrayLike, values: npt.ArrayLike) -> Prophet:

@@ -16,42 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aftercast.detection.lasso import solve_lasso
+from aftercast.detection.design import Spec, as_seconds, features_in_use, place_changepoints, prior_precision, seasonal_features
+from aftercast.detection.posterior import Prior, Statistics, maximise_posterior
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Whole = npt.NDArray[np.intp]
 
+__all__ = ["MODEL_VERSION", "Fit", "Spec", "as_seconds", "fit", "load"]
+
 MODEL_VERSION = "prophet-batch-1"
-DAY = 86_400.0
-PERIODS = (("yearly", 365.25), ("weekly", 7.0), ("daily", 1.0))
-TREND_PRIOR_PRECISION = 1.0 / 25.0  # k, m ~ normal(0, 5) in Prophet's Stan model
-MAX_ROUNDS = 60
 FEW_POINTS = 1_000
 BLOCK = 512  # series solved together; bounds the memory of the stacked Gram matrices
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What is fitted. Defaults are the library's.
-
-    A seasonality is used only where the library's `auto` would use it: two periods of history (daily two days, weekly two weeks, yearly two
-    years) and a spacing below the period. `min_points` is ours: fewer present points give no fit.
-    """
-
-    daily_order: int = 4
-    weekly_order: int = 3
-    yearly_order: int = 0
-    n_changepoints: int = 25
-    changepoint_range: float = 0.8
-    changepoint_prior_scale: float = 0.05
-    seasonality_prior_scale: float = 10.0
-    regressor_prior_scale: float = 10.0
-    min_points: int = 24
-
-    @property
-    def orders(self) -> dict[str, int]:
-        return {"yearly": self.yearly_order, "weekly": self.weekly_order, "daily": self.daily_order}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +65,7 @@ class Fit:
     def predict(self, times: npt.ArrayLike, regressors: npt.ArrayLike | None = None) -> Array:
         """Return the expected values at `times` as an array (M, N); NaN for series without a fit."""
         seconds = as_seconds(times)
-        features = _features(seconds, self.spec, regressors)
+        features = seasonal_features(seconds, self.spec, regressors)
         if features.shape[1] != self.beta.shape[1]:
             raise ValueError(f"fitted with {self.beta.shape[1]} seasonal and regressor columns, asked to predict with {features.shape[1]}")
         expected = features @ self.beta.T
@@ -151,24 +127,6 @@ def load(rows: Sequence[dict[str, Any]], spec: Spec) -> Fit:
     )
 
 
-def as_seconds(times: npt.ArrayLike) -> Array:
-    """Return times as seconds since 1970 UTC; accepts numbers (already seconds) and datetime64 (UTC).
-
-    Raises:
-        ValueError: a time is missing or infinite, or the array is not one-dimensional.
-    """
-    array = np.asarray(times)
-    if np.issubdtype(array.dtype, np.datetime64):
-        micros = array.astype("datetime64[us]")
-        seconds = micros.astype(np.int64) / 1e6
-        seconds[np.isnat(micros)] = np.nan
-    else:
-        seconds = array.astype(np.float64)
-    if seconds.ndim != 1 or not np.isfinite(seconds).all():
-        raise ValueError("times must be a one-dimensional array of finite UTC times")
-    return seconds
-
-
 def fit(times: npt.ArrayLike, values: npt.ArrayLike, spec: Spec | None = None, regressors: npt.ArrayLike | None = None) -> Fit:
     """Fit every column of `values` over a shared grid.
 
@@ -187,7 +145,7 @@ def fit(times: npt.ArrayLike, values: npt.ArrayLike, spec: Spec | None = None, r
     y = y[:, None] if y.ndim == 1 else y
     if y.ndim != 2 or y.shape[0] != len(seconds):
         raise ValueError(f"values have shape {y.shape}, expected ({len(seconds)}, number of series)")
-    features = _features(seconds, spec, regressors)
+    features = seasonal_features(seconds, spec, regressors)
     if (np.diff(seconds) < 0).any():
         order = np.argsort(seconds, kind="stable")
         seconds, y, features = seconds[order], y[order], features[order]
@@ -205,7 +163,6 @@ def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
     width = 2 + features.shape[1]
     theta = np.zeros((n_series, width + n_bends))
     sigma, objective = np.zeros(n_series), np.full(n_series, np.nan)
-    precision = _prior_precision(features.shape[1], spec)
 
     grams: list[Array] = []
     gram_of = np.zeros(n_series, dtype=np.intp)
@@ -231,11 +188,12 @@ def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
         if not len(varied):
             continue
         t = (seconds[rows] - start[series[0]]) / span[series[0]]
-        bends = _changepoints(t, spec)
+        bends = place_changepoints(t, spec)
         changepoints[series, : len(bends)] = bends
         design = np.zeros((len(rows), width + n_bends))
         design[:, 0], design[:, 1] = t, 1.0
-        design[:, 2:width] = (features[rows] if len(rows) < len(seconds) else features) * features_in_use(seconds[rows], features.shape[1], spec)
+        seasons = features[rows] if len(rows) < len(seconds) else features
+        design[:, 2:width] = seasons * features_in_use(seconds[rows], features.shape[1], spec)
         np.maximum(t[:, None] - bends, 0.0, out=design[:, width : width + len(bends)])
         scaled = own[:, ~flat] / scale[varied]
         gram_of[varied] = len(grams)
@@ -244,17 +202,17 @@ def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
         power[varied] = np.einsum("ij,ij->j", scaled, scaled)
         solvable[varied] = True
 
+    prior = Prior(prior_precision(features.shape[1], spec), spec.changepoint_prior_scale)
     todo = np.flatnonzero(solvable)
     for begin in range(0, len(todo), BLOCK):
         part = todo[begin : begin + BLOCK]
-        stacked = np.stack(grams)[gram_of[part]]
-        theta[part], sigma[part], objective[part] = _solve(stacked, moments[part], power[part], n_points[part], precision, width, spec)
-        few = part[n_points[part] < FEW_POINTS]
-        if len(few):  # two starts: the joint posterior of coefficients and noise can have two dips when points are few
-            stacked = np.stack(grams)[gram_of[few]]
-            again = _solve(stacked, moments[few], power[few], n_points[few], precision, width, spec, bends_first=False)
-            better = again[2] < objective[few]
-            theta[few[better]], sigma[few[better]], objective[few[better]] = (found[better] for found in again)
+        statistics = Statistics(np.stack([grams[number] for number in gram_of[part]]), moments[part], power[part], n_points[part] * 1.0)
+        theta[part], sigma[part], objective[part] = maximise_posterior(statistics, prior)
+        few = np.flatnonzero(n_points[part] < FEW_POINTS)
+        if len(few):  # two starts: with few points the joint posterior of coefficients and noise can have two peaks
+            again = maximise_posterior(statistics.take(few), prior, bends_first=False)
+            better = again[2] < objective[part[few]]
+            theta[part[few[better]]], sigma[part[few[better]]], objective[part[few[better]]] = (found[better] for found in again)
     return Fit(
         spec=spec,
         start=start,
@@ -280,117 +238,3 @@ def _groups(present: Flags) -> list[Whole]:
     for series in range(present.shape[1]):
         members.setdefault(packed[:, series].tobytes(), []).append(series)
     return [np.array(group, dtype=np.intp) for group in members.values()]
-
-
-def _features(seconds: Array, spec: Spec, regressors: npt.ArrayLike | None) -> Array:
-    days = 2.0 * np.pi * seconds / DAY
-    columns = []
-    for name, period in PERIODS:
-        for order in range(1, spec.orders[name] + 1):
-            columns += [np.sin(order / period * days), np.cos(order / period * days)]
-    extra = np.empty((len(seconds), 0)) if regressors is None else np.asarray(regressors, dtype=np.float64).reshape(len(seconds), -1)
-    if not np.isfinite(extra).all():
-        raise ValueError("a regressor has missing or infinite values; regressors must be known wherever they are used")
-    return np.column_stack([*columns, extra]) if columns else extra
-
-
-def features_in_use(seconds: Array, n_features: int, spec: Spec) -> Array:
-    """1 for feature columns the history supports, 0 for seasonalities that the library's `auto` switches off."""
-    length = seconds[-1] - seconds[0]
-    steps = np.diff(seconds)
-    spacing = steps[steps > 0].min()
-    needed = {"yearly": (730 * DAY, np.inf), "weekly": (14 * DAY, 7 * DAY), "daily": (2 * DAY, DAY)}
-    used = np.ones(n_features)
-    column = 0
-    for name, _ in PERIODS:
-        least, coarsest = needed[name]
-        if length < least or spacing >= coarsest:
-            used[column : column + 2 * spec.orders[name]] = 0.0
-        column += 2 * spec.orders[name]
-    return used
-
-
-def _changepoints(t: Array, spec: Spec) -> Array:
-    """Potential changepoints as the library places them: evenly by count over the first part of the history."""
-    size = int(np.floor(len(t) * spec.changepoint_range))
-    count = min(spec.n_changepoints, size - 1)
-    if count <= 0:
-        return np.empty(0)
-    return np.asarray(t[np.linspace(0, size - 1, count + 1).round().astype(int)][1:], dtype=np.float64)
-
-
-def _prior_precision(n_features: int, spec: Spec) -> Array:
-    seasonal = 2 * sum(spec.orders.values())
-    precision = np.full(2 + n_features, TREND_PRIOR_PRECISION)
-    precision[2 : 2 + seasonal] = spec.seasonality_prior_scale**-2
-    precision[2 + seasonal :] = spec.regressor_prior_scale**-2
-    return precision
-
-
-def _solve(
-    gram: Array,
-    moment: Array,
-    power: Array,
-    n_points: Whole,
-    precision: Array,
-    width: int,
-    spec: Spec,
-    *,
-    bends_first: bool = True,
-) -> tuple[Array, Array, Array]:
-    """Alternate coefficients and noise to convergence; return coefficients (N, P), noise (N,) and negative log posterior (N,).
-
-    The first noise is that of least squares with every slope change free (`bends_first`) or with none.
-    Given the noise s, minimising the negative log posterior times s^2 is: 1/2 x'(G + s^2 P)x - x'B + s^2/tau |bends|_1.
-    """
-    n_series, total = moment.shape
-    count = n_points.astype(np.float64)
-    theta = np.zeros((n_series, total))
-    free = total if bends_first else width
-    variance = _noise_variance(_least_squares_error(gram[:, :free, :free], moment[:, :free], power), count)
-    open_ = np.arange(n_series)
-    for _ in range(MAX_ROUNDS):
-        theta[open_] = _coefficients(gram[open_], moment[open_], variance[open_], precision, width, theta[open_, width:], spec)
-        updated = _noise_variance(_squared_error(gram[open_], moment[open_], power[open_], theta[open_]), count[open_])
-        moved = np.abs(updated - variance[open_]) > 1e-7 * updated
-        variance[open_] = updated
-        open_ = open_[moved]
-        if not len(open_):
-            break
-    error = _squared_error(gram, moment, power, theta)
-    objective = (
-        0.5 * count * np.log(variance)
-        + 0.5 * error / variance
-        + 2.0 * variance
-        + 0.5 * (theta[:, :width] ** 2) @ precision
-        + np.abs(theta[:, width:]).sum(axis=1) / spec.changepoint_prior_scale
-    )
-    return theta, np.sqrt(variance), objective
-
-
-def _squared_error(gram: Array, moment: Array, power: Array, theta: Array) -> Array:
-    quadratic = np.einsum("ni,nij,nj->n", theta, gram, theta, optimize=True)
-    return np.maximum(power - 2.0 * np.einsum("ni,ni->n", theta, moment) + quadratic, 1e-13 * power)
-
-
-def _least_squares_error(gram: Array, moment: Array, power: Array) -> Array:
-    size = gram.shape[1]
-    ridge = gram + (1e-9 * np.trace(gram, axis1=1, axis2=2) / size)[:, None, None] * np.eye(size)
-    return _squared_error(gram, moment, power, np.linalg.solve(ridge, moment[..., None])[..., 0])
-
-
-def _noise_variance(error: Array, count: Array) -> Array:
-    """The positive root of 4 v^2 + T v - SSE = 0: stationarity of the noise under its half-normal(0, 0.5) prior."""
-    return np.asarray(2.0 * error / (count + np.sqrt(count**2 + 16.0 * error)))
-
-
-def _coefficients(gram: Array, moment: Array, variance: Array, precision: Array, width: int, warm: Array, spec: Spec) -> Array:
-    ridge = gram[:, :width, :width] + variance[:, None, None] * np.diag(precision)
-    cross = gram[:, :width, width:]
-    solved = np.linalg.solve(ridge, np.concatenate([cross, moment[:, :width, None]], axis=2))
-    across = np.swapaxes(cross, 1, 2)
-    reduced = gram[:, width:, width:] - across @ solved[..., :-1]
-    target = moment[:, width:] - (across @ solved[..., -1:])[..., 0]
-    bends = solve_lasso(reduced, target, variance / spec.changepoint_prior_scale, warm)
-    smooth = solved[..., -1] - (solved[..., :-1] @ bends[..., None])[..., 0]
-    return np.concatenate([smooth, bends], axis=1, dtype=np.float64)

@@ -1,0 +1,101 @@
+"""Maximum a posteriori coefficients and noise of many series from their sufficient statistics: Gram matrix, moments, power."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from aftercast.detection.lasso import solve_lasso
+
+Array = npt.NDArray[np.float64]
+
+MAX_ROUNDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What N series say about P coefficients: D'D (N, P, P), D'y (N, P), y'y (N,) and the number of points (N,)."""
+
+    gram: Array
+    moment: Array
+    power: Array
+    count: Array
+
+    def take(self, series: npt.NDArray[np.intp]) -> Statistics:
+        return Statistics(self.gram[series], self.moment[series], self.power[series], self.count[series])
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Normal precision of the first coefficients (slope, offset, features); Laplace scale of the others (slope changes)."""
+
+    precision: Array
+    laplace_scale: float
+
+    @property
+    def width(self) -> int:
+        return len(self.precision)
+
+
+def maximise_posterior(statistics: Statistics, prior: Prior, *, bends_first: bool = True) -> tuple[Array, Array, Array]:
+    """Alternate coefficients and noise to convergence; return coefficients (N, P), noise (N,) and negative log posterior (N,).
+
+    The first noise is that of least squares with every slope change free (`bends_first`) or with none.
+    Given the noise s, minimising the negative log posterior times s^2 is: 1/2 x'(G + s^2 P)x - x'B + s^2/tau |bends|_1.
+    """
+    n_series, total = statistics.moment.shape
+    theta = np.zeros((n_series, total))
+    variance = _noise_variance(_least_squares_error(statistics, total if bends_first else prior.width), statistics.count)
+    open_ = np.arange(n_series)
+    for _ in range(MAX_ROUNDS):
+        rest = statistics.take(open_)
+        theta[open_] = _coefficients(rest, variance[open_], prior, theta[open_, prior.width :])
+        updated = _noise_variance(_squared_error(rest, theta[open_]), rest.count)
+        moved = np.abs(updated - variance[open_]) > 1e-7 * updated
+        variance[open_] = updated
+        open_ = open_[moved]
+        if not len(open_):
+            break
+    objective = (
+        0.5 * statistics.count * np.log(variance)
+        + 0.5 * _squared_error(statistics, theta) / variance
+        + 2.0 * variance
+        + 0.5 * (theta[:, : prior.width] ** 2) @ prior.precision
+        + np.abs(theta[:, prior.width :]).sum(axis=1) / prior.laplace_scale
+    )
+    return theta, np.sqrt(variance), objective
+
+
+def _squared_error(statistics: Statistics, theta: Array) -> Array:
+    fitted = (statistics.gram @ theta[..., None])[..., 0]
+    error = statistics.power + np.einsum("ni,ni->n", theta, fitted - 2.0 * statistics.moment)
+    return np.maximum(error, 1e-13 * statistics.power)  # below that, rounding; a perfect fit must not have zero noise
+
+
+def _least_squares_error(statistics: Statistics, size: int) -> Array:
+    theta = np.zeros_like(statistics.moment)
+    gram = statistics.gram[:, :size, :size]
+    ridge = gram + (1e-9 * np.trace(gram, axis1=1, axis2=2) / size)[:, None, None] * np.eye(size)
+    theta[:, :size] = np.linalg.solve(ridge, statistics.moment[:, :size, None])[..., 0]
+    return _squared_error(statistics, theta)
+
+
+def _noise_variance(error: Array, count: Array) -> Array:
+    """Return the positive root of 4 v^2 + T v - SSE = 0: stationarity of the noise under its half-normal(0, 0.5) prior."""
+    return np.asarray(2.0 * error / (count + np.sqrt(count**2 + 16.0 * error)))
+
+
+def _coefficients(statistics: Statistics, variance: Array, prior: Prior, warm: Array) -> Array:
+    width = prior.width
+    gram, moment = statistics.gram, statistics.moment
+    ridge = gram[:, :width, :width] + variance[:, None, None] * np.diag(prior.precision)
+    cross = gram[:, :width, width:]
+    solved = np.linalg.solve(ridge, np.concatenate([cross, moment[:, :width, None]], axis=2))
+    across = np.swapaxes(cross, 1, 2)
+    reduced = gram[:, width:, width:] - across @ solved[..., :-1]
+    target = moment[:, width:] - (across @ solved[..., -1:])[..., 0]
+    bends = solve_lasso(reduced, target, variance / prior.laplace_scale, warm)
+    smooth = solved[..., -1] - (solved[..., :-1] @ bends[..., None])[..., 0]
+    return np.concatenate([smooth, bends], axis=1, dtype=np.float64)
