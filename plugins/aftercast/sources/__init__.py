@@ -6,8 +6,8 @@ Kinds are loaded lazily, so that parsing a DAG or validating configuration impor
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
 
@@ -35,6 +35,9 @@ class Batch:
         expected: rows the source says exist in the window, when it can know.
         first_row: number of the first row in `origin`, so that a rejected row can be named.
         rejected: rows the source itself could not even read, one `reason` and one `raw` text each, plus `row` (its number in `origin`).
+        piece: name of the dropped file the rows are the whole content of, when they belong to a file and not to the window; landing a
+            piece again replaces it. Several batches may make up one piece.
+        notes: things worth counting in coverage that are no rejected rows (a file that no rule matches, for example).
     """
 
     entity: str
@@ -43,6 +46,8 @@ class Batch:
     expected: int | None = None
     first_row: int = 1
     rejected: pl.DataFrame | None = None
+    piece: str | None = None
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Source(Protocol):

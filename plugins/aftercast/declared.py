@@ -1,0 +1,71 @@
+"""The configuration compiled to tables, so that dbt reads what a deployment declares as it reads anything else. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from aftercast.analyses import DECLARED
+from aftercast.settings import Deployment, SignalRow
+
+
+def _formula(signal: SignalRow) -> str:
+    return signal.value or f"{signal.numerator} / {signal.denominator}"
+
+
+def _frame(table: str, rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=DECLARED[table], orient="row")
+
+
+def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
+    """Return every table of `analyses.DECLARED` but `run`, one row per declared thing, in the order declared.
+
+    The weight of a journey's service is the weight of its step: each service of a step carries the whole step.
+    """
+    steps = [(journey, position, step) for journey in deployment.journeys for position, step in enumerate(journey.steps, start=1)]
+    return {
+        "services": _frame("services", ({**row.model_dump(), "title": row.title or row.service} for row in deployment.services)),
+        "dependencies": _frame("dependencies", (row.model_dump() for row in deployment.edges)),
+        "teams": _frame("teams", ({**row.model_dump(), "title": row.title or row.team} for row in deployment.teams)),
+        "aliases": _frame("aliases", (row.model_dump() for row in deployment.aliases)),
+        "journeys": _frame("journeys", (row.model_dump(exclude={"steps"}) for row in deployment.journeys)),
+        "journey_steps": _frame(
+            "journey_steps",
+            (
+                {"journey": journey.journey, "step": step.step, "position": position, "weight": step.weight, "earns": step.earns}
+                for journey, position, step in steps
+            ),
+        ),
+        "journey_services": _frame(
+            "journey_services",
+            (
+                {"journey": journey.journey, "step": step.step, "service": service, "weight": step.weight}
+                for journey, _, step in steps
+                for service in step.services
+            ),
+        ),
+        "signals": _frame(
+            "signals",
+            (
+                {
+                    "signal": row.name,
+                    "fact": row.fact,
+                    "hurts": row.hurts,
+                    "grain_minutes": row.grain_minutes,
+                    "sensitivity": row.sensitivity,
+                    "minimum_effect": row.minimum_effect,
+                    "formula": _formula(row),
+                }
+                for row in deployment.signals
+            ),
+        ),
+        "sources": _frame(
+            "sources",
+            (
+                {"source": row.name, "kind": row.kind, "owner": row.owner, "schedule": row.schedule, "entities": list(row.entities)}
+                for row in deployment.sources
+            ),
+        ),
+    }

@@ -1,0 +1,29 @@
+"""Rows of sources into Parquet files, day by day: whole, once, and gated before they are seen.
+
+A file holds what one extract found of one entity on one day: `landing/<entity>/source=<name>/date=<day>/<slice>.parquet`, where the
+slice is the part of the window that falls on the day, or the dropped file the rows came from. Landing a slice again replaces it, and
+leaves it untouched when its rows are the same. Rows that do not fit go to `quarantine/` with a reason; every extract leaves one row of
+counts per entity under `landing/coverage/`. A crash leaves the old files, or old and new ones side by side, whose rows staging tells
+apart by key.
+"""
+
+from aftercast.declared import declared_tables
+from aftercast.landing.coverage import covered_until, covered_window
+from aftercast.landing.extracts import Landed, land, replay
+from aftercast.landing.slices import landing_fingerprint
+from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
+
+__all__ = [
+    "Landed",
+    "covered_until",
+    "covered_window",
+    "declared_path",
+    "declared_tables",
+    "derived_path",
+    "land",
+    "landing_fingerprint",
+    "prepare",
+    "replay",
+    "write_declared",
+    "write_derived",
+]

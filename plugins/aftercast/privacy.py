@@ -1,0 +1,143 @@
+"""Personal data out of rows before anything is stored: people become tokens, free text is redacted.
+
+Tokens are keyed hashes (HMAC-SHA256), so that one person stays one token inside a deployment and cannot be looked up outside it. The key
+comes from AFTERCAST_TOKEN_KEY, else it is made once under `secrets/` of AFTERCAST_HOME. Redaction covers e-mail and IP addresses, card and
+phone numbers, bearer tokens and the common shapes of API secrets; it is a net, not a proof.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+
+TOKEN_PREFIX = "tok_"
+PERSON_COLUMNS = frozenset({"actor_token", "author_token"})
+FREE_TEXT: dict[str, tuple[str, ...]] = {
+    "metric_points": ("attributes",),
+    "log_patterns": ("pattern", "sample"),
+    "spans_red": ("operation",),
+    "changes": ("title", "attributes", "url"),
+    "alerts": ("name",),
+    "incidents": ("title", "summary", "trigger", "url"),
+    "incident_events": ("text",),
+    "action_items": ("title", "success_criterion", "url"),
+    "postmortems": ("title", "text", "trigger", "contributing_factors", "url"),
+    "insights": ("text",),
+    "verdicts": (),
+    "service_edges": (),
+    "journey_kpis": (),
+}
+
+# Order matters: the most specific shapes go first.
+PATTERNS: tuple[tuple[str, str], ...] = (
+    (r"(?i)\bbearer\s+[a-z0-9._~+/=-]{8,}", "Bearer <secret>"),
+    (
+        r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|sk_(?:live|test)_\w{10,}|sk-[\w-]{20,}"
+        r"|A(?:KIA|SIA)[A-Z0-9]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,})",
+        "<secret>",
+    ),
+    (
+        r"(?i)(api[_-]?key|access[_-]?token|auth[_-]?token|token|secret|passw(?:or)?d|pwd)(\"?\s*[=:]\s*\"?)[^\s\"'&,;<>]{4,}",
+        "${1}${2}<secret>",
+    ),
+    (r"(://)[^/\s:@]+:[^/\s@]+@", "${1}<secret>@"),
+    (r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", "<email>"),
+    (
+        r"\b(?:4\d{3}|5[1-5]\d{2}|2[2-7]\d{2}|3[47]\d{2}|6(?:011|5\d{2}))(?:[ -]?\d{4}){2}[ -]?\d{3,4}\b"
+        r"|\b3[47]\d{2}[ -]?\d{6}[ -]?\d{5}\b",
+        "<card>",
+    ),
+    (r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b", "<ip>"),
+    (
+        r"(?i)\b(?:[0-9a-f]{1,4}:){5,7}[0-9a-f]{1,4}\b|\b(?:fe[89ab][0-9a-f]|f[cd][0-9a-f]{2}|[23][0-9a-f]{3})(?::[0-9a-f]{0,4}){2,7}\b",
+        "<ip>",
+    ),
+    (
+        r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,11}\b"
+        r"|\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}\b|\b\d{3}[ .-]\d{3}[ .-]\d{4}\b",
+        "<phone>",
+    ),
+)
+# Every pattern above needs one of these; a cheap test that spares clean text the nine replacements.
+SUSPECT = (
+    r"(?i)@|bearer|gh[pousr]_|github_pat|glpat|xox|sk[_-]|a[ks]ia|aiza|eyj|key|token|secret|passw|pwd"
+    r"|\d{4}[ -]?\d{4}|\d{6}|\d\.\d|[0-9a-f]:[0-9a-f:]|\d{3}[ .)-]|\+\d"
+)
+
+
+def redact_expression(text: pl.Expr) -> pl.Expr:
+    """Return the expression that redacts a text expression."""
+    redacted = text
+    for pattern, replacement in PATTERNS:
+        redacted = redacted.str.replace_all(pattern, replacement)
+    return redacted
+
+
+def redact_series(column: pl.Series) -> pl.Series:
+    """Redact a column of texts (or of lists of texts). Each distinct suspicious text is worked on once."""
+    if isinstance(column.dtype, pl.List):
+        frame = pl.DataFrame({"row": pl.int_range(len(column), eager=True), "texts": column}).explode("texts", empty_as_null=True)
+        grouped = frame.with_columns(redact_series(frame["texts"])).group_by("row", maintain_order=True).agg("texts")["texts"]
+        kept = pl.DataFrame({"old": column, "new": grouped})
+        return kept.select(pl.when(pl.col("old").list.len().fill_null(0) > 0).then("new").otherwise("old").alias(column.name)).to_series()
+    distinct = column.unique().drop_nulls()
+    suspects = distinct.filter(distinct.str.contains(SUSPECT)).to_frame("old")
+    changed = suspects.with_columns(redact_expression(pl.col("old")).alias("new")).filter(pl.col("old") != pl.col("new"))
+    if changed.is_empty():
+        return column
+    return column.replace(changed["old"], changed["new"])
+
+
+def redact(text: str) -> str:
+    """Redact one text."""
+    return str(redact_series(pl.Series([text]))[0])
+
+
+def token(value: str, key: bytes) -> str:
+    """Return the token of a person's name or address; a value that already is a token passes unchanged."""
+    if value.startswith(TOKEN_PREFIX):
+        return value
+    digest = hmac.new(key, value.strip().casefold().encode(), hashlib.sha256).hexdigest()
+    return TOKEN_PREFIX + digest[:16]
+
+
+def tokenise_series(column: pl.Series, key: bytes) -> pl.Series:
+    """Tokenise a column of people; null stays null."""
+    people = [str(value) for value in column.unique().drop_nulls()]
+    return column.replace(people, [token(person, key) for person in people])
+
+
+def protect(entity: str, frame: pl.DataFrame, key: bytes, *, everywhere: Iterable[str] = ()) -> pl.DataFrame:
+    """Return the rows of an entity without personal data: people tokenised, free text redacted, and so is every column in `everywhere`."""
+    people = [name for name in frame.columns if name in PERSON_COLUMNS]
+    texts = [name for name in frame.columns if name in {*FREE_TEXT.get(entity, ()), *everywhere} and name not in PERSON_COLUMNS]
+    return frame.with_columns(
+        *(tokenise_series(frame[name].cast(pl.String), key).alias(name) for name in people),
+        *(redact_series(frame[name]).alias(name) for name in texts if frame[name].dtype in (pl.String, pl.List(pl.String))),
+    )
+
+
+def token_key(home: Path) -> bytes:
+    """Return this deployment's key, and make it on the first call (readable by its owner only)."""
+    given = os.environ.get("AFTERCAST_TOKEN_KEY")
+    if given:
+        return given.encode()
+    path = home / "secrets" / "token.key"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(temporary, path)  # the first of two racing tasks wins; both then read the same key
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return path.read_text(encoding="ascii").strip().encode()
