@@ -48,9 +48,11 @@ def summary(table: pl.DataFrame) -> str:
     said = drops.filter(pl.col("in_interval").is_not_null())
     sure = drops.filter(pl.col("impact_status") == "quantified")
     claims = quiet.filter((pl.col("impact_status") == "quantified") & (pl.col("low") > 0)).height
+    held, error = said["in_interval"].sum(), sure["error_pct"].median()
+    typical = "no error to speak of" if error is None else f"median error {error:.1f} %"
     return (
-        f"{drops.height} incidents lost money: an interval was stated for {said.height}, and held the truth for {said['in_interval'].sum()}.\n"
-        f"{sure.height} were quantified (the others are within the noise); median error of those {sure['error_pct'].median() or float('nan'):.1f} %.\n"
+        f"{drops.height} incidents lost money: an interval was stated for {said.height} and held the true loss for {held}.\n"
+        f"{sure.height} of them were quantified ({typical}); the loss of the others is within the noise or unknown.\n"
         f"{quiet.height} incidents lost nothing: a loss was claimed for {claims}."
     )
 
