@@ -112,7 +112,7 @@ def _day_points(seed: int, day: date, wanted: list[str]) -> dict[str, pl.DataFra
     return {entity: frames[entity] for entity in wanted}
 
 
-def open(row: SourceRow, settings: Settings) -> DemoSource:  # noqa: A001 - the word every source kind offers
+def open(row: SourceRow, settings: Settings) -> DemoSource:
     """Return the demo company of a row of sources.yml; its one option is `seed`.
 
     Raises:

@@ -23,7 +23,7 @@ REPORTED_AS = {"checkout": "checkout-svc"}
 VERSION_MEMORY = 6
 """Days a service's releases are looked back for its previous version."""
 
-_WORDS = ("basket", "search", "session", "invoice", "profile", "limit", "currency", "banner", "export", "retry", "index", "receipt", "address")
+_WORDS = ("basket", "search", "session", "invoice", "profile", "limit", "currency", "banner", "export", "retry", "receipt", "address")
 _TITLES = {
     "deploy": ("Release {word} improvements", "Release {word} fixes", "Release new {word} flow", "Upgrade {word} library"),
     "config": ("Change {word} limit", "Tune {word} timeout", "Update {word} rules"),
@@ -52,7 +52,7 @@ class Change:
     previous_version: str | None = None
 
 
-def _change(seed: int, chance: np.random.Generator, change_id: str, kind: str, service: str, started_at: datetime, region: str = "") -> Change:
+def _change(chance: np.random.Generator, change_id: str, kind: str, service: str, started_at: datetime, region: str = "") -> Change:
     titles = _TITLES["deploy" if kind == "rollback" else kind]
     title = str(chance.choice(list(titles))).format(word=chance.choice(list(_WORDS)))
     minutes = float(chance.uniform(*_MINUTES[kind]))
@@ -84,7 +84,7 @@ def _ordinary(seed: int, day: date) -> list[Change]:
                 service = str(chance.choice(list(SERVICES), p=_RELEASE_ODDS / _RELEASE_ODDS.sum()))
             change_id = f"chg-{token(seed, 'ordinary', day, kind, number)}"
             region = str(chance.choice(["", "", "eu", "us"])) if kind in ("flag", "config", "infra") else ""
-            found.append(_change(seed, chance, change_id, kind, service, midnight(day) + timedelta(hours=hour), region))
+            found.append(_change(chance, change_id, kind, service, midnight(day) + timedelta(hours=hour), region))
     return found
 
 
@@ -97,7 +97,7 @@ def remedy_of(seed: int, fault: Fault) -> Change | None:
     ended = fault.ended_at - timedelta(minutes=fault.recover + float(chance.uniform(1, 4)))
     began = max(ended, fault.started_at + timedelta(minutes=4))
     region = fault.regions[0] if kind != "rollback" and len(fault.regions) == 1 else ""
-    change = _change(seed, chance, f"chg-{token(seed, 'remedy', fault.week, fault.number)}", kind, fault.service, began, region)
+    change = _change(chance, f"chg-{token(seed, 'remedy', fault.week, fault.number)}", kind, fault.service, began, region)
     titles = {"config": "Restore previous settings", "flag": "Switch flag off", "infra": "Add capacity"}
     finished = began + timedelta(minutes=float(chance.uniform(0.5, 2)))
     return replace(change, title=titles.get(kind, change.title), finished_at=whole_seconds(finished), planned=False, result="success")
@@ -109,7 +109,7 @@ def _around(seed: int, fault: Fault) -> list[Change]:
     found = []
     if fault.change_at is not None and fault.family.change_kind is not None:
         region = fault.regions[0] if fault.family.change_kind in ("flag", "config") and len(fault.regions) == 1 else ""
-        cause = _change(seed, chance, fault.cause_id, fault.family.change_kind, fault.service, fault.change_at, region)
+        cause = _change(chance, fault.cause_id, fault.family.change_kind, fault.service, fault.change_at, region)
         if cause.kind == "migration":
             cause = replace(cause, finished_at=whole_seconds(fault.ended_at - timedelta(minutes=fault.recover)), result="aborted")
         found.append(replace(cause, result="success") if cause.kind != "migration" else cause)
@@ -122,7 +122,7 @@ def _around(seed: int, fault: Fault) -> list[Change]:
         ahead = float(chance.uniform(3, 15) if tempting else chance.uniform(-5, 45))
         decoy_id = f"chg-{token(seed, 'decoy', fault.week, fault.number)}"
         when = fault.started_at - timedelta(minutes=ahead)
-        found.append(_change(seed, chance, decoy_id, "deploy", str(chance.choice(neighbours)), when))
+        found.append(_change(chance, decoy_id, "deploy", str(chance.choice(neighbours)), when))
     return found
 
 
@@ -131,7 +131,7 @@ def _shipped(seed: int, day: date) -> list[Change]:
     for fix in fixes_of_cycle(seed, cycle_of(week_of(midnight(day)))):
         if fix.shipped_at.date() == day:
             chance = generator(seed, Stream.LESSON, 900, fix.cycle, len(fix.part))
-            change = _change(seed, chance, fix.change_id, "deploy", fix.service, fix.shipped_at)
+            change = _change(chance, fix.change_id, "deploy", fix.service, fix.shipped_at)
             found.append(replace(change, result="success"))
     return found
 

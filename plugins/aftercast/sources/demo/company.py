@@ -207,9 +207,9 @@ JOURNEYS: tuple[Journey, ...] = (
     Journey(
         "shop",
         (
-            _step("browse", 0.62, 1.0, gateway=1.0, catalog=0.9, pricing=0.5),
-            _step("cart", 0.71, 0.18, gateway=1.0, checkout=0.9, pricing=0.9),
-            _step("checkout", 0.93, 0.75, gateway=1.0, checkout=1.0, payments=0.95, cardway=0.8, accounts=0.4, orders_db=1.0),
+            _step("browse", 0.985, 1.0, gateway=1.0, catalog=0.9, pricing=0.5),
+            _step("cart", 0.975, 0.115, gateway=1.0, checkout=0.9, pricing=0.9),
+            _step("checkout", 0.965, 0.54, gateway=1.0, checkout=1.0, payments=0.95, cardway=0.8, accounts=0.4, orders_db=1.0),
         ),
         _segments({"eu": 0.6, "us": 0.4}, {"bronze": (0.5, 18.0), "silver": (0.3, 29.0), "gold": (0.2, 46.0)}),
         demand=126_000,
@@ -220,9 +220,9 @@ JOURNEYS: tuple[Journey, ...] = (
     Journey(
         "subscription",
         (
-            _step("sign_up", 0.55, 1.0, gateway=1.0, accounts=1.0, accounts_db=0.9, smsgate=0.85),
-            _step("activation", 0.78, 0.9, accounts=0.9, mailbird=0.7),
-            _step("subscription", 0.86, 0.6, subscriptions=1.0, payments=0.95, cardway=0.85),
+            _step("sign_up", 0.96, 1.0, gateway=1.0, accounts=1.0, accounts_db=0.9, smsgate=0.85),
+            _step("activation", 0.95, 0.62, accounts=0.9, mailbird=0.7),
+            _step("subscription", 0.94, 0.45, subscriptions=1.0, payments=0.95, cardway=0.85),
         ),
         _segments({"eu": 0.65, "us": 0.35}, {"": (1.0, 24.0)}),
         demand=8_200,
@@ -233,9 +233,9 @@ JOURNEYS: tuple[Journey, ...] = (
     Journey(
         "wallet",
         (
-            _step("deposit", 0.88, 1.0, gateway=1.0, wallet=1.0, payments=0.9, cardway=0.7, ledger_db=0.9),
-            _step("bet", 0.96, 2.2, gateway=0.8, bets=1.0, wallet=0.6, ledger_db=0.5),
-            _step("cash_out", 0.91, 0.4, wallet=1.0, payments=0.9, ledger_db=0.9),
+            _step("deposit", 0.965, 1.0, gateway=1.0, wallet=1.0, payments=0.9, cardway=0.7, ledger_db=0.9),
+            _step("bet", 0.985, 2.2, gateway=0.8, bets=1.0, wallet=0.6, ledger_db=0.5),
+            _step("cash_out", 0.965, 0.4, wallet=1.0, payments=0.9, ledger_db=0.9),
         ),
         _segments({"eu": 1.0}, {"bronze": (0.5, 3.8), "silver": (0.3, 6.4), "gold": (0.2, 11.0)}),
         demand=12_500,
@@ -246,8 +246,8 @@ JOURNEYS: tuple[Journey, ...] = (
     Journey(
         "api_billing",
         (
-            _step("call", 0.985, 1.0, public_api=1.0, accounts=0.3),
-            _step("bill", 0.992, 0.09, metering=1.0, ledger_db=0.8),
+            _step("call", 0.99, 1.0, public_api=1.0, accounts=0.3),
+            _step("bill", 0.994, 0.09, metering=1.0, ledger_db=0.8),
         ),
         _segments({"eu": 0.55, "us": 0.45}, {"starter": (0.6, 2.1), "scale": (0.4, 7.2)}, as_plan=True),
         demand=118_000,

@@ -43,6 +43,7 @@ class Stream(IntEnum):
     LESSON = 16
     LOGS = 17
     KPI_GAPS = 18
+    BLIPS = 19
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
@@ -87,7 +88,7 @@ def drift(seed: int, stream: Stream, day: date, series: int, per_day: int) -> Ar
     place = np.arange(BUCKETS) * per_day / BUCKETS
     left = place.astype(int)
     part = place - left
-    return knots[:, left] * (1 - part) + knots[:, left + 1] * part
+    return np.asarray(knots[:, left] * (1 - part) + knots[:, left + 1] * part)
 
 
 def counts(mean: Array, normal: Array) -> Array:

@@ -60,7 +60,7 @@ def _minutes(day: date, fault: Fault) -> tuple[Array, float, float]:
     """Minutes of the day, and the fault's start and end on that scale."""
     zero = midnight(day)
     span = [(moment - zero).total_seconds() / 60 for moment in (fault.started_at, fault.ended_at)]
-    return np.arange(1440) + 0.5, span[0], span[1]
+    return np.arange(1440, dtype=np.float64) + 0.5, span[0], span[1]
 
 
 def _buckets(by_minute: Array) -> Array:
@@ -70,9 +70,18 @@ def _buckets(by_minute: Array) -> Array:
 def profile(day: date, fault: Fault, delay: float = 0.0) -> Array:
     """Return how present a fault is in each bucket, 0 to 1, seen `delay` minutes after its origin."""
     minute, start, end = _minutes(day, fault)
-    rising = np.clip((minute - start - delay) / fault.ramp, 0.0, 1.0)
+    since = minute - start - delay
+    rising = np.clip(since / fault.ramp, 0.0, 1.0)
     falling = np.clip((end - minute) / fault.recover, 0.0, 1.0)
-    return _buckets(rising * falling)
+    return _buckets(rising * falling * _wavering(fault, since))
+
+
+def _wavering(fault: Fault, since: Array) -> Array:
+    """Trouble comes and goes: each fault wavers by up to a quarter in its own rhythm of minutes since its onset."""
+    turn = (fault.week * 31 + fault.number * 7) * 0.6180339887
+    slow, fast = 29 + 40 * (turn % 1), 9 + 8 * (turn * 3 % 1)
+    wave = 0.6 * np.sin(2 * np.pi * (since / slow + turn)) + 0.4 * np.sin(2 * np.pi * (since / fast + 2 * turn))
+    return np.asarray(0.87 + 0.13 * wave)
 
 
 def filling(day: date, fault: Fault) -> Array:

@@ -19,7 +19,8 @@ from aftercast.window import Window
 Row = dict[str, Any]
 
 ALERT_ENVIRONMENT = "prod"
-"""The alert feed names the environment its own way; config/catalog/aliases.csv says which."""
+ALERT_REGION = {"eu": "eu-west-1", "us": "us-east-1"}
+"""The alert feed names the environment and the regions its own way; config/catalog/aliases.csv says which."""
 
 
 def _happened(window: Window, *moments: datetime) -> bool:
@@ -83,7 +84,7 @@ def _alert_row(alert: Alert, window: Window) -> Row:
         "name": alert.name,
         "service": alert.service,
         "environment": ALERT_ENVIRONMENT,
-        "region": alert.region,
+        "region": ALERT_REGION.get(alert.region, alert.region),
         "severity": alert.severity,
         "ended_at": _known(alert.ended_at, window),
     }

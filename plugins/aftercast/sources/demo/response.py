@@ -90,6 +90,7 @@ _SICK = {
     "orders-db": ("Order storage slow", "Order writes timing out"),
     "ledger-db": ("Ledger slow", "Ledger writes timing out"),
 }
+_FALSE_RULES = ("HighLatency", "HighErrorRatio", "DiskFilling", "PodRestarting")
 _QUIET = ("Traffic well below normal", "Drop in visits", "Fewer orders than expected, no errors")
 
 
@@ -165,7 +166,11 @@ def timeline_of(seed: int, response: Response) -> tuple[TimelineEvent, ...]:
         "flag": "Switched the flag off",
         "infra": "Added capacity",
     }
-    by_itself = {"restart": f"Restarted {fault.service}, pool is free again", "abort": "Stopped the migration", "self": "Recovered without our doing"}
+    by_itself = {
+        "restart": f"Restarted {fault.service}, pool is free again",
+        "abort": "Stopped the migration",
+        "self": "Recovered without our doing",
+    }
     done = ended[remedy.kind] if remedy else by_itself.get(fault.family.remedy, "Symptoms gone")
     halfway = response.acknowledged_at + (response.mitigated_at - response.acknowledged_at) / 2
     lines = [
@@ -243,7 +248,7 @@ def false_alerts(seed: int, day: date) -> tuple[Alert, ...]:
     chance = generator(seed, Stream.ALERT_NOISE, day.toordinal())
     found = []
     for _ in range(int(chance.poisson(7))):
-        service, rule = str(chance.choice(list(SERVICES))), str(chance.choice(["HighLatency", "HighErrorRatio", "DiskFilling", "PodRestarting"]))
+        service, rule = str(chance.choice(list(SERVICES))), str(chance.choice(list(_FALSE_RULES)))
         region = str(chance.choice(list(COMPONENTS[INDEX[service]].regions)))
         begins = whole_seconds(midnight(day) + timedelta(hours=float(chance.uniform(0, 24))))
         ends = whole_seconds(begins + timedelta(minutes=float(chance.uniform(3, 25))))

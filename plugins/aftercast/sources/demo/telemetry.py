@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from aftercast.entities import LOG_PATTERNS, METRIC_POINTS, SERVICE_EDGES, SPANS_RED
 from aftercast.sources.demo.business import Flow
+from aftercast.sources.demo.changes import changes_of_day
 from aftercast.sources.demo.company import COMPONENTS, EDGES, ENVIRONMENT, INDEX, JOURNEYS, REACH, REGION_WEIGHT, REGIONS, Component
 from aftercast.sources.demo.demand import LOAD, RHYTHM, growth, weekday_level
-from aftercast.sources.demo.draws import BUCKETS, STORY_EPOCH, Array, Stream, bucket_times, counts, drift, generator, token
+from aftercast.sources.demo.draws import BUCKETS, STORY_EPOCH, Array, Stream, bucket_times, counts, drift, generator, midnight, token
 from aftercast.sources.demo.faults import Fault
 from aftercast.sources.demo.physics import MINUTES_PER_CALL, Effects, profile
 
@@ -40,14 +42,38 @@ def day_signals(seed: int, day: date, flows: dict[str, Flow], effects: Effects) 
     noise = chance.standard_normal((4, *shape))
     slow = drift(seed, Stream.TELEMETRY_HOUR, day, 3 * len(COMPONENTS) * len(REGIONS), 24).reshape(3, *shape)
     requests = counts(_traffic(day, flows, effects) * np.exp(0.03 * slow[0] + 0.02 * noise[0]), noise[1])
+    failing, slower = _blips(seed, day)
     usual = np.array([component.error_ratio for component in COMPONENTS])[:, None, None] * np.exp(0.18 * slow[1])
-    ratio = np.clip(1 - (1 - usual) * (1 - effects.error), 0.0, 0.98)
+    ratio = np.clip(1 - (1 - usual) * (1 - effects.error) * (1 - failing), 0.0, 0.98)
     errors = np.minimum(counts(requests * ratio, noise[2]), requests)
     base = np.array([component.latency_ms for component in COMPONENTS])[:, None, None]
-    latency = base * (0.9 + 0.25 * LOAD[None]) * np.exp(0.05 * slow[2] + 0.045 * noise[3]) * (1 + effects.latency)
+    latency = base * (0.9 + 0.25 * LOAD[None]) * np.exp(0.05 * slow[2] + 0.045 * noise[3]) * (1 + slower + effects.latency)
     level = np.array([component.saturation or 0.0 for component in COMPONENTS])[:, None, None]
     saturation = np.clip(level * (0.62 + 0.55 * LOAD[None]) * (1 + 0.04 * slow[1] + 0.025 * noise[0]) + effects.saturation, 0.0, 1.0)
     return Signals(requests, errors, latency, saturation)
+
+
+def _blips(seed: int, day: date) -> tuple[Array, Array]:
+    """Moments that look bad and mean nothing: a release restarting instances, a pause, a burst of odd requests.
+
+    Returns the added share of failing requests and the added slowness, [component, region, bucket].
+    """
+    failing, slower = (np.zeros((len(COMPONENTS), len(REGIONS), BUCKETS)) for _ in range(2))
+    chance = generator(seed, Stream.BLIPS, day.toordinal())
+    moments = [
+        (where, region, int(chance.integers(BUCKETS)), int(chance.integers(1, 4)), 1.0)
+        for where in range(len(COMPONENTS))
+        for region in range(len(REGIONS))
+        for _ in range(int(chance.poisson(0.1)))
+    ]
+    for change in changes_of_day(seed, day):
+        if change.kind in ("deploy", "rollback"):
+            bucket = int((change.finished_at - midnight(day)) / timedelta(minutes=5))
+            moments += [(INDEX[change.service], region, bucket, 1 + int(chance.integers(2)), 0.25) for region in range(len(REGIONS))]
+    for where, region, bucket, length, size in moments:
+        failing[where, region, bucket : bucket + length] += size * chance.uniform(0.0, 0.03)
+        slower[where, region, bucket : bucket + length] += size * chance.uniform(0.1, 1.2)
+    return failing, slower
 
 
 def _traffic(day: date, flows: dict[str, Flow], effects: Effects) -> Array:
@@ -219,11 +245,14 @@ def log_rows(seed: int, day: date, signals: Signals, faults: Sequence[Fault]) ->
             frames.append(_fault_logs(seed, day, signals, fault, fault.service, own, 0))
         for caller, found in REACH[fault.service].items():
             if found.hops == 1:
-                frames.append(_fault_logs(seed, day, signals, fault, caller, (f"upstream {fault.service} failed: timeout or 5xx", "error"), 1))
+                says = (f"upstream {fault.service} failed: timeout or 5xx", "error")
+                frames.append(_fault_logs(seed, day, signals, fault, caller, says, 1))
     return pl.concat(frames).unique(subset=list(LOG_PATTERNS.key), keep="first", maintain_order=True).select(list(LOG_PATTERNS.columns))
 
 
-def _log_frame(service: str, region: str, pattern: str, severity: str, buckets: Array | pl.Series, count: Array, trace: str) -> pl.DataFrame:
+def _log_frame(
+    service: str, region: str, pattern: str, severity: str, buckets: npt.NDArray[np.datetime64], count: Array, trace: str
+) -> pl.DataFrame:
     return pl.DataFrame({"bucket": buckets, "count": count.astype(np.int64)}).select(
         pl.lit(service).alias("service"),
         pl.lit(ENVIRONMENT).alias("environment"),
@@ -239,7 +268,7 @@ def _log_frame(service: str, region: str, pattern: str, severity: str, buckets: 
 
 def _usual_logs(seed: int, day: date, signals: Signals) -> pl.DataFrame:
     chance = generator(seed, Stream.LOGS, day.toordinal())
-    hours = pl.Series(bucket_times(day)[::12])
+    hours = bucket_times(day)[::12]
     frames = []
     for component in COMPONENTS:
         if component.kind != "service":
@@ -249,13 +278,12 @@ def _usual_logs(seed: int, day: date, signals: Signals) -> pl.DataFrame:
             hourly = signals.requests[INDEX[component.name], places].sum(axis=0).reshape(24, 12).sum(axis=1)
             for pattern, severity, share in _USUAL_LOGS:
                 count = counts(hourly * share, chance.standard_normal(24))
-                frames.append(_log_frame(component.name, region, pattern, severity, hours, count, token(seed, day, component.name, pattern)))
+                trace = token(seed, day, component.name, pattern)
+                frames.append(_log_frame(component.name, region, pattern, severity, hours, count, trace))
     return pl.concat(frames)
 
 
-def _fault_logs(
-    seed: int, day: date, signals: Signals, fault: Fault, service: str, says: tuple[str, str], hops: int
-) -> pl.DataFrame:
+def _fault_logs(seed: int, day: date, signals: Signals, fault: Fault, service: str, says: tuple[str, str], hops: int) -> pl.DataFrame:
     present = profile(day, fault, hops * MINUTES_PER_CALL)
     share = REACH[fault.service][service].share * max(fault.error, 0.05)
     frames = []

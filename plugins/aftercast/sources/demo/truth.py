@@ -2,7 +2,7 @@
 
 Loss is the difference of two worlds with the same random numbers, one without the fault. Where faults overlap they are taken in order
 of onset, each against the world with only its predecessors, so the losses of all incidents add up to the whole difference.
-Customers who came back afterwards are subtracted.
+Customers who came back afterwards, until the end of the window, are subtracted.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TIME
+from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TIME, ColumnType
 from aftercast.sources.demo.business import day_flows
 from aftercast.sources.demo.company import JOURNEYS
-from aftercast.sources.demo.draws import Array, midnight, week_of
+from aftercast.sources.demo.draws import BUCKETS, Array, midnight, week_of
 from aftercast.sources.demo.faults import LONGEST_ECHO, Fault, cycle_of, faults_felt, fixes_of_cycle
 from aftercast.sources.demo.lessons import action_item_rows, fix_item_id
 from aftercast.sources.demo.physics import add_fault, no_effects
 from aftercast.sources.demo.response import responses_near
 from aftercast.window import DAY, Window
 
-INCIDENTS = {
+INCIDENTS: dict[str, ColumnType] = {
     "incident_id": TEXT,
     "cause_kind": TEXT,
     "cause_id": TEXT,
@@ -33,7 +33,7 @@ INCIDENTS = {
     "ended_at": TIME,
     "has_loss": FLAG,
 }
-LOSSES = {
+LOSSES: dict[str, ColumnType] = {
     "incident_id": TEXT,
     "journey": TEXT,
     "segment": TEXT,
@@ -41,7 +41,7 @@ LOSSES = {
     "lost_attempts": COUNT,
     "lost_successes": COUNT,
 }
-FIXES = {"action_item_id": TEXT, "works": FLAG, "family": TEXT}
+FIXES: dict[str, ColumnType] = {"action_item_id": TEXT, "works": FLAG, "family": TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def truth(window: Window, seed: int) -> Truth:
         for response in responses_near(seed, window.start, window.end)
         if window.contains(response.started_at) and response.declared_at < window.end
     ]
-    losses = _losses(seed, faults)
+    losses = _losses(seed, faults, window)
     hit = set(losses.group_by("incident_id").agg(pl.col("lost_revenue").sum()).filter(pl.col("lost_revenue") > 0)["incident_id"])
     rows = [
         {
@@ -85,12 +85,16 @@ def truth(window: Window, seed: int) -> Truth:
     return Truth(pl.DataFrame(rows, schema=INCIDENTS).sort("incident_id"), losses, _fixes(seed, window))
 
 
-def _losses(seed: int, faults: list[Fault]) -> pl.DataFrame:
+def _losses(seed: int, faults: list[Fault], window: Window) -> pl.DataFrame:
+    """Losses up to the end of the window, per incident, journey and segment."""
     wanted = {fault.incident_id for fault in faults}
-    days = sorted({day.start.date() for fault in faults for day in Window(fault.started_at, fault.ended_at + LONGEST_ECHO).days()})
+    days = sorted(
+        {day.start.date() for fault in faults for day in Window(fault.started_at, min(fault.ended_at + LONGEST_ECHO, window.end)).days()}
+    )
     totals: dict[tuple[str, str], Array] = {}
     for day in days:
         effects = no_effects()
+        seen = slice(0, min(BUCKETS, -((midnight(day) - window.end) // (DAY / BUCKETS))))
         before = day_flows(seed, day, effects)
         for fault in faults_felt(seed, midnight(day), midnight(day) + DAY):
             effects = add_fault(effects, day, fault)
@@ -99,9 +103,9 @@ def _losses(seed: int, faults: list[Fault]) -> pl.DataFrame:
                 first, last = before[journey.name], after[journey.name]
                 lost = np.stack(
                     [
-                        (first.revenue - last.revenue).sum(axis=1) / 100,
-                        (first.attempts[0] - last.attempts[0]).sum(axis=1),
-                        (first.successes[-1] - last.successes[-1]).sum(axis=1),
+                        (first.revenue - last.revenue)[:, seen].sum(axis=1) / 100,
+                        (first.attempts[0] - last.attempts[0])[:, seen].sum(axis=1),
+                        (first.successes[-1] - last.successes[-1])[:, seen].sum(axis=1),
                     ]
                 )
                 if fault.incident_id in wanted and lost.any():
