@@ -43,8 +43,8 @@ def dags_page() -> str:
 def _starts(dag: Any) -> str:
     condition = getattr(dag.timetable, "asset_condition", None)
     if condition is None:
-        return f"`{dag.timetable.summary}` (data intervals, UTC)"
-    return "when updated: " + ", ".join(sorted(asset.name for _, asset in condition.iter_assets()))
+        return f"`{dag.timetable.expression}` (data intervals, UTC)"
+    return "when updated: " + ", ".join(sorted(asset.name for asset in condition.objects))
 
 
 def _models(folder: str) -> Iterable[dict[str, Any]]:

@@ -51,11 +51,11 @@ def test_a_landing_triggers_the_refresh_and_a_publish_triggers_the_reports(bag: 
     }
     trigger = bag.dags["refresh_warehouse"].timetable.asset_condition
     assert isinstance(trigger, AssetAny | AssetAll)
-    assert {asset.uri for _, asset in trigger.iter_assets()} == landings
+    assert {asset.uri for asset in trigger.objects} == landings
     assert [outlet.uri for outlet in bag.dags["refresh_warehouse"].get_task("publish").outlets] == [MART.uri]
     for name, dag in bag.dags.items():
         if name.startswith("send_reports__"):
-            assert {asset.uri for _, asset in dag.timetable.asset_condition.iter_assets()} == {MART.uri}
+            assert {asset.uri for asset in dag.timetable.asset_condition.objects} == {MART.uri}
 
 
 def test_extracts_have_data_intervals_not_points(bag: DagBag):
