@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ KINDS = [
 ]
 DEPLOYS = {"cdk", "deploy", "update-service", "update-function-code", "create-deployment"}
 EDGE = ["environment", "caller", "callee", "kind", "first_seen", "last_seen"]
-CHANGE = ["change_id", "kind", "service", "environment", "region", "title", "started_at", "finished_at", "result", "version"]
+CHANGE = ["change_id", "kind", "service", "environment", "title", "started_at", "finished_at", "result", "version"]
 CHANGED = ("--name", "--service", "--function-name", "--table-name", "--stack-name")
 
 
@@ -88,11 +88,12 @@ def to_changes(incident: str, issue: dict[str, Any], ended: float) -> list[dict[
         return []
     words = re.sub(r"['\"]", "", issue["command"]).replace("=", " ").split()
     options = {word: following for word, following in zip(words, [*words[1:], ""], strict=True) if word.startswith("--")}
-    what = next((options[name] for name in CHANGED if name in options), words[0])
+    deployed = [following for word, following in pairwise(words) if word in DEPLOYS and following not in DEPLOYS]
+    what = next((options[name] for name in CHANGED if name in options), [*deployed, words[0]][0])
     kind = "config" if "put-parameter" in words else "deploy" if DEPLOYS & set(words) else "infra"
     value = options.get("--value")
     title = f"Set {what} to {value}" if kind == "config" else f"Run {' '.join(words)[:80]}"
-    place = {"service": what, "environment": issue["scenario"], "region": issue["scenario"], "result": "success"}
+    place = {"service": what, "environment": issue["scenario"], "result": "success"}
     done, undone = iso(issue["at"] - BUCKET), iso(ended - BUCKET)
     made = {"change_id": f"{incident}-change", "kind": kind, "title": title, "started_at": done, "finished_at": done, "version": value}
     back = {"change_id": f"{incident}-revert", "kind": "infra" if kind == "infra" else "rollback", "title": f"Undo: {title}"}
@@ -145,10 +146,10 @@ def convert(data: Path, home: Path) -> None:
         raise SourceRejected(f"{data} holds no scenario; {LAYOUT}")
     frames, *rows = zip(*(read_scenario(folder, data) for folder in folders), strict=True)
     points, (edges, incidents, changes) = pl.concat(frames), (list(chain.from_iterable(row)) for row in rows)
-    inbox = home / "inbox"
+    kpis, inbox = to_kpis(points), home / "inbox"
     inbox.mkdir(parents=True, exist_ok=True)
     points.write_parquet(inbox / "metric_points.parquet")
-    to_kpis(points).write_parquet(inbox / "journey_kpis.parquet")
+    kpis.write_parquet(inbox / "journey_kpis.parquet")
     pl.DataFrame(edges, schema=EDGE).write_csv(inbox / "service_edges.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
     pl.DataFrame(changes, schema=CHANGE).write_csv(inbox / "changes.csv")
     (inbox / "incidents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in incidents), encoding="utf-8")

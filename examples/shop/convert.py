@@ -56,6 +56,9 @@ def clean(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     cancelled, value = pl.col("Invoice").str.starts_with("C"), pl.col("Quantity") * pl.col("Price")
     rules = {
         "exact duplicates": ~pl.struct(pl.all()).is_first_distinct(),
+        "without invoice number, product, date or country": pl.any_horizontal(
+            pl.col("Invoice", "StockCode", "InvoiceDate", "Country").is_null()
+        ),
         "bookkeeping (adjustments, bad debt, fees, samples, tests)": pl.col("Invoice").str.starts_with("A")
         | pl.col("StockCode").str.to_uppercase().str.contains(BOOKKEEPING),
         "without a positive price (stock corrections)": ~(pl.col("Price") > 0),
