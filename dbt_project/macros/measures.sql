@@ -1,0 +1,37 @@
+{# The start of the bucket a time falls into. Arithmetic on microseconds: several times cheaper than calendar functions. #}
+{% macro bucket(time_column, minutes) -%}
+make_timestamptz(cast(floor(epoch_us({{ time_column }}) / (60000000.0 * {{ minutes }})) as bigint) * 60000000 * {{ minutes }})
+{%- endmacro %}
+
+{# Minutes from one time to another; null when either is unknown. #}
+{% macro minutes_between(earlier, later) -%}
+(epoch_us({{ later }}) - epoch_us({{ earlier }})) / 60000000.0
+{%- endmacro %}
+
+{# Minor units (cents) to major units. #}
+{% macro major_units(minor_units) -%}
+cast({{ minor_units }} / 100.0 as decimal(18, 2))
+{%- endmacro %}
+
+{% macro money(amount) -%}
+cast({{ amount }} as decimal(18, 2))
+{%- endmacro %}
+
+{% macro ratio(numerator, denominator) -%}
+cast({{ numerator }} as double) / nullif({{ denominator }}, 0)
+{%- endmacro %}
+
+{# One end of the Wilson score interval (95 %) of k of n. Null when n is zero. #}
+{% macro wilson(k, n, end) -%}
+{%- set z = 1.959964 -%}
+(
+    ({{ k }} + {{ z * z / 2 }}) {{ '-' if end == 'low' else '+' }} {{ z }} * sqrt(
+        greatest({{ k }} * ({{ n }} - {{ k }}), 0) / nullif(cast({{ n }} as double), 0) + {{ z * z / 4 }}
+    )
+) / nullif({{ n }} + {{ z * z }}, {{ z * z }})
+{%- endmacro %}
+
+{# The as-of time of this refresh, from what was declared for it; never the clock. #}
+{% macro as_of() -%}
+(select max(as_of) from {{ ref('dim_run') }})
+{%- endmacro %}

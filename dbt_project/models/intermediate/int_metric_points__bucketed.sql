@@ -1,0 +1,19 @@
+-- One row per series and five-minute bucket: a counter's increases are added, levels are averaged.
+-- Values are added in the order of their times, so that a rebuild gives the same last digit.
+select
+    service,
+    environment,
+    region,
+    metric,
+    attributes,
+    {{ bucket('measured_at', 5) }} as bucket_at,
+    max(kind) as kind,
+    max(unit) as unit,
+    case
+        when max(kind) = 'counter' then sum(value order by measured_at)
+        else avg(value order by measured_at)
+    end as value,
+    count(*) as n_samples
+from {{ ref('stg_metric_points') }}
+where measured_at < (select max(as_of) from {{ ref('stg_run') }})
+group by service, environment, region, metric, attributes, bucket_at

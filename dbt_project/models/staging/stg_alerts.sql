@@ -1,0 +1,14 @@
+-- One row per alert episode, the version received last.
+select
+    {{ surrogate_key(['alerts.fingerprint', 'epoch_us(alerts.started_at)']) }} as alert_id,
+    alerts.fingerprint,
+    alerts.name,
+    {{ declared_name('alerts', 'service') }} as service,
+    {{ declared_name('alerts', 'environment') }} as environment,
+    {{ declared_name('alerts', 'region') }} as region,
+    alerts.severity,
+    alerts.started_at,
+    alerts.ended_at
+from {{ source('landing', 'alerts') }} as alerts
+{{ declared_name_joins('alerts', ['service', 'environment', 'region']) }}
+{{ latest_version(['alerts.fingerprint', 'alerts.started_at'], ['alerts.ingested_at']) }}

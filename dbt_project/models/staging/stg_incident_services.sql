@@ -1,0 +1,17 @@
+-- One row per incident and service it names, in the order named.
+with named_services as (
+    select
+        incident_id,
+        unnest(services) as service,
+        generate_subscripts(services, 1) as position
+    from {{ ref('stg_incidents') }}
+)
+
+select
+    named_services.incident_id,
+    {{ declared_name('named_services', 'service') }} as service,
+    min(named_services.position) as position
+from named_services
+{{ declared_name_joins('named_services', ['service']) }}
+where named_services.service <> ''
+group by 1, 2

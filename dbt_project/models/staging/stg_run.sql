@@ -1,0 +1,9 @@
+-- One row: what this refresh is a function of.
+select
+    company,
+    code_version,
+    configuration_fingerprint,
+    landing_fingerprint,
+    window_start,
+    as_of
+from {{ source('declared', 'run') }}

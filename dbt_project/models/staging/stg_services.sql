@@ -1,0 +1,9 @@
+-- One row per declared service, store or external provider.
+select
+    service,
+    kind,
+    title,
+    team,
+    criticality,
+    runbook
+from {{ source('declared', 'services') }}

@@ -1,0 +1,8 @@
+-- One row per declared source.
+select
+    source,
+    kind,
+    owner,
+    schedule,
+    entities
+from {{ source('declared', 'sources') }}

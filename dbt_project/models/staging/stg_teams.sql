@@ -1,0 +1,6 @@
+-- One row per team.
+select
+    team,
+    title,
+    channel
+from {{ source('declared', 'teams') }}

@@ -1,0 +1,13 @@
+-- One row per alert episode.
+select
+    alert_id,
+    fingerprint,
+    name,
+    service,
+    environment,
+    region,
+    severity,
+    started_at,
+    ended_at
+from {{ ref('stg_alerts') }}
+where started_at < (select max(as_of) from {{ ref('stg_run') }})

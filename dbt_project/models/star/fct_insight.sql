@@ -1,0 +1,14 @@
+-- One row per insight, as its newest version says.
+select
+    insight_id,
+    version,
+    incident_id,
+    service,
+    mood,
+    text,
+    origin,
+    confidence,
+    recorded_at
+from {{ ref('stg_insights') }}
+where recorded_at < (select max(as_of) from {{ ref('stg_run') }})
+qualify row_number() over (partition by insight_id order by version desc) = 1

@@ -1,0 +1,15 @@
+-- One row per service, environment, region, operation, peer and bucket.
+select
+    service,
+    environment,
+    region,
+    operation,
+    peer,
+    bucket,
+    count,
+    errors,
+    p50_ms,
+    p95_ms,
+    p99_ms
+from {{ ref('stg_spans_red') }}
+where bucket < (select max(as_of) from {{ ref('stg_run') }})

@@ -1,0 +1,9 @@
+{# Proves the stated grain: the columns together identify a row, and none of them is null. #}
+{% test unique_grain(model, columns) %}
+select
+    {{ columns | join(', ') }},
+    count(*) as n_rows
+from {{ model }}
+group by {{ columns | join(', ') }}
+having count(*) > 1 {% for column in columns %}or {{ column }} is null {% endfor %}
+{% endtest %}
