@@ -1,0 +1,161 @@
+"""What correlation reads and what it returns: frames in the star's columns, and the version every derived row carries.
+
+Any frame may be empty or lack columns it has no rows for; `Inputs.empty()` is a valid input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import polars as pl
+
+from aftercast.analyses import DERIVED
+from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TIME, ColumnType
+
+MODEL_VERSION = "evidence-ranking-1"
+CLUSTERING_VERSION = "time-ordered-families-1"
+
+# The columns each analysis reads; a frame may carry more.
+READ: dict[str, dict[str, ColumnType]] = {
+    "incidents": {
+        "incident_id": TEXT,
+        "title": TEXT,
+        "summary": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "service_origin": TEXT,
+        "started_at": TIME,
+        "impact_end_at": TIME,
+        "trigger": TEXT,
+        "exclude_from_metrics": FLAG,
+    },
+    "incident_services": {"incident_id": TEXT, "service": TEXT, "role": TEXT},
+    "changes": {
+        "change_id": TEXT,
+        "kind": TEXT,
+        "service": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "title": TEXT,
+        "started_at": TIME,
+        "finished_at": TIME,
+        "result": TEXT,
+        "version": TEXT,
+        "previous_version": TEXT,
+        "is_rollback": FLAG,
+        "rolls_back_change_id": TEXT,
+        "attributes": TEXT,
+    },
+    "metric_points": {
+        "environment": TEXT,
+        "service": TEXT,
+        "region": TEXT,
+        "metric": TEXT,
+        "attributes": TEXT,
+        "kind": TEXT,
+        "unit": TEXT,
+        "bucket_at": TIME,
+        "value": NUMBER,
+    },
+    "kpi_points": {"journey": TEXT, "bucket_at": TIME, "attempts": COUNT, "successes": COUNT},
+    "anomalies": {
+        "anomaly_id": TEXT,
+        "signal": TEXT,
+        "subject_kind": TEXT,
+        "subject": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "started_at": TIME,
+        "ended_at": TIME,
+        "hurts": FLAG,
+        "score": NUMBER,
+    },
+    "alerts": {"alert_id": TEXT, "name": TEXT, "service": TEXT, "environment": TEXT, "started_at": TIME},
+    "services": {"service": TEXT, "kind": TEXT},
+    "dependencies": {"environment": TEXT, "caller": TEXT, "callee": TEXT},
+    "log_patterns": {
+        "service": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "bucket": TIME,
+        "pattern": TEXT,
+        "severity": TEXT,
+        "count": COUNT,
+    },
+    "verdicts": {"incident_id": TEXT, "subject_kind": TEXT, "subject_id": TEXT, "verdict": TEXT},
+    "action_items": {
+        "action_item_id": TEXT,
+        "incident_id": TEXT,
+        "title": TEXT,
+        "type": TEXT,
+        "status": TEXT,
+        "shipped_change_id": TEXT,
+        "shipped_at": TIME,
+        "done_at": TIME,
+    },
+    "journeys": {"journey": TEXT, "step": TEXT, "service": TEXT},
+}
+
+
+def _no_rows(name: str) -> pl.DataFrame:
+    return pl.DataFrame(schema=READ[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Frames in the star's columns (docs/contracts.md): fct_incident without excluded ones, bridge_incident_service, fct_change, ...
+
+    `journeys` is bridge_journey_service; `kpi_points` may be aggregated to journey and bucket. Human verdicts are carried but never feed
+    the ranking of the incident they judge.
+    """
+
+    incidents: pl.DataFrame
+    incident_services: pl.DataFrame
+    changes: pl.DataFrame
+    metric_points: pl.DataFrame
+    kpi_points: pl.DataFrame
+    anomalies: pl.DataFrame
+    alerts: pl.DataFrame
+    services: pl.DataFrame
+    dependencies: pl.DataFrame
+    log_patterns: pl.DataFrame
+    verdicts: pl.DataFrame
+    action_items: pl.DataFrame
+    journeys: pl.DataFrame
+
+    @classmethod
+    def of(cls, frames: Mapping[str, pl.DataFrame]) -> Inputs:
+        """Build inputs from the frames there are; the others are empty."""
+        return cls(**{field.name: frames.get(field.name, _no_rows(field.name)) for field in fields(cls)})
+
+    def conformed(self) -> Inputs:
+        """Return only the columns that are read, each in its type, missing ones null; texts that serve as keys are never null."""
+        return Inputs(**{field.name: _conform(field.name, getattr(self, field.name)) for field in fields(self)})
+
+
+def _conform(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    columns = [
+        (pl.col(column).cast(kind) if column in frame.columns else pl.lit(None, dtype=kind)).alias(column)
+        for column, kind in READ[name].items()
+    ]
+    blank = [pl.col(column).fill_null("") for column in ("environment", "region", "attributes", "unit", "kind") if column in READ[name]]
+    return frame.select(columns).with_columns(blank)
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Derived tables with the schemas of `analyses.DERIVED`."""
+
+    evidence: pl.DataFrame
+    candidates: pl.DataFrame
+    similar_incidents: pl.DataFrame
+    families: pl.DataFrame
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        return {name: getattr(self, name) for name in ("evidence", "candidates", "similar_incidents", "families")}
+
+
+def table(name: str, rows: list[dict[str, object]]) -> pl.DataFrame:
+    """Return rows as a derived table, columns and types as declared."""
+    return pl.DataFrame(rows, schema=dict(DERIVED[name]), orient="row")

@@ -1,0 +1,238 @@
+"""Telemetry of one environment as a matrix, and how far each series is from its own normal: robust, one-sided, aware of the time of day.
+
+The normal of a series is taken from points outside every known incident. Its centre is a median; its spread is measured on the side that
+hurts and widened by the far quantile, so that a series which jumps every hour needs a larger jump to count. Floors keep a flat history
+(median absolute deviation 0) from turning the smallest ripple into evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aftercast.correlation.semantics import AVAILABILITY, ERRORS, TRAFFIC, Meaning, meaning, words
+
+Floats = npt.NDArray[np.float64]
+Times = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+MINUTE = 60_000_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+HISTORY_POINTS = 2016
+"""A normal is measured on at most this many points (a week of five-minute buckets)."""
+ENOUGH_POINTS = 24
+"""Fewer points than this are no normal: the series stays silent."""
+SEASONAL_DAYS = 7
+SEASONAL_REACH = 14 * DAY
+TIME_OF_DAY = 90 * MINUTE
+STALE = DAY
+"""A normal that ended longer ago than this keeps its spread, but its level is taken from the points right before the onset."""
+RELATIVE_FLOOR = 0.02
+RATE_OF_RARE = 1.0
+_REQUEST_WORDS = frozenset({"request", "requests", "calls", "attempts", "transactions", "count"})
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of one service in one region.
+
+    Attributes:
+        whole: what a share is a share of (1 or 100); 0 when the series is not a share.
+        volume: row of the traffic of the same service and region in the same panel, -1 when unknown.
+    """
+
+    service: str
+    region: str
+    metric: str
+    attributes: str
+    unit: str
+    is_counter: bool
+    meaning: Meaning
+    whole: float
+    volume: int
+
+    @property
+    def label(self) -> str:
+        return self.metric if not self.region else f"{self.metric} in {self.region}"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Series by time: `values[i, j]` is series i at `times[j]` (microseconds, rising), NaN where there was no point."""
+
+    series: tuple[Series, ...]
+    times: Times
+    values: npt.NDArray[np.float32]
+    quiet: Flags
+    grain: int
+
+    def between(self, start: int, end: int) -> slice:
+        """Columns with start <= time < end."""
+        left, right = np.searchsorted(self.times, [start, end])
+        return slice(int(left), int(right))
+
+
+def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
+    """Arrange the metric points of one environment; `busy` are the spans (microseconds) in which some incident was going on.
+
+    Counters of errors or successes become shares of the traffic of the same service and region where that is known: errors that grow
+    with demand hurt nobody.
+    """
+    keys = ["service", "region", "metric", "attributes"]
+    points = points.filter(pl.col("value").is_finite() & pl.col("service").is_not_null() & pl.col("bucket_at").is_not_null())
+    named = (
+        points.group_by(keys)
+        .agg(pl.col("unit").min(), pl.col("kind").min())
+        .sort(keys)
+        .with_row_index("row")
+        .with_columns(pl.col("row").cast(pl.Int64))
+    )
+    coded = points.join(named.select(*keys, "row"), on=keys).select("row", pl.col("bucket_at").dt.epoch("us").alias("at"), "value")
+    at = coded["at"].to_numpy()
+    times = np.unique(at)
+    values = np.full((named.height, times.size), np.nan, dtype=np.float32)
+    if named.height:
+        order = coded.group_by("row", "at").agg(pl.col("value").mean())
+        values[order["row"].to_numpy(), np.searchsorted(times, order["at"].to_numpy())] = order["value"].to_numpy()
+    quiet = np.ones(times.size, dtype=np.bool_)
+    for start, end in busy:
+        left, right = np.searchsorted(times, [start, end], side="left")
+        quiet[left:right] = False
+    grain = int(np.median(np.diff(times))) if times.size > 1 else 5 * MINUTE
+    rows = list(named.iter_rows(named=True))
+    volumes = _volumes(rows)
+    raw = values.copy()
+    series = []
+    for position, row in enumerate(rows):
+        meant = meaning(row["metric"], row["unit"])
+        volume = volumes.get((row["service"], row["region"]), -1)
+        is_counter = row["kind"] == "counter"
+        is_ratio = is_counter and meant.symptom in {ERRORS, AVAILABILITY} and volume >= 0
+        if is_ratio:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values[position] = np.where(raw[volume] > 0, raw[position] / raw[volume], np.nan)
+        whole = 1.0 if is_ratio else 0.0 if is_counter else _share_of(raw[position], row["unit"], meant)
+        series.append(
+            Series(row["service"], row["region"], row["metric"], row["attributes"], row["unit"], is_counter, meant, whole, volume)
+        )
+    return Panel(tuple(series), times, values, quiet, min(grain, HOUR))
+
+
+def _share_of(values: npt.NDArray[np.float32], unit: str, meant: Meaning) -> float:
+    """1 or 100 when a gauge of errors or successes is a share, else 0."""
+    known = values[np.isfinite(values)]
+    if meant.symptom not in {ERRORS, AVAILABILITY} or not known.size or known.min() < 0:
+        return 0.0
+    top = float(known.max())
+    if unit.lower() in {"percent", "%", "pct"}:
+        return 100.0
+    if top <= 1.0:
+        return 1.0
+    return 100.0 if top <= 100.0 and meant.symptom == AVAILABILITY else 0.0
+
+
+def _volumes(rows: list[dict[str, str]]) -> dict[tuple[str, str], int]:
+    """Row of the traffic of each service and region: a metric that counts requests; the plainest name wins."""
+    chosen: dict[tuple[str, str], tuple[tuple[int, int, str, str], int]] = {}
+    for position, row in enumerate(rows):
+        if meaning(row["metric"], row["unit"]).symptom != TRAFFIC or not _REQUEST_WORDS & set(words(row["metric"])):
+            continue
+        order = (bool(row["attributes"]), len(words(row["metric"])), row["metric"], row["attributes"])
+        place = (row["service"], row["region"])
+        if place not in chosen or order < chosen[place][0]:
+            chosen[place] = (order, position)
+    return {place: position for place, (_, position) in chosen.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """Centre and spread (downwards, upwards) of each series, how many points they rest on, and whether they are out of date."""
+
+    centre: Floats
+    down: Floats
+    up: Floats
+    count: npt.NDArray[np.int64]
+    is_stale: bool
+
+    @property
+    def known(self) -> Flags:
+        return self.count >= ENOUGH_POINTS
+
+
+def normal_before(panel: Panel, moment: int, as_of: int) -> Normal:
+    """Measure normals on the points before `moment` outside incidents; where there are too few, on points after it (before `as_of`)."""
+    quiet = panel.quiet & (panel.times < as_of)
+    before = np.flatnonzero(quiet & (panel.times < moment))
+    chosen = _similar_times(panel, before, moment)
+    normal = _measure(panel, chosen, is_stale=chosen.size == 0 or moment - int(panel.times[before[-1]]) > STALE)
+    if bool(normal.known.all()):
+        return normal
+    nearest = np.flatnonzero(quiet)
+    order = np.lexsort((nearest, np.abs(panel.times[nearest] - moment)))
+    wider = _measure(panel, np.sort(nearest[order[:HISTORY_POINTS]]), is_stale=True)
+    poor = ~normal.known
+    return Normal(
+        np.where(poor, wider.centre, normal.centre),
+        np.where(poor, wider.down, normal.down),
+        np.where(poor, wider.up, normal.up),
+        np.where(poor, wider.count, normal.count),
+        normal.is_stale or before.size < ENOUGH_POINTS,
+    )
+
+
+def _similar_times(panel: Panel, columns: npt.NDArray[np.int64], moment: int) -> npt.NDArray[np.int64]:
+    """Prefer points at a similar time of day when a week of history exists; otherwise the most recent points."""
+    if columns.size and moment - int(panel.times[columns[0]]) >= SEASONAL_DAYS * DAY:
+        recent = columns[panel.times[columns] >= moment - SEASONAL_REACH]
+        apart = np.abs((panel.times[recent] - moment) % DAY)
+        similar = recent[np.minimum(apart, DAY - apart) <= TIME_OF_DAY]
+        if similar.size >= 4 * ENOUGH_POINTS:
+            return similar[-HISTORY_POINTS:]
+    return columns[-HISTORY_POINTS:]
+
+
+def _measure(panel: Panel, columns: npt.NDArray[np.int64], *, is_stale: bool) -> Normal:
+    rows = len(panel.series)
+    history = np.sort(panel.values[:, columns], axis=1)
+    count = np.isfinite(history).sum(axis=1)
+    nothing = np.full(rows, np.nan)
+    if columns.size == 0:
+        return Normal(nothing, nothing, nothing, count, is_stale)
+    low, lower, centre, upper, high = (_quantile(history, count, q) for q in (0.025, 0.16, 0.5, 0.84, 0.975))
+    floor = _floor(panel, centre, columns)
+    down = np.maximum.reduce([centre - lower, (centre - low) / 1.96, floor])
+    up = np.maximum.reduce([upper - centre, (high - centre) / 1.96, floor])
+    return Normal(centre, down, up, count, is_stale)
+
+
+def _quantile(ordered: npt.NDArray[np.float32], count: npt.NDArray[np.int64], q: float) -> Floats:
+    """Quantile of each row of a matrix sorted with NaN last."""
+    place = np.clip(np.rint((count - 1) * q), 0, ordered.shape[1] - 1).astype(np.int64)
+    found = ordered[np.arange(ordered.shape[0]), place].astype(np.float64)
+    return np.where(count > 0, found, np.nan)
+
+
+def _floor(panel: Panel, centre: Floats, columns: npt.NDArray[np.int64]) -> Floats:
+    """Smallest spread believed: 2 % of the level; Poisson for counts; binomial for shares whose traffic is known."""
+    floor = RELATIVE_FLOOR * np.abs(centre)
+    typical: dict[int, float] = {}
+    for position, series in enumerate(panel.series):
+        level = centre[position]
+        if not np.isfinite(level):
+            continue
+        if series.whole:
+            if series.volume >= 0 and series.volume not in typical:
+                traffic = panel.values[series.volume, columns]
+                traffic = traffic[np.isfinite(traffic)]
+                typical[series.volume] = float(np.median(traffic)) if traffic.size else 0.0
+            trials = max(typical.get(series.volume, 0.0), 1.0) if series.volume >= 0 else 1000.0
+            share = min(max(level / series.whole, 0.0), 1.0)
+            odd = max(min(share, 1 - share), RATE_OF_RARE / trials)
+            floor[position] = series.whole * max(np.sqrt(min(odd, 0.25) / trials), 0.001)
+        elif series.is_counter:
+            floor[position] = max(floor[position], np.sqrt(max(level, 1.0)))
+    return np.maximum(floor, 1e-9)
