@@ -286,7 +286,7 @@ def insight_rows(seed: int, start: datetime, end: datetime) -> list[Row]:
     for response in _responses(seed, start, end):
         fault = response.fault
         chance = generator(seed, Stream.LESSON, fault.week, fault.number, 5)
-        if chance.random() > 0.15 or fault.service not in watched:
+        if chance.random() > 0.25 or fault.service not in watched:
             continue
         mood = str(chance.choice(["descriptive", "prescriptive"]))
         service = response.services[0]
