@@ -1,5 +1,8 @@
 """The demo company keeps its promises as a source: same rows for the same window, however time is cut, and no causes in them."""
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,6 +47,29 @@ def test_same_window_gives_same_rows(busy: dict[str, pl.DataFrame]) -> None:
     again = rows_of(BUSY)
     assert set(again) == set(busy)
     assert all(again[entity].equals(busy[entity]) for entity in busy)
+
+
+FINGERPRINT = """
+import hashlib, sys
+from aftercast.sources import demo
+from aftercast.window import Window
+digest = hashlib.sha256()
+source = demo.DemoSource(7, frozenset((*demo.POINTS, "service_edges", *demo.RECORDS)))
+for batch in source.extract(Window.parse("2026-10-13", "2026-10-14")):
+    digest.update(batch.entity.encode() + batch.frame.write_json().encode())
+print(digest.hexdigest())
+"""
+
+
+def test_another_process_gets_the_same_rows() -> None:
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINT], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert len(outputs.pop().strip()) == 64
 
 
 def test_another_seed_is_another_history(busy: dict[str, pl.DataFrame]) -> None:
