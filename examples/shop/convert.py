@@ -158,18 +158,18 @@ def convert(data: Path, home: Path, seed: int) -> None:
     events = plant(orders, given=data / "drops.json", feed=data.parent / "github_incidents" / "incidents.jsonl", seed=seed)
     taken = pl.concat([orders.clear(), *(event.removed for event in events)])
     kept = orders.join(taken, on="invoice", how="anti", maintain_order="left")
-    inbox, truth = home / "inbox", home / "truth"
-    for folder in (inbox, truth):
+    ledger, status_page, truth = home / "inbox" / "ledger", home / "inbox" / "status_page", home / "truth"
+    for folder in (ledger, status_page, truth):
         folder.mkdir(parents=True, exist_ok=True)
     kpis = pl.concat([to_kpis(kept, hours, "checkout", "order", earns=True), to_kpis(refunds, hours, "refunds", "refund", earns=False)])
-    kpis.write_parquet(inbox / "journey_kpis.parquet")
-    to_points(refunds, hours).write_parquet(inbox / "metric_points.parquet")
-    announce(events, inbox)
+    kpis.write_parquet(ledger / "journey_kpis.parquet")
+    to_points(refunds, hours).write_parquet(ledger / "metric_points.parquet")
+    announce(events, status_page)
     (truth / "drops.json").write_text(json.dumps([event.truth() for event in events], indent=1) + "\n", encoding="utf-8")
     write_config(home, kpis)
     lost = f"{taken['pence'].sum() / 100:,.2f}"
     print(f"  {orders.height:,} orders, {refunds.height:,} refunds; {taken.height} orders worth GBP {lost} taken out by planted drops")
-    print(f"  {len(events)} incidents -> {inbox}")
+    print(f"  {len(events)} incidents -> {home / 'inbox'}")
 
 
 if __name__ == "__main__":

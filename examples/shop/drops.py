@@ -136,7 +136,7 @@ def plant(orders: pl.DataFrame, *, given: Path, feed: Path, seed: int) -> list[E
     return events
 
 
-def announce(events: list[Event], inbox: Path) -> None:
+def announce(events: list[Event], folder: Path) -> None:
     """Write the incident feed in the shape of a status page, and its updates one a line."""
     incidents, updates = [], []
     for event in events:
@@ -149,4 +149,4 @@ def announce(events: list[Event], inbox: Path) -> None:
         incidents.append({**whole, "updated_at": utc(event.end), "impact": event.impact, "components": [event.component], "updates": said})
         updates += [{"id": f"{event.incident_id}-{n}", "incident": event.incident_id, **update} for n, update in enumerate(said, start=1)]
     for name, rows in (("incidents", incidents), ("incident_updates", updates)):
-        (inbox / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -13,10 +13,9 @@ from types import ModuleType
 import polars as pl
 import pytest
 
-from aftercast.conform import conform
-from aftercast.entities import ENTITIES
 from aftercast.errors import SourceRejected
 from aftercast.settings import PROJECT, load_deployment
+from tests.unit.examples_landing import extract_and_conform
 
 FIRST_ISSUE = 1_681_350_000.0  # 2023-04-13 01:40 UTC
 NORMAL = 1_693_922_400.0  # months later, as in the set
@@ -71,16 +70,21 @@ def inbox(home: Path) -> dict[str, pl.DataFrame]:
     return {path.stem: read[path.suffix](path) for path in sorted(folder.iterdir())}
 
 
-def test_every_row_fits_its_landing_entity(converter: ModuleType, data: Path, tmp_path: Path) -> None:
+def test_every_file_is_read_by_a_rule_and_every_row_fits(converter: ModuleType, data: Path, tmp_path: Path) -> None:
     converter.convert(data, tmp_path / "home")
-    frames = inbox(tmp_path / "home")
-    assert set(frames) == {"metric_points", "journey_kpis", "service_edges", "changes", "incidents"}
-    for name, frame in frames.items():
-        result = conform(ENTITIES[name], frame, origin=name, key=b"key")
-        assert frame.height > 0, name
-        assert result.rejected.height == 0, (name, result.rejected["reason"].to_list())
-        assert not result.notes, (name, result.notes)
-        assert not result.accepted.select(ENTITIES[name].key).is_duplicated().any(), name
+    accepted = extract_and_conform(tmp_path / "home")
+    assert {name for name, frame in accepted.items() if frame.height} == set(inbox(tmp_path / "home"))
+    assert accepted["incidents"]["services"].to_list() == [[SITE]]
+
+
+@pytest.mark.timeout(120)
+def test_every_issue_of_the_real_set_becomes_an_incident(converter: ModuleType, real_data: Path, tmp_path: Path) -> None:
+    converter.convert(real_data / "petshop", tmp_path / "home")
+    accepted = extract_and_conform(tmp_path / "home")
+    issues = {"-".join(path.parent.relative_to(real_data / "petshop").parts) for path in (real_data / "petshop").rglob("target.json")}
+    assert len(issues) > 10
+    assert set(accepted["incidents"]["incident_id"]) == issues
+    assert accepted["metric_points"].height > 100_000
 
 
 def test_units_are_ours_and_errors_follow_from_availability(converter: ModuleType, data: Path, tmp_path: Path) -> None:

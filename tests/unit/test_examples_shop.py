@@ -15,6 +15,7 @@ from aftercast.conform import conform
 from aftercast.entities import ENTITIES
 from aftercast.errors import SourceRejected
 from aftercast.settings import PROJECT, load_deployment
+from tests.unit.examples_landing import extract_and_conform
 
 MONDAY = datetime(2011, 1, 3)
 COUNTRIES = ("United Kingdom", "United Kingdom", "United Kingdom", "France", "Spain", "Italy", "Norway")
@@ -74,8 +75,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def read(home: Path) -> dict[str, pl.DataFrame]:
-    parquet = {path.stem: pl.read_parquet(path) for path in (home / "inbox").glob("*.parquet")}
-    return {**parquet, **{path.stem: pl.read_ndjson(path) for path in (home / "inbox").glob("*.jsonl")}}
+    parquet = {path.stem: pl.read_parquet(path) for path in (home / "inbox").rglob("*.parquet")}
+    return {**parquet, **{path.stem: pl.read_ndjson(path) for path in (home / "inbox").rglob("*.jsonl")}}
 
 
 def truth(home: Path) -> list[dict]:
@@ -95,6 +96,17 @@ def test_ledger_rows_fit_their_landing_entities(converter: ModuleType, data: Pat
         assert result.rejected.height == 0, result.rejected["reason"].to_list()
         assert not result.notes
         assert not result.accepted.select(ENTITIES[name].key).is_duplicated().any()
+
+
+def test_every_file_is_read_by_a_rule_and_every_row_fits(converter: ModuleType, data: Path, tmp_path: Path) -> None:
+    converter.convert(data, tmp_path / "home", 7)
+    accepted = extract_and_conform(tmp_path / "home")
+    assert {name for name, frame in accepted.items() if frame.height} == {"journey_kpis", "metric_points", "incidents", "incident_events"}
+    incidents = accepted["incidents"]
+    assert set(incidents["severity"]) == {"sev1", "sev2", "sev3", "sev4"}
+    assert set(incidents["mode"]) == {"real", "maintenance"}
+    assert incidents["services"].explode().unique().to_list() == ["Checkout"]
+    assert accepted["incident_events"].height > incidents.height
 
 
 def test_revenue_and_planted_loss_add_up_to_the_ledger_to_the_penny(converter: ModuleType, data: Path, tmp_path: Path) -> None:
