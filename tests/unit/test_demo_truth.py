@@ -11,7 +11,7 @@ from aftercast.sources import demo
 from aftercast.sources.demo.business import day_flows, day_rows
 from aftercast.sources.demo.company import COMPONENTS, EDGES, JOURNEYS, REACH
 from aftercast.sources.demo.draws import week_of
-from aftercast.sources.demo.faults import FAMILIES, PARTS, cycle_of, faults_begun, fixes_of_cycle
+from aftercast.sources.demo.faults import FAMILIES, PARTS, cycle_of, faults_begun, faults_felt, fixes_of_cycle
 from aftercast.sources.demo.physics import effects_of, no_effects
 from aftercast.sources.demo.truth import Truth, truth
 from aftercast.window import Window
@@ -57,7 +57,9 @@ def test_losses_add_up_to_the_difference_of_the_two_worlds(known: Truth, points:
 
 
 def test_loss_of_one_incident_is_seen_in_its_buckets(known: Truth, points: dict[str, pl.DataFrame]) -> None:
-    fault = next(one for one in faults_begun(SEED, HISTORY.start, HISTORY.end) if one.family.name == "bad_release" and one.minutes > 40)
+    releases = [one for one in faults_begun(SEED, HISTORY.start, HISTORY.end) if one.family.name == "bad_release" and one.minutes > 40]
+    hours = timedelta(hours=12)
+    fault = next(one for one in releases if faults_felt(SEED, one.started_at - hours, one.ended_at + hours) == [one])
     day = fault.started_at.date()
     worlds = {
         name: day_rows(SEED, day, day_flows(SEED, day, effects), undisturbed=False)

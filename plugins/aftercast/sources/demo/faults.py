@@ -19,6 +19,9 @@ CYCLE_WEEKS = 8
 LONGEST_ECHO = timedelta(hours=6)
 """How long after its end a fault may still move demand (people come back)."""
 LONGEST_FAULT = timedelta(hours=20)
+APART = timedelta(hours=7)
+OVERLAPPING = 0.03
+"""Share of faults that begin while another lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +313,21 @@ def _onset(chance: np.random.Generator, family: Family, week: int, region: str) 
     return week_start(week) + timedelta(days=day, hours=hour)
 
 
+def _span(
+    chance: np.random.Generator, family: Family, week: int, region: str, length: timedelta, busy: list[tuple[datetime, datetime]]
+) -> tuple[datetime, datetime]:
+    """Choose when a fault happens: nearly always hours away from the others of its week, now and then in the middle of one."""
+    if busy and family.when != "peak" and chance.random() < OVERLAPPING:
+        other_start, other_end = busy[int(chance.integers(len(busy)))]
+        start = other_start + (other_end - other_start) * float(chance.uniform(0.2, 0.8))
+        return whole_seconds(start), whole_seconds(start + length)
+    for _ in range(40):
+        start = _onset(chance, family, week, region)
+        if all(start + length + APART < other_start or start > other_end + APART for other_start, other_end in busy):
+            break
+    return whole_seconds(start), whole_seconds(start + length)
+
+
 def _fault(seed: int, week: int, number: int, family: Family, busy: list[tuple[datetime, datetime]]) -> Fault:
     chance = generator(seed, Stream.FAULT, week, number)
     names = [name for name, _ in family.origins]
@@ -318,12 +336,7 @@ def _fault(seed: int, week: int, number: int, family: Family, busy: list[tuple[d
     regions = (str(chance.choice(list(REGIONS), p=[0.6, 0.4])),) if scope == "one" else REGIONS
     tiers = (str(chance.choice(list(TIERS))),) if scope == "tier" else ()
     minutes = float(np.clip(family.minutes * np.exp(0.55 * chance.standard_normal()), 15, 240))
-    apart = timedelta(hours=0.5 if chance.random() < 0.06 else 7)
-    for _ in range(40):
-        start = whole_seconds(_onset(chance, family, week, regions[0]))
-        end = whole_seconds(start + timedelta(minutes=minutes))
-        if all(end + apart < other_start or start > other_end + apart for other_start, other_end in busy):
-            break
+    start, end = _span(chance, family, week, regions[0], timedelta(minutes=minutes), busy)
     gap = float(np.clip(7 * np.exp(0.75 * chance.standard_normal()), 1, 40))
     change_at = whole_seconds(start - timedelta(minutes=gap)) if family.change_kind else None
     causes = {"change": f"chg-{token(seed, 'cause', week, number)}", "none": "none"}
