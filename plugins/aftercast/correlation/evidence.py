@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, LATENCY, TRAFFIC, words
-from aftercast.correlation.situation import CLEAR, FAILURES, WAITING, Deviation, Situation
+from aftercast.correlation.situation import CLEAR, FAILURES, WAITING, Deviation, Situation, View, explained, largest
 from aftercast.correlation.surroundings import LOUD, Change, Surroundings, clock, iso
 from aftercast.correlation.telemetry import DAY, HOUR, MINUTE, normal_before
 
@@ -42,7 +44,10 @@ STRENGTHS = {
     "novel_other": 0.4,
     "alerted": 0.3,
     "episode": 0.8,
-    "saturated_before": 1.2,
+    "filled_before": 1.5,
+    "near_limit": 1.0,
+    "not_undone": -0.7,
+    "named_in_logs": 1.0,
     "provider_reported": 2.0,
     "all_callers_hurt": 1.0,
     "one_caller_hurt": 0.3,
@@ -172,7 +177,11 @@ def undone_after_onset(candidate: Candidate, situation: Situation, around: Surro
     ]
     scored = [(strength, other) for other in after if (strength := _undoes(change, other, around, situation.onset)) > 0]
     if not scored:
-        return None
+        touched = any(other.service == change.service for other in after)
+        if touched or incident.ended + HOUR > around.as_of:
+            return None
+        why = f"the incident ended at {clock(incident.ended)} without anyone touching {change.service or 'it'} again"
+        return Finding("undone_after_onset", STRENGTHS["not_undone"], why, point("fct_change", change_id=change.change_id))
     strength, undo = max(scored, key=lambda pair: (pair[0], -pair[1].started, pair[1].change_id))
     recovered = undo.started <= incident.ended <= undo.started + HOUR / 2
     if recovered:
@@ -281,7 +290,7 @@ def origin_or_victim(candidate: Candidate, situation: Situation, around: Surroun
     view, kind = situation.views.get(candidate.service), situation.kind_of_harm
     if view is None or kind is None:
         return None
-    shares = {each: _share(view.own.get(each), situation, each, kind) for each in (WAITING, FAILURES)}
+    shares = {each: _share(view, situation, each, kind) for each in (WAITING, FAILURES)}
     known = {each: share for each, share in shares.items() if share is not None}
     if not known:
         return _by_callees(candidate, situation)
@@ -289,30 +298,41 @@ def origin_or_victim(candidate: Candidate, situation: Situation, around: Surroun
     share = known[best]
     strength = min(max(math.log((share + 0.02) / 0.25), -2.5), 1.5)
     what = "added waiting" if best == WAITING else "added failures"
-    whole = view.harm.get(best, 0.0)
-    callees = [
-        name
+    pointer = point("fct_metric_point", service=candidate.service, kind=best, **_span(situation))
+    mine = view.harm.get(kind)
+    callees = {
+        name: explained(mine, situation.views[name].harm, kind)
         for name in situation.graph.callees.get(candidate.service, ())
-        if situation.views.get(name) and situation.views[name].harm.get(best)
-    ]
-    if strength < 0 and whole > 0 and view.worst.z > CLEAR and callees:
-        first = max(callees, key=lambda name: (situation.views[name].harm[best], name))
-        why = f"{candidate.service} looks like a victim: {first}, which it calls, accounts for its {what}"
-    else:
-        why = f"{what} that arises in {candidate.service} itself amounts to {100 * min(share, 9.99):.0f} % of what the services hit show"
-    return Finding(
-        "origin_or_victim", strength, why, point("fct_metric_point", service=candidate.service, callees=callees, **_span(situation))
-    )
+        if mine is not None and name in situation.views
+    }
+    first = max(callees, key=lambda name: (callees[name], name), default="")
+    if strength < 0 and first and callees[first] >= 0.3 and view.worst.z > CLEAR:
+        why = f"{candidate.service} looks like a victim: {first}, which it calls, accounts for {100 * callees[first]:.0f} % of its trouble"
+        return Finding("origin_or_victim", strength, why, pointer)
+    why = f"the {what} that arises in {candidate.service} itself is {100 * share:.0f} % of what the services hit show"
+    return Finding("origin_or_victim", strength, why, pointer)
 
 
-def _share(own: float | None, situation: Situation, each: str, kind: str) -> float | None:
-    """Own harm over the harm of the services hit. Harm of the other kind than the incident's counts for a third: it can be passed on as another."""
-    if own is None:
+def _share(view: View, situation: Situation, each: str, kind: str) -> float | None:
+    """A service's own harm over the harm of the services hit, at most 1.5.
+
+    Where traffic is unknown, harm per request is compared, at half the weight. Harm of another kind than the incident's (slow calls that
+    fail their callers) counts for a third, and only when it stands out.
+    """
+    mine, own = view.harm.get(each), view.own.get(each)
+    if mine is None or own is None:
         return None
-    total = situation.total_harm if each == kind else max((view.harm.get(each, 0.0) for view in situation.views.values()), default=0.0)
-    if total <= 0:
+    whole = situation.total_harm
+    if each != kind:
+        whole = largest([other.harm[each] for other in situation.views.values() if each in other.harm]) if mine.z > 2 * CLEAR else None
+    if whole is None:
         return None
-    return min(own / total, 1.5) * (1.0 if each == kind else 1 / 3)
+    weight = 1.0 if each == kind else 1 / 3
+    if mine.amount is not None and whole.amount:
+        return min(own * mine.amount / whole.amount, 1.5) * weight
+    if whole.intensity <= 0:
+        return None
+    return 0.5 * min(own * mine.intensity / whole.intensity, 1.0) * weight
 
 
 def _by_callees(candidate: Candidate, situation: Situation) -> Finding | None:
@@ -393,23 +413,62 @@ def named_origin(candidate: Candidate, situation: Situation, around: Surrounding
 
 
 def novel_log_pattern(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
-    rows = around.patterns.get(candidate.service, ())
-    if not rows or rows[0][2] > situation.onset - DAY:
+    """New messages of this service speak for it, unless they name another service; new messages elsewhere that name it do, too."""
+    told = [row for row in fresh_patterns(candidate.service, situation, around) if not row.names]
+    named = [
+        row
+        for caller in situation.graph.callers.get(candidate.service, ())
+        for row in fresh_patterns(caller, situation, around)
+        if candidate.service in row.names
+    ]
+    if named:
+        row = max(named, key=lambda row: (row.count, row.service, row.pattern))
+        why = f"{row.service} logs something new that names {candidate.service}: “{row.pattern[:80]}” {row.count} times"
+        strength = STRENGTHS["named_in_logs"]
+    elif told:
+        row = max(told, key=lambda row: (row.loud, row.count, row.pattern))
+        why = f"{row.service} logs something new: “{row.pattern[:80]}” {row.count} times"
+        strength = STRENGTHS["novel_error"] if row.loud else STRENGTHS["novel_other"]
+    else:
         return None
-    before = {pattern for pattern, _, bucket, _ in rows if situation.onset - 7 * DAY <= bucket < situation.onset - HOUR / 2}
-    fresh: dict[tuple[str, str], int] = {}
-    for pattern, severity, bucket, count in rows:
-        if situation.onset - TOLERANCE <= bucket <= situation.onset + HOUR and pattern not in before:
-            fresh[pattern, severity] = fresh.get((pattern, severity), 0) + count
-    told = {key: count for key, count in fresh.items() if count >= 3}
-    if not told:
-        return None
-    (pattern, severity), count = max(told.items(), key=lambda item: (item[0][1] in LOUD, item[1], item[0]))
-    strength = STRENGTHS["novel_error"] if severity in LOUD else STRENGTHS["novel_other"]
-    why = f"{candidate.service} logs something new: “{pattern[:80]}” {count} times"
     return Finding(
-        "novel_log_pattern", strength, why, point("fct_log_pattern", service=candidate.service, pattern=pattern, **_span(situation))
+        "novel_log_pattern", strength, why, point("fct_log_pattern", service=row.service, pattern=row.pattern, **_span(situation))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A log pattern seen around the onset and not in the week before; `names` are the callees its text mentions."""
+
+    service: str
+    pattern: str
+    loud: bool
+    count: int
+    names: frozenset[str]
+
+
+def fresh_patterns(service: str, situation: Situation, around: Surroundings) -> list[Fresh]:
+    rows = around.patterns.get(service, ())
+    if not rows or rows[0][2] > situation.onset - DAY:
+        return []
+    first, last = (bisect_left(rows, at, key=lambda row: row[2]) for at in (situation.onset - 7 * DAY, situation.onset + HOUR + 1))
+    begun = bisect_left(rows, situation.onset - TOLERANCE, key=lambda row: row[2])
+    known = bisect_left(rows, situation.onset - HOUR / 2, key=lambda row: row[2])
+    before = {row[0] for row in rows[first:known]}
+    counts: dict[tuple[str, str], int] = {}
+    for pattern, severity, _, count in rows[begun:last]:
+        if pattern not in before:
+            counts[pattern, severity] = counts.get((pattern, severity), 0) + count
+    callees = situation.graph.callees.get(service, ())
+    return [
+        Fresh(service, pattern, severity in LOUD, count, frozenset(name for name in callees if _mentions(pattern, name)))
+        for (pattern, severity), count in sorted(counts.items())
+        if count >= 3
+    ]
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text, re.IGNORECASE) is not None
 
 
 def alerted(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
@@ -420,13 +479,22 @@ def alerted(candidate: Candidate, situation: Situation, around: Surroundings) ->
     return Finding("alerted", STRENGTHS["alerted"], why, point("fct_alert", service=candidate.service, **_span(situation)))
 
 
-def saturated_before(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
+def saturation(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
     view = situation.views.get(candidate.service)
-    if view is None or view.saturated_before is None:
+    if view is None or view.saturation is None:
         return None
-    why = f"{candidate.service} was filling up before the onset: {_moved(view.saturated_before)}"
-    pointer = point("fct_metric_point", service=candidate.service, metric=view.saturated_before.metric, to=iso(situation.onset))
-    return Finding("saturated_before", STRENGTHS["saturated_before"], why, pointer)
+    found = view.saturation
+    place = f" in {found.region}" if found.region else ""
+    pointer = point(
+        "fct_metric_point", service=candidate.service, metric=found.metric, **{"from": iso(found.since), "to": iso(situation.onset)}
+    )
+    moved = f"from {_amount(found.usual, found.unit)} to {_amount(found.seen, found.unit)}"
+    if found.filling:
+        why = f"{candidate.service} was filling up for hours before the onset: {found.metric}{place} rose steadily {moved}"
+        return Finding("saturation", STRENGTHS["filled_before"], why, pointer)
+    return Finding(
+        "saturation", STRENGTHS["near_limit"], f"{candidate.service} ran near its limit: {found.metric}{place} went {moved}", pointer
+    )
 
 
 # --- providers ---------------------------------------------------------------------------------------------------------------------------
@@ -453,7 +521,7 @@ def callers_hurt(candidate: Candidate, situation: Situation, around: Surrounding
     if not callers:
         return None
     kind = situation.kind_of_harm
-    hurt = [view.service for view in callers if view.worst.weight > CLEAR and (kind is None or view.own.get(kind, 0.0) > 0)]
+    hurt = [view.service for view in callers if view.worst.weight > CLEAR and (kind is None or view.own.get(kind, 0.0) > 0.3)]
     key = "no_caller_hurt" if not hurt else "all_callers_hurt" if len(hurt) > 1 and len(hurt) == len(callers) else "one_caller_hurt"
     why = f"{len(hurt)} of {len(callers)} measured callers of {candidate.service} hurt on their own account" + (
         f" ({', '.join(hurt[:3])})" if hurt else ""
@@ -572,7 +640,7 @@ _PLACE: tuple[Check, ...] = (
 )
 CHECKS: dict[str, tuple[Check, ...]] = {
     "change": (change_before_onset, base_rate_of_changes, undone_after_onset, hurt_before_change, change_failed, region_of_change, *_PLACE),
-    "service": (*_PLACE, saturated_before),
-    "provider": (*_PLACE, saturated_before, provider_reported),
+    "service": (*_PLACE, saturation),
+    "provider": (*_PLACE, saturation, provider_reported),
     "none": (nothing_deviates, demand_moved, no_change_near),
 }

@@ -25,6 +25,9 @@ CLEAR = 4.0
 """A robust z from which a point counts as deviating."""
 STRONG = 8.0
 NEAR_HOPS = 3
+MULTIPLICITY = 3.0
+STEADY, FILLED, NEAR_LIMIT = 0.8, 0.2, 0.8
+"""A resource fills when it rises steadily (rank correlation with time) by a fifth of its level; near its limit is 80 % of it."""
 SYMPTOM_WEIGHT = {ERRORS: 1.0, AVAILABILITY: 1.0, LATENCY: 1.0, SATURATION: 0.8, OTHER: 0.5, TRAFFIC: 0.3}
 WAITING, FAILURES = "waiting", "failures"
 _HARM = {LATENCY: WAITING, ERRORS: FAILURES, AVAILABILITY: FAILURES}
@@ -71,17 +74,46 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True)
+class Harm:
+    """Added harm of a service.
+
+    Attributes:
+        amount: added waiting (latency times requests) or added failures (share times requests) per bucket; None when traffic is unknown.
+        intensity: per request: added latency relative to its usual level, or added share of failures; the worst region.
+        z: how unusual it is.
+    """
+
+    amount: float | None
+    intensity: float
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """A resource that filled up before the onset, or stood near its limit after it."""
+
+    metric: str
+    region: str
+    unit: str
+    filling: bool
+    usual: float
+    seen: float
+    since: int
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """A service during an incident. `own` is the part of `harm` its callees do not account for; both by kind of harm."""
+    """A service during an incident. `own` is the share of its `harm` that its callees do not account for; both by kind of harm."""
 
     service: str
     worst: Deviation
     by_symptom: Mapping[str, Deviation]
     regions: Mapping[str, float]
-    harm: Mapping[str, float]
+    harm: Mapping[str, Harm]
     own: Mapping[str, float]
     together: float | None
-    saturated_before: Deviation | None
+    saturation: Saturation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +128,7 @@ class Situation:
     above: Mapping[str, int]
     graph: Graph
     kind_of_harm: str | None
-    total_harm: float
+    total_harm: Harm | None
     stale: bool
     measured: frozenset[str] = field(default_factory=frozenset)
 
@@ -104,7 +136,7 @@ class Situation:
 def silent(incident: Incident, graph: Graph) -> Situation:
     """The situation when there is no telemetry of this environment at all."""
     hit = incident.services
-    return Situation(incident, incident.started, False, {}, graph.hops_down(hit), graph.hops_up(hit), graph, None, 0.0, True)
+    return Situation(incident, incident.started, False, {}, graph.hops_down(hit), graph.hops_up(hit), graph, None, None, True)
 
 
 def look(incident: Incident, panel: Panel | None, graph: Graph, as_of: int) -> Situation:
@@ -122,10 +154,10 @@ def look(incident: Incident, panel: Panel | None, graph: Graph, as_of: int) -> S
     reference = _reference(panel, normal, onset)
     scores = _scores(panel, normal, reference, during)
     deviations = _deviations(panel, normal, reference, scores, during)
-    harm = _harm(panel, reference, during, deviations)
+    harm = _harm(panel, reference, scores, during, deviations)
     own = _own(harm, graph)
     together = _together(panel, deviations, hit, onset, incident.ended, as_of)
-    saturated = _saturated_before(panel, normal, onset)
+    saturated = _saturations(panel, normal, onset, during, as_of)
     views = {
         service: View(
             service,
@@ -259,8 +291,8 @@ def _regions(panel: Panel, scores: Floats, service: str, during: slice) -> dict[
     return found
 
 
-def _harm(panel: Panel, reference: Floats, during: slice, deviations: Mapping[str, object]) -> dict[str, dict[str, float]]:
-    """Added waiting and added failures per bucket of each service, summed over its regions; zero when it did not get worse."""
+def _harm(panel: Panel, reference: Floats, scores: Floats, during: slice, deviations: Mapping[str, object]) -> dict[str, dict[str, Harm]]:
+    """Added waiting and added failures of each service over its regions, by kind; zero when it did not get worse."""
     plainest: dict[tuple[str, str, str], tuple[tuple[int, str, str], int]] = {}
     for position, series in enumerate(panel.series):
         kind = _HARM.get(series.meaning.symptom)
@@ -270,44 +302,83 @@ def _harm(panel: Panel, reference: Floats, during: slice, deviations: Mapping[st
         place = (series.service, series.region, kind)
         if place not in plainest or order < plainest[place][0]:
             plainest[place] = (order, position)
-    total: dict[str, dict[str, float]] = {}
+    parts: dict[tuple[str, str], list[Harm]] = {}
     for (service, _, kind), (_, position) in sorted(plainest.items()):
         series = panel.series[position]
         seen = panel.values[position, during].astype(np.float64)
         added = (seen - reference[position]) * series.meaning.hurts / (series.whole or 1.0)
-        volume = panel.values[series.volume, during].astype(np.float64) if series.volume >= 0 else np.ones_like(seen)
-        weighed = added * np.where(np.isfinite(volume), volume, 0.0)
-        known = weighed[np.isfinite(weighed)]
-        amount = max(float(known.mean()), 0.0) if known.size else 0.0
-        kinds = total.setdefault(service, {})
-        kinds[kind] = kinds.get(kind, 0.0) + amount
+        known = added[np.isfinite(added)]
+        if not known.size:
+            continue
+        usual = 1.0 if kind == FAILURES else max(float(reference[position]), 1e-9)
+        z = scores[position][np.isfinite(scores[position])]
+        worst = float(np.sort(z)[-2:].mean()) if z.size else 0.0
+        volume = panel.values[series.volume, during].astype(np.float64) if series.volume >= 0 else None
+        if volume is None:
+            amount = None
+        else:
+            weighed = added * np.where(np.isfinite(volume), volume, 0.0)
+            amount = max(float(np.nanmean(weighed)), 0.0)
+        parts.setdefault((service, kind), []).append(Harm(amount, max(float(known.mean()) / usual, 0.0), worst))
+    total: dict[str, dict[str, Harm]] = {}
+    for (service, kind), rows in parts.items():
+        amounts = [row.amount for row in rows if row.amount is not None]
+        total.setdefault(service, {})[kind] = Harm(
+            sum(amounts) if amounts else None, max(row.intensity for row in rows), max(row.z for row in rows)
+        )
     return total
 
 
-def _own(harm: Mapping[str, Mapping[str, float]], graph: Graph) -> dict[str, dict[str, float]]:
-    """Harm of each service less the harm of its callees (direct ones, as far as they are measured), never below zero."""
+def _own(harm: Mapping[str, Mapping[str, Harm]], graph: Graph) -> dict[str, dict[str, float]]:
+    """Share of each service's harm that its direct callees do not account for, in [0, 1], by kind."""
     return {
         service: {
-            kind: max(amount - sum(harm.get(callee, {}).get(kind, 0.0) for callee in graph.callees.get(service, ())), 0.0)
-            for kind, amount in kinds.items()
+            kind: max(1.0 - sum(explained(mine, harm.get(callee, {}), kind) for callee in graph.callees.get(service, ())), 0.0)
+            for kind, mine in kinds.items()
         }
         for service, kinds in harm.items()
     }
 
 
-def _leading_harm(views: Mapping[str, View], hit: tuple[str, ...]) -> tuple[str | None, float]:
-    """Kind of harm that stands out most at the services hit (or anywhere, when they are not measured), and how much of it there is."""
+def explained(mine: Harm, callee: Mapping[str, Harm], kind: str) -> float:
+    """Share of a caller's harm of one kind that one callee accounts for.
+
+    What the callee's own harm amounts to counts in full. Beyond that, one request of the caller may stand for several calls, retries and
+    timeouts: a callee that clearly deviates, and at least as badly per request as its caller, may account for up to three times its own
+    amount. A callee whose traffic is unknown is judged per request only. A callee that reports no failures at all may have slowed into them.
+    """
+    theirs = callee.get(kind)
+    if theirs is None:
+        slowed = callee.get(WAITING) if kind == FAILURES else None
+        return 0.5 * _sure(slowed.z) * min(slowed.intensity, 1.0) if slowed is not None else 0.0
+    alike = min(theirs.intensity / mine.intensity, 1.0) if mine.intensity > 0 else 0.0
+    if mine.amount is None or theirs.amount is None:
+        return alike * _sure(theirs.z)
+    part = min(theirs.amount / mine.amount, 1.0) if mine.amount > 0 else 0.0
+    return max(part, min(MULTIPLICITY * part, alike, 1.0) * _sure(theirs.z))
+
+
+def _sure(z: float) -> float:
+    """How far a deviation can be relied on: 0 up to a z of 4, 1 from 12."""
+    return min(max((z - CLEAR) / STRONG, 0.0), 1.0)
+
+
+def _leading_harm(views: Mapping[str, View], hit: tuple[str, ...]) -> tuple[str | None, Harm | None]:
+    """Kind of harm that stands out most at the services hit (or anywhere, when they are not measured), and the largest of it there."""
     places = [views[name] for name in hit if name in views] or list(views.values())
-    scored = [
-        (deviation.z, _HARM[symptom], view.harm.get(_HARM[symptom], 0.0))
-        for view in places
-        for symptom, deviation in view.by_symptom.items()
-        if symptom in _HARM
-    ]
+    scored = [(harm.z, kind) for view in places for kind, harm in view.harm.items()]
     if not scored:
-        return None, 0.0
+        return None, None
     kind = max(scored)[1]
-    return kind, max((view.harm.get(kind, 0.0) for view in places), default=0.0)
+    return kind, largest([view.harm[kind] for view in places if kind in view.harm])
+
+
+def largest(harms: list[Harm]) -> Harm | None:
+    """The largest amount and the largest intensity among harms of one kind."""
+    if not harms:
+        return None
+    amounts = [harm.amount for harm in harms if harm.amount is not None]
+    return Harm(max(amounts) if amounts else None, max(harm.intensity for harm in harms), max(harm.z for harm in harms))
 
 
 def _together(
@@ -360,33 +431,45 @@ def _ranks(values: Floats) -> Floats:
     return np.asarray((ends - (count - 1) / 2)[place], dtype=np.float64)
 
 
-def _saturated_before(panel: Panel, normal: Normal, onset: int) -> dict[str, Deviation]:
-    """Saturation that was already above normal in the hours before the onset and highest at their end, per service."""
-    columns = panel.between(onset - SATURATION_LEAD, onset - panel.grain + 1)
-    found: dict[str, Deviation] = {}
-    if normal.is_stale or columns.stop - columns.start < 6:
+def _saturations(panel: Panel, normal: Normal, onset: int, during: slice, as_of: int) -> dict[str, Saturation]:
+    """Per service the resource that filled before the onset (beyond what the clock explains), else one near its limit during it."""
+    rows = [i for i, series in enumerate(panel.series) if series.meaning.symptom == SATURATION and bool(normal.known[i])]
+    found: dict[str, Saturation] = {}
+    lead = panel.between(onset - SATURATION_LEAD, onset - panel.grain + 1)
+    if normal.is_stale or not rows:
         return found
-    for position, series in enumerate(panel.series):
-        if series.meaning.symptom != SATURATION or not normal.known[position]:
-            continue
-        values = panel.values[position, columns].astype(np.float64)
+    part = panel.only(rows)
+    earlier = normal_before(part, onset - SATURATION_LEAD, as_of)
+    for position, row in enumerate(rows):
+        series, values = panel.series[row], panel.values[row, lead].astype(np.float64)
         values = values[np.isfinite(values)]
-        if values.size < 6:
-            continue
-        z = (values - normal.centre[position]) / normal.up[position]
-        recent = float(np.median(z[-6:]))
-        if recent >= CLEAR and recent >= float(np.median(z[:6])) - 1.0:
-            held = found.get(series.service)
-            if held is None or recent > held.z:
-                found[series.service] = Deviation(
-                    series.metric,
-                    series.region,
-                    SATURATION,
-                    series.unit,
-                    recent,
-                    float(normal.centre[position]),
-                    float(np.median(values[-6:])),
-                    int(panel.times[columns][0]),
-                    int(normal.count[position]),
-                )
+        usual, spread = float(normal.centre[row]), float(normal.up[row])
+        saturation: Saturation | None = None
+        if values.size >= 12:
+            late = float(np.median(values[-6:]))
+            rise = late - float(np.median(values[:6])) - (usual - float(earlier.centre[position]))
+            steady = _rank_correlation(np.arange(values.size, dtype=np.float64), values)
+            if steady >= STEADY and rise >= max(FILLED * abs(usual), 3 * _jitter(values)) and late > usual + spread:
+                since = int(panel.times[lead][0])
+                saturation = Saturation(series.metric, series.region, series.unit, True, usual, late, since, (late - usual) / spread)
+        seen = panel.values[row, during].astype(np.float64)
+        seen = seen[np.isfinite(seen)]
+        limit = _limit(series.unit)
+        if saturation is None and limit and seen.size:
+            level = float(np.sort(seen)[-3:].mean())
+            if level >= NEAR_LIMIT * limit and level > usual + CLEAR / 2 * spread:
+                z = (level - usual) / spread
+                saturation = Saturation(series.metric, series.region, series.unit, False, usual, level, onset, z)
+        held = found.get(series.service)
+        if saturation is not None and (held is None or (saturation.filling, saturation.z) > (held.filling, held.z)):
+            found[series.service] = saturation
     return found
+
+
+def _jitter(values: Floats) -> float:
+    """Spread from point to point, free of the trend."""
+    return float(np.median(np.abs(np.diff(values)))) * 1.05
+
+
+def _limit(unit: str) -> float:
+    return {"ratio": 1.0, "1": 1.0, "percent": 100.0, "%": 100.0, "pct": 100.0}.get(unit.lower(), 0.0)

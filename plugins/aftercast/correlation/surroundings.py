@@ -18,7 +18,7 @@ from aftercast.correlation.telemetry import DAY, HOUR, MINUTE, Panel, panel_of
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BUSY_BEFORE, BUSY_AFTER = 15 * MINUTE, 30 * MINUTE
 RATE_HISTORY = 28 * DAY
-RATE_PRIOR_COUNT, RATE_PRIOR_HOURS = 0.5, 12.0
+RATE_PRIOR_HOURS = 72.0
 LOUD = frozenset({"error", "fatal", "critical", "alert", "emergency"})
 
 
@@ -78,12 +78,18 @@ class Surroundings:
         return self.changes[left:right]
 
     def changes_per_hour(self, change: Change, onset: int) -> float:
-        """How often this service is changed, smoothed: (n + 0.5) / (hours + 12) over up to 28 days before the onset, this change not counted."""
-        if not self.changes:
-            return RATE_PRIOR_COUNT / RATE_PRIOR_HOURS
-        begin = max(self.changes[0].started, onset - RATE_HISTORY)
-        others = sum(begin <= other.started < onset and other.change_id != change.change_id for other in self.by_service[change.service])
-        return (others + RATE_PRIOR_COUNT) / (max(onset - begin, 0) / HOUR + RATE_PRIOR_HOURS)
+        """How often this service is changed: its count over up to 28 days before the onset, this change left out.
+
+        Shrunk towards the mean over all services with the weight of three days, so that a short history does not make a rate.
+        """
+        begin = max(self.changes[0].started, onset - RATE_HISTORY) if self.changes else onset
+        hours = max(onset - begin, 0) / HOUR
+        all_of_them = len(self.changes_between(begin, onset))
+        usual = (all_of_them + 0.5) / (hours + 12.0) / max(len(self.services), 1)
+        mine = sum(
+            begin <= other.started <= onset and other.change_id != change.change_id for other in self.by_service.get(change.service, ())
+        )
+        return (mine + usual * RATE_PRIOR_HOURS) / (hours + RATE_PRIOR_HOURS)
 
 
 def incidents_of(inputs: Inputs, as_of: datetime) -> list[Incident]:

@@ -7,7 +7,7 @@ hurts and widened by the far quantile, so that a series which jumps every hour n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,10 @@ class Panel:
         """Columns with start <= time < end."""
         left, right = np.searchsorted(self.times, [start, end])
         return slice(int(left), int(right))
+
+    def only(self, rows: list[int]) -> Panel:
+        """A panel of some of the series; their traffic is not carried along."""
+        return Panel(tuple(replace(self.series[row], volume=-1) for row in rows), self.times, self.values[rows], self.quiet, self.grain)
 
 
 def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
