@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from aftercast.entities import COUNT, FLAG, LINEAGE, NUMBER, TEXT, TEXTS, TIME, Entity
+from aftercast.entities import COUNT, FLAG, LINEAGE, NUMBER, ORIGIN_ROW, TEXT, TEXTS, TIME, Entity
 from aftercast.privacy import protect
 
 EMPTY_WHEN_ABSENT = frozenset({"region", "attributes", "tier", "plan", "country", "peer"})
@@ -184,11 +184,11 @@ def conform(
         frame: rows as found; columns may be missing, unknown, or text where the entity has another type.
         origin: where the rows came from, for messages.
         key: the deployment's token key; people become tokens.
-        first_row: number of the first row in `origin`.
+        first_row: number of the first row in `origin`; the column `origin_row`, when there is one, numbers each row instead.
         currencies: the currency each declared journey has.
     """
     known = [name for name in frame.columns if name in entity.columns]
-    unknown = [name for name in frame.columns if name not in entity.columns and name not in LINEAGE]
+    unknown = [name for name in frame.columns if name not in entity.columns and name not in LINEAGE and name != ORIGIN_ROW]
     notes = {f"unknown column {name} ignored": frame.height for name in unknown} if frame.height else {}
     columns = {name: _convert(name, entity, frame) for name in entity.columns}
     source_id = pl.col("source_id").cast(TEXT).fill_null("") if "source_id" in frame.columns else pl.lit("", TEXT)
@@ -206,13 +206,16 @@ def conform(
     if reason.null_count() == len(reason):
         return Conformed(protect(entity.name, converted, key), _no_rejects(), notes)
     bad = reason.is_not_null()
+    numbers = pl.int_range(first_row, first_row + frame.height, eager=True)
+    if ORIGIN_ROW in frame.columns:
+        numbers = frame[ORIGIN_ROW].cast(COUNT)
     texts = [name for name in known if entity.columns[name] in (TEXT, TEXTS) and name not in entity.key]
     raw = _raw(protect(entity.name, frame.select(known).filter(bad), key, everywhere=texts))
     rejected = pl.DataFrame(
         {
             "reason": reason.filter(bad),
             "origin": pl.Series([origin] * len(raw), dtype=TEXT),
-            "row": pl.int_range(first_row, first_row + frame.height, eager=True).filter(bad),
+            "row": numbers.filter(bad),
             "raw": raw,
         }
     )

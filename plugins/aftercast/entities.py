@@ -17,6 +17,7 @@ COUNT = pl.Int64
 NUMBER = pl.Float64
 FLAG = pl.Boolean
 
+ORIGIN_ROW = "origin_row"  # a batch may number its rows in this column; it does not land
 LINEAGE: dict[str, pl.DataType | type[pl.DataType]] = {"source": TEXT, "source_id": TEXT, "ingested_at": TIME}
 
 ColumnType = pl.DataType | type[pl.DataType]

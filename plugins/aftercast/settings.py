@@ -219,6 +219,18 @@ def _explain(path: Path, model: type[BaseModel], error: ValidationError) -> Conf
     return ConfigError(f"{path}: {len(lines)} problem(s)\n" + "\n".join(lines))
 
 
+def check_options(source: SourceRow, model: type[AnyRow]) -> AnyRow:
+    """Return the options of a source, checked against the model of its kind.
+
+    Raises:
+        ConfigError: naming the source, the option and the nearest known one.
+    """
+    try:
+        return model.model_validate(source.options)
+    except ValidationError as error:
+        raise _explain(Path(f"sources.yml: options of source {source.name!r}"), model, error) from error
+
+
 def _read_yaml(path: Path, model: type[AnyRow], *, required: bool = False) -> AnyRow:
     if not path.exists():
         if required:

@@ -33,7 +33,8 @@ class Batch:
             and quarantines what does not cast.
         origin: where the rows came from, for messages and quarantine (a file name, an endpoint).
         expected: rows the source says exist in the window, when it can know.
-        first_row: number of the first row in `origin`, so that a rejected row can be named.
+        first_row: number of the first row in `origin`, so that a rejected row can be named. When rows do not follow each other, the frame
+            numbers them itself in the column `origin_row`.
         rejected: rows the source itself could not even read, one `reason` and one `raw` text each, plus `row` (its number in `origin`).
         piece: name of the dropped file the rows are the whole content of, when they belong to a file and not to the window; landing a
             piece again replaces it. Several batches may make up one piece.
