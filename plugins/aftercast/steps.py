@@ -117,9 +117,90 @@ def _build(selector: str) -> None:
     log.info("%s", summary)
 
 
-def _star(settings: Settings, tables: Sequence[str]) -> dict[str, pl.DataFrame]:
+# What the analyses read: their name for a frame, and the star table it comes from.
+CORRELATION_READS = {
+    "incident_services": "bridge_incident_service",
+    "changes": "fct_change",
+    "metric_points": "fct_metric_point",
+    "kpi_points": "fct_kpi_point",
+    "alerts": "fct_alert",
+    "services": "dim_service",
+    "dependencies": "dim_service_dependency",
+    "log_patterns": "fct_log_pattern",
+    "verdicts": "fct_verdict",
+    "action_items": "fct_action_item",
+    "journeys": "bridge_journey_service",
+}
+MEASUREMENT_READS = {
+    "incident_services": "bridge_incident_service",
+    "kpi_points": "fct_kpi_point",
+    "journeys": "dim_journey",
+    "journey_services": "bridge_journey_service",
+    "dependencies": "dim_service_dependency",
+    "services": "dim_service",
+    "action_items": "fct_action_item",
+    "changes": "fct_change",
+}
+REAL_INCIDENTS = "select * from star.fct_incident where not exclude_from_metrics"
+
+
+def detect() -> None:
+    """Find episodes in every watched series; incident windows are masked from training."""
+    from aftercast import detection
+    from aftercast.detection.signals import signal_query
+
+    settings = Settings.from_environment()
+    signals = settings.deployment.signals
     with warehouse.connect(settings.warehouse) as connection:
-        return {table: warehouse.frame(connection, f"select * from star.{table}") for table in tables}
+        points = [warehouse.frame(connection, signal_query(signal)) for signal in signals]
+        masks = warehouse.frame(connection, "select environment, started_at, impact_end_at as ended_at from star.fct_incident")
+    found = detection.detect(pl.concat(points) if points else detection.no_points(), signals, masks, _window(settings))
+    for table in ("anomalies", "series_health", "models"):
+        landing.write_derived(settings, table, getattr(found, table))
+    log.info("%d series watched, %d episodes found", found.series_health.height, found.anomalies.height)
+
+
+def correlate() -> None:
+    """Rank the candidates of every incident, and place it among earlier ones."""
+    from aftercast import correlation
+
+    settings = Settings.from_environment()
+    with warehouse.connect(settings.warehouse) as connection:
+        frames = {name: warehouse.frame(connection, f"select * from star.{table}") for name, table in CORRELATION_READS.items()}
+        frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
+    frames["anomalies"] = _derived(settings, "anomalies")
+    found = correlation.correlate(correlation.Inputs.of(frames), _window(settings).end)
+    for table, rows in found.tables().items():
+        landing.write_derived(settings, table, rows)
+    log.info(
+        "%d incidents ranked: %d candidates, %d pieces of evidence",
+        frames["incidents"].height,
+        found.candidates.height,
+        found.evidence.height,
+    )
+
+
+def measure() -> None:
+    """Put a loss with an interval on every incident, a verdict on every fix, and an order on what to fix next."""
+    from aftercast import learning, measurement
+
+    settings = Settings.from_environment()
+    as_of = _window(settings).end
+    with warehouse.connect(settings.warehouse) as connection:
+        frames = {name: warehouse.frame(connection, f"select * from star.{table}") for name, table in MEASUREMENT_READS.items()}
+        frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
+    frames |= {name: _derived(settings, name) for name in ("anomalies", "families", "candidates")}
+    measured = measurement.measure(measurement.Inputs(**frames), as_of)
+    for table in ("impact", "incident_loss", "fix_impact"):
+        landing.write_derived(settings, table, getattr(measured, table))
+    recommended = learning.recommend(frames, measured.incident_loss, measured.fix_impact, as_of)
+    landing.write_derived(settings, "recommendations", recommended)
+    log.info(
+        "%d incidents measured, %d fixes judged, %d recommendations",
+        measured.incident_loss.height,
+        measured.fix_impact.height,
+        recommended.height,
+    )
 
 
 def _derived(settings: Settings, table: str) -> pl.DataFrame:
