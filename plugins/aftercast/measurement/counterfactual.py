@@ -1,0 +1,333 @@
+"""What a journey would have done: Prophet's expectation, moved to the local level, with the errors it makes in quiet windows.
+
+1. Prophet is fitted per segment outside every masked span, on hourly (or coarser) means on the scale, plain, root or logarithmic, on
+   which it follows the journey best: seasonality and growth multiply, which an additive model only follows on a bent scale.
+2. The local level: how far the journey ran from that expectation before and after the window, near and far, in the segment and in the
+   whole journey. How much each of these says is learned from quiet windows of the same length.
+3. The interval: the relative errors steps 1 and 2 make in quiet windows of the window's own length (a block bootstrap), near the same
+   time of day when there are enough, the same windows for all segments. So autocorrelation, the noise segments share and the error of
+   the level itself are in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy import signal, stats
+
+from aftercast.detection import prophet_batch
+from aftercast.measurement.flows import Array, Flags, Flow
+
+Whole = npt.NDArray[np.intp]
+
+HOUR, DAY, WEEK = 3_600, 86_400, 604_800
+GRAINS = (HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY)
+FEWEST_PER_BUCKET = 8.0
+"""Sales a journey must have per modelled bucket on average; below, buckets are made coarser."""
+SPAN, SPAN_DAILY = 42 * DAY, 182 * DAY
+"""Training reaches this far to both sides, whole weeks; days need more history than hours."""
+LEAST_DAYS = 14.0
+LEAST_WINDOWS = 8
+"""Quiet windows without overlap that an interval needs."""
+MATCHED_WITHIN = 2 * HOUR
+ENOUGH_MATCHED = 60
+MOST_WINDOWS = 400
+REACHES = (3, 24, 168)
+"""Modelled buckets over which the nearness of the context fades."""
+LOG_OFFSET = 0.05
+MEASURES = ("revenue", "attempts", "successes", "arrivals")
+
+
+def columns_of(n_segments: int) -> list[slice]:
+    """Columns of each measure."""
+    return [slice(number * n_segments, (number + 1) * n_segments) for number in range(len(MEASURES))]
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Errors in quiet windows, and the correction learned from them.
+
+    Attributes:
+        times: start of each window, seconds since 1970.
+        errors: actual / corrected expectation - 1, [window, column].
+        correction: of the window asked about, [column].
+        expected, actual: corrected expectation and actual sums, [window, column].
+    """
+
+    times: npt.NDArray[np.int64]
+    errors: Array
+    correction: Array
+    expected: Array
+    actual: Array
+
+
+@dataclass(frozen=True)
+class World:
+    """One journey in one training span. Columns are revenue, attempts, successes, arrivals of all segments, in that order.
+
+    Attributes:
+        first: bucket of the flow at which the span begins.
+        actual: 0 where missing. expected: Prophet's, everywhere. present: there is a row. quiet: bucket outside every mask.
+        parameters_per_point: how much of each training point the model spends on itself.
+        trained_until: end of the last training bucket, seconds since 1970.
+    """
+
+    flow: Flow
+    first: int
+    modelled: int
+    actual: Array
+    expected: Array
+    present: Flags
+    quiet: Flags
+    parameters_per_point: float
+    trained_until: int
+
+    @property
+    def n_segments(self) -> int:
+        return len(self.flow.segments)
+
+    @cached_property
+    def seen(self) -> Array:
+        """Expectation where there is a row, else 0: what `actual` is to be compared with."""
+        return np.where(self.present, self.expected, 0.0)
+
+    @cached_property
+    def sums(self) -> tuple[Array, Array]:
+        """Running sums of actual and seen with a leading zero row."""
+        zero = np.zeros((1, self.actual.shape[1]))
+        return np.concatenate([zero, self.actual.cumsum(axis=0)]), np.concatenate([zero, self.seen.cumsum(axis=0)])
+
+    @cached_property
+    def loud(self) -> npt.NDArray[np.int64]:
+        """Running count of buckets that are masked or miss the whole journey."""
+        bad = ~(self.quiet & self.present.any(axis=1))
+        return np.concatenate([[0], bad.cumsum()])
+
+    @cached_property
+    def contexts(self) -> list[tuple[Array, Array, Array, Array, Array]]:
+        """Per reach: fading sums of quiet actual and seen, backward and forward with a leading or trailing zero row, and a floor."""
+        keep = self.quiet[:, None]
+        pair = [np.where(keep, matrix, 0.0) for matrix in (self.actual, self.seen)]
+        pair = [np.hstack([matrix, *(matrix[:, own].sum(axis=1, keepdims=True) for own in columns_of(self.n_segments))]) for matrix in pair]
+        zero = np.zeros((1, pair[0].shape[1]))
+        step = self.modelled // self.flow.grain
+        floor = pair[1].sum(axis=0) / max(self.quiet.sum(), 1) * step + 1e-9
+        found = []
+        for reach in REACHES:
+            fade = np.exp(-1.0 / (reach * step))
+            before = [np.concatenate([zero, signal.lfilter([1.0], [1.0, -fade], matrix, axis=0)]) for matrix in pair]
+            after = [np.concatenate([signal.lfilter([1.0], [1.0, -fade], matrix[::-1], axis=0)[::-1], zero]) for matrix in pair]
+            found.append((before[0], before[1], after[0], after[1], floor))
+        return found
+
+    def drift(self, starts: Whole, ends: Whole, gap: int, *, after: bool) -> Array:
+        """Relative distance from the expectation around windows, [window, column, reach x (own, whole journey)]."""
+        n_columns, n_segments, size = self.actual.shape[1], self.n_segments, len(self.actual)
+        whole = n_columns + np.repeat(np.arange(len(MEASURES)), n_segments)
+        later = np.minimum(ends + gap, size)
+        features = []
+        for back_actual, back_seen, fore_actual, fore_seen, floor in self.contexts:
+            real, due = back_actual[starts] + floor, back_seen[starts] + floor
+            if after:
+                real, due = real + fore_actual[later], due + fore_seen[later]
+            ratio = np.clip(real / due - 1.0, -0.9, 3.0)
+            features += [ratio[:, :n_columns], ratio[:, whole]]
+        return np.stack(features, axis=2)
+
+    def total(self, starts: Whole, ends: Whole) -> tuple[Array, Array]:
+        """Actual and seen expectation summed over windows, [window, column]."""
+        actual, seen = self.sums
+        return actual[ends] - actual[starts], seen[ends] - seen[starts]
+
+    def quiet_starts(self, start: int, length: int) -> Whole:
+        """Starts of quiet windows of a length: near the same time of day if they are enough, otherwise at any time."""
+        grain, step = self.flow.grain, max(self.modelled // self.flow.grain, length // 4, 1)
+        per_day = DAY // grain
+        every = np.arange(start % step, len(self.actual) - length + 1, step)
+        choices = [every]
+        if per_day > 1 and length <= per_day // 2:
+            shift = (every - start + per_day // 2) % per_day - per_day // 2
+            choices.insert(0, every[np.abs(shift) * grain <= MATCHED_WITHIN])
+        for starts in choices:
+            calm = starts[(self.loud[starts + length] - self.loud[starts]) <= 0.2 * length]
+            masked = np.concatenate([[0], (~self.quiet).cumsum()])
+            calm = calm[masked[calm + length] == masked[calm]]
+            if len(calm) >= ENOUGH_MATCHED:
+                break
+        if len(calm) > MOST_WINDOWS:
+            calm = calm[np.linspace(0, len(calm) - 1, MOST_WINDOWS).astype(int)]
+        return calm
+
+    def quiet_errors(self, start: int, end: int, gap: int) -> Quiet | None:
+        """Learn the level of [start, end) and the errors of that method from quiet windows; None when they are too few."""
+        length = end - start
+        starts = self.quiet_starts(start, length)
+        apart = _apart(starts, length)
+        if apart < LEAST_WINDOWS:
+            return None
+        step = self.modelled // self.flow.grain
+        later = self.quiet[end + gap : end + gap + 24 * step]
+        after = int(later.sum()) >= 3 * step
+        actual, due = self.total(starts, starts + length)
+        features = self.drift(starts, starts + length, gap, after=after)
+        own = self.drift(np.array([start]), np.array([end]), gap, after=after)[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = np.where(due > 0, actual / due - 1.0, 0.0)
+        moved, correction = np.zeros_like(off), np.zeros(off.shape[1])
+        for columns in columns_of(self.n_segments):
+            weights = _learn(features[:, columns], np.clip(off[:, columns], -1.0, 2.0), due[:, columns])
+            moved[:, columns] = features[:, columns] @ weights
+            correction[columns] = own[columns] @ weights
+        usual = (off - moved).mean(axis=0) * apart / (apart + 10.0)
+        expected = np.maximum(due * (1.0 + moved + usual), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors = np.where(expected > 0, actual / expected - 1.0, 0.0)
+        wider = float(stats.t.ppf(0.95, apart - 1) / stats.norm.ppf(0.95) * np.sqrt(1.0 + 1.0 / apart) * (1.0 + self.parameters_per_point))
+        middle = errors.mean(axis=0)
+        errors = middle + (errors - middle) * wider
+        times = self.flow.start + (self.first + starts.astype(np.int64)) * self.flow.grain
+        return Quiet(times, errors, np.maximum(correction + usual, -1.0), expected, actual)
+
+
+def _apart(starts: Whole, length: int) -> int:
+    """How many of the windows, taken from the first on, do not overlap."""
+    count, free = 0, -1
+    for start in starts.tolist():
+        if start >= free:
+            count, free = count + 1, start + length
+    return count
+
+
+def _learn(features: Array, off: Array, weight: Array) -> Array:
+    """Ridge coefficients of `off` on the drift features, each window and segment weighing what it is expected to sell."""
+    x, y, w = features.reshape(-1, features.shape[2]), off.ravel(), weight.ravel()
+    if w.sum() <= 0:
+        return np.zeros(x.shape[1])
+    w = w / w.sum()
+    gram = (x * w[:, None]).T @ x
+    ridge = 0.05 * np.trace(gram) / len(gram) + 1e-9
+    return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), (x * w[:, None]).T @ y))
+
+
+def modelled_grain(flow: Flow) -> int:
+    """Seconds per modelled bucket: an hour, or coarser until a bucket holds enough sales."""
+    per_second = np.nansum(flow.successes) / max(np.isfinite(flow.successes).any(axis=1).sum() * flow.grain, 1)
+    fitting = [grain for grain in GRAINS if grain >= flow.grain and grain % flow.grain == 0]
+    for grain in fitting:
+        if per_second * grain >= FEWEST_PER_BUCKET:
+            return grain
+    return fitting[-1] if fitting else flow.grain
+
+
+def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end: float) -> World | str:
+    """Fit a journey around [start, end) in seconds; returns the reason in words when there is too little history."""
+    grain = modelled_grain(flow)
+    span = SPAN_DAILY if grain >= DAY else SPAN
+    monday = (start - 4 * DAY) // WEEK * WEEK + 4 * DAY  # 1970-01-05 was a Monday
+    last_week = -((4 * DAY - end) // WEEK) * WEEK + 4 * DAY
+    first = max(flow.place(monday - span), 0)
+    first += int(-(flow.start + first * flow.grain) % grain // flow.grain)
+    until = min(flow.place_end(last_week + span), flow.n_buckets)
+    if first >= until:
+        return f"not enough history: 0 days, needs {LEAST_DAYS:.0f}"
+    raw = np.hstack([getattr(flow, name)[first:until] for name in MEASURES])
+    present = np.isfinite(raw)
+    stamps = flow.start + (first + np.arange(len(raw), dtype=np.int64)) * flow.grain
+    quiet = np.ones(len(raw), dtype=bool)
+    for masked_from, masked_to in masks:
+        quiet[max(flow.place(masked_from) - first, 0) : max(flow.place_end(masked_to) - first, 0)] = False
+    known = quiet & present[:, columns_of(len(flow.segments))[2]].any(axis=1)
+    days = known.sum() * flow.grain / DAY
+    needed = max(LEAST_DAYS, LEAST_WINDOWS * (end - start) / DAY)
+    if days < needed:
+        return f"not enough history: {days:.0f} days, needs {needed:.0f}"
+    expected, spent = _expect(stamps, np.where(quiet[:, None], raw, np.nan), flow, grain)
+    return World(
+        flow=flow,
+        first=first,
+        modelled=grain,
+        actual=np.where(present, raw, 0.0),
+        expected=expected,
+        present=present,
+        quiet=quiet,
+        parameters_per_point=spent,
+        trained_until=int(stamps[np.flatnonzero(known)[-1]] + flow.grain),
+    )
+
+
+def _expect(stamps: npt.NDArray[np.int64], values: Array, flow: Flow, grain: int) -> tuple[Array, float]:
+    """Prophet's expectation per bucket and column, never negative, and its parameters per training point."""
+    middles, means = _coarsen(stamps, values, grain // flow.grain, grain)
+    count = np.isfinite(means).sum(axis=0)
+    size = np.divide(np.nansum(means, axis=0), count, out=np.zeros(len(count)), where=count > 0)
+    scale = np.where(size > 0, size, 1.0)
+    relative = means / scale
+    n_segments = len(flow.segments)
+    judged = columns_of(n_segments)[0 if flow.earns else 2]
+    whole = np.nansum(means[:, judged], axis=1)
+    whole = np.where(np.isfinite(means[:, judged]).any(axis=1), whole, np.nan)[:, None] / max(np.nanmean(whole), 1e-9)
+    spec = _spec(grain)
+    bend = min(_BENDS, key=lambda name: _misfit(middles, whole, spec, name))
+    at = stamps + flow.grain / 2
+    expected = _predict(middles, relative, spec, bend, at) * scale
+    expected[~np.isfinite(expected)] = 0.0
+    expected *= _open(middles, means, stamps, grain)[:, None] & (size > 0)[None, :]
+    parameters = 2 + 2 * (spec.daily_order + spec.weekly_order) + 3
+    return expected, parameters / max(float(count.max()), 1.0)
+
+
+def _spec(grain: int) -> prophet_batch.Spec:
+    if grain >= DAY:
+        return prophet_batch.Spec(daily_order=0, weekly_order=3, changepoint_range=1.0, min_points=10)
+    order = int(min(6, DAY // grain // 2))
+    return prophet_batch.Spec(daily_order=order, weekly_order=6, changepoint_range=1.0)
+
+
+def _coarsen(stamps: npt.NDArray[np.int64], values: Array, per: int, grain: int) -> tuple[Array, Array]:
+    """Means over modelled buckets; one with fewer than half its points is missing."""
+    n_whole = -(-len(stamps) // per)
+    padded = np.full((n_whole * per, values.shape[1]), np.nan)
+    padded[: len(values)] = values
+    blocks = padded.reshape(n_whole, per, -1)
+    n_points = np.isfinite(blocks).sum(axis=1)
+    sums = np.nansum(blocks, axis=1)
+    means = np.divide(sums, n_points, out=np.full(sums.shape, np.nan), where=n_points * 2 >= per)
+    return stamps[0] + (np.arange(n_whole) + 0.5) * grain, means
+
+
+def _open(middles: Array, means: Array, stamps: npt.NDArray[np.int64], grain: int) -> Flags:
+    """False in the hours of the week (or weekdays) in which the whole journey never moved although it was seen three times."""
+    n_slots = WEEK // grain
+    seen = np.isfinite(means).any(axis=1)
+    slot = (middles % WEEK // grain).astype(int)
+    rows = np.bincount(slot[seen], minlength=n_slots)
+    sold = np.bincount(slot[seen], weights=np.nansum(np.abs(means[seen]), axis=1), minlength=n_slots)
+    closed = (sold == 0) & (rows >= 3)
+    return np.asarray(~closed[stamps % WEEK // grain])
+
+
+_BENDS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "log": (lambda y: np.log(np.maximum(y, 0.0) + LOG_OFFSET), lambda z: np.exp(np.minimum(z, 20.0)) - LOG_OFFSET),
+    "root": (lambda y: np.sqrt(np.maximum(y, 0.0)), lambda z: np.maximum(z, 0.0) ** 2),
+    "plain": (lambda y: y, lambda z: z),
+}
+
+
+def _predict(times: Array, relative: Array, spec: prophet_batch.Spec, bend: str, at: npt.ArrayLike) -> Array:
+    """Fit on the bent scale, predict on the plain one; a factor makes the training sums agree, because a mean does not survive bending."""
+    down, up = _BENDS[bend]
+    fit = prophet_batch.fit(times, down(relative), spec)
+    known = np.isfinite(relative)
+    fitted = np.where(known, np.maximum(up(fit.predict(times)), 0.0), 0.0)
+    total, back = np.where(known, relative, 0.0).sum(axis=0), fitted.sum(axis=0)
+    factor = np.divide(total, back, out=np.ones_like(total), where=back > 0)
+    return np.asarray(np.maximum(up(fit.predict(at)), 0.0) * factor)
+
+
+def _misfit(times: Array, whole: Array, spec: prophet_batch.Spec, bend: str) -> float:
+    error = whole - _predict(times, whole, spec, bend, times)
+    return float(np.nan_to_num(np.nansum(np.abs(error)), nan=np.inf))
