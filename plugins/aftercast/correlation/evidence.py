@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, LATENCY, TRAFFIC, words
-from aftercast.correlation.situation import CLEAR, FAILURES, WAITING, Deviation, Situation, View, explained, largest
+from aftercast.correlation.situation import CLEAR, FAILURES, WAITING, Deviation, Situation, View, explained, largest, sure
 from aftercast.correlation.surroundings import LOUD, Change, Surroundings, clock, iso
-from aftercast.correlation.telemetry import DAY, HOUR, MINUTE, normal_before
+from aftercast.correlation.telemetry import DAY, HOUR, MINUTE, steps_against_other_days
 
 LOOKBACK = 24 * HOUR
 TOLERANCE = 10 * MINUTE
 """A change may be reported up to this long after the measured onset and still be its cause: clocks and buckets are coarse."""
 PROMPT_SHARE, PROMPT_HOURS = 0.75, 1 / 3
 SLOW_HOURS = 6.0
+EVEN = 5.0
 AFTERMATH = 2 * HOUR
 
 STRENGTHS = {
@@ -40,6 +41,7 @@ STRENGTHS = {
     "first_to_deviate": 0.4,
     "later_per_bucket": -0.4,
     "latest": -1.2,
+    "passing": 0.3,
     "novel_error": 1.0,
     "novel_other": 0.4,
     "alerted": 0.3,
@@ -53,8 +55,8 @@ STRENGTHS = {
     "one_caller_hurt": 0.3,
     "no_caller_hurt": -1.5,
     "nothing_deviates": 1.0,
-    "fewer_arrived": 1.5,
-    "demand_moved": 0.7,
+    "demand_per_z": 0.3,
+    "demand_most": 2.5,
 }
 DISTANCE = {0: 0.2, 1: 0.0, 2: -0.2, 3: -0.5}
 FAR, UNREACHED, ABOVE = -0.8, -1.6, -1.2
@@ -89,6 +91,7 @@ class Finding:
         return abs(self.strength) >= 0.5
 
 
+HARMFUL = frozenset({ERRORS, AVAILABILITY, LATENCY})
 Check = Callable[[Candidate, Situation, Surroundings], Finding | None]
 
 
@@ -107,18 +110,18 @@ def point(table: str, **keys: object) -> str:
 def timing_density(gap_hours: float) -> float:
     """Probability density (per hour) of the time from a causing change to the first harm: most act at once, some take hours.
 
-    Three quarters exponential with a mean of 20 minutes, one quarter exponential with a mean of 6 hours; a change seen up to ten minutes
-    late is treated as prompt with half the density.
+    Three quarters exponential with a mean of 20 minutes, one quarter exponential with a mean of 6 hours. The onset is known to a bucket of
+    five minutes, so a change seen that much late has half the density of a prompt one; up to ten minutes late (a sloppy clock) a tenth.
     """
     if gap_hours < 0:
-        return 0.5 * PROMPT_SHARE / PROMPT_HOURS
+        return (0.5 if gap_hours >= -1 / 12 else 0.1) * PROMPT_SHARE / PROMPT_HOURS
     prompt = PROMPT_SHARE / PROMPT_HOURS * math.exp(-gap_hours / PROMPT_HOURS)
     return prompt + (1 - PROMPT_SHARE) / SLOW_HOURS * math.exp(-gap_hours / SLOW_HOURS)
 
 
 def deviation_strength(z: float) -> float:
-    """Log-odds of a robust z: 0 at 4, about 1.4 at 10, at most 3; a service that stays normal loses up to 2."""
-    return min(max(1.5 * math.log(max(z, 0.1) / CLEAR), -2.0), 3.0)
+    """Log-odds of a robust z: 0 at 5 (the worst of a handful of metrics over an hour gets there by chance), 1 at 10, at most 3, at least -2."""
+    return min(max(1.5 * math.log(max(z, 0.1) / EVEN), -2.0), 3.0)
 
 
 def _span(situation: Situation) -> dict[str, str]:
@@ -238,7 +241,7 @@ def region_of_change(candidate: Candidate, situation: Situation, around: Surroun
     change, view = candidate.change, situation.views.get(candidate.service)
     if change is None:
         return None
-    hurt = sorted(region for region, z in view.regions.items() if z > CLEAR) if view else []
+    hurt = sorted(region for region, z in view.regions.items() if z > 1.5 * CLEAR) if view else []
     calm = sorted(set(view.regions) - set(hurt)) if view else []
     if not hurt and situation.incident.region:
         hurt, calm = [situation.incident.region], []
@@ -267,6 +270,11 @@ def deviates(candidate: Candidate, situation: Situation, around: Surroundings) -
         return _episode(candidate, situation, around)
     worst = view.worst
     strength = deviation_strength(worst.weight)
+    if strength > 0:
+        # What its callees account for would show in this service whoever caused it: that part says nothing about this service.
+        strength *= 0.4 + 0.6 * own_share(view)
+        if worst.first is None and worst.points_seen >= 6:
+            strength = min(strength, STRENGTHS["passing"])
     verb = (
         _moved(worst)
         if strength > 0
@@ -274,6 +282,12 @@ def deviates(candidate: Candidate, situation: Situation, around: Surroundings) -
     )
     pointer = point("fct_metric_point", service=candidate.service, metric=worst.metric, region=worst.region, **_span(situation))
     return Finding("service_deviates", strength, f"{candidate.service} {verb}", pointer)
+
+
+def own_share(view: View) -> float:
+    """The share of a service's harm that its callees do not account for, by the kind of harm that stands out most; 1 when unknown."""
+    kinds = [(view.harm[kind].z, view.own[kind]) for kind in view.own]
+    return max(kinds)[1] if kinds else 1.0
 
 
 def _episode(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
@@ -297,6 +311,8 @@ def origin_or_victim(candidate: Candidate, situation: Situation, around: Surroun
     best = max(known, key=lambda each: (known[each], each))
     share = known[best]
     strength = min(max(math.log((share + 0.02) / 0.25), -2.5), 1.5)
+    if strength > 0:
+        strength *= sure(view.harm[best].z)
     what = "added waiting" if best == WAITING else "added failures"
     pointer = point("fct_metric_point", service=candidate.service, kind=best, **_span(situation))
     mine = view.harm.get(kind)
@@ -534,7 +550,7 @@ def callers_hurt(candidate: Candidate, situation: Situation, around: Surrounding
 
 def nothing_deviates(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
     harmful = {
-        view.service: max((row.z for symptom, row in view.by_symptom.items() if symptom in {ERRORS, AVAILABILITY, LATENCY}), default=0.0)
+        view.service: max((row.z for symptom, row in view.by_symptom.items() if symptom in HARMFUL), default=0.0)
         for view in situation.views.values()
     }
     if not harmful:
@@ -552,69 +568,35 @@ def nothing_deviates(candidate: Candidate, situation: Situation, around: Surroun
 
 
 def demand_moved(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
-    """People came, or stayed away, while what did arrive was served as usual."""
-    panel = around.journeys
-    calm = all(
-        row.z < 2 * CLEAR
+    """People came, or stayed away, while those who came were served as usual."""
+    if any(
+        row.z > 2 * CLEAR and row.first is not None
         for view in situation.views.values()
-        for symptom, row in view.by_symptom.items()
-        if symptom in {ERRORS, AVAILABILITY, LATENCY}
-    )
-    if not calm:
+        for key, row in view.by_symptom.items()
+        if key in HARMFUL
+    ):
         return None
-    if panel is not None:
-        wanted = frozenset().union(*(around.journeys_of.get(name, frozenset()) for name in situation.incident.services))
-        moved = _demand(situation, around, wanted)
-        if moved is not None:
-            journey, z, served = moved
-            if not served:
-                return None
-            way = "fewer people arrived at" if z < 0 else "more people than usual arrived at"
-            strength = STRENGTHS["fewer_arrived"] if z < 0 else STRENGTHS["demand_moved"]
-            why = f"{way} {journey} ({abs(z):.1f} times the usual spread) while those who came were served as usual"
-            return Finding("demand_moved", strength, why, point("fct_kpi_point", journey=journey, **_span(situation)))
-    traffic = [
-        (row.z, view.service, row)
-        for view in situation.views.values()
-        if (row := view.by_symptom.get(TRAFFIC)) is not None and row.z > CLEAR
-    ]
-    if not traffic:
-        return None
-    _, service, row = max(traffic, key=lambda item: item[:2])
-    why = f"demand moved without failures: {service} {_moved(row)}"
-    return Finding(
-        "demand_moved", STRENGTHS["demand_moved"], why, point("fct_metric_point", service=service, metric=row.metric, **_span(situation))
-    )
-
-
-def _demand(situation: Situation, around: Surroundings, wanted: frozenset[str]) -> tuple[str, float, bool] | None:
-    """The journey whose attempts moved most: (journey, signed z, whether its success share stayed usual)."""
-    panel = around.journeys
-    if panel is None:
-        return None
-    normal = normal_before(panel, situation.onset - 30 * MINUTE, around.as_of)
-    during = panel.between(
-        situation.onset - panel.grain + 1, min(max(situation.incident.ended, situation.onset + 15 * MINUTE), situation.onset + HOUR)
-    )
-    if normal.is_stale or during.stop <= during.start:
-        return None
-    moved: list[tuple[float, str, float]] = []
-    served: dict[str, bool] = {}
-    for position, series in enumerate(panel.series):
-        if (wanted and series.service not in wanted) or not bool(normal.known[position]):
+    span = (situation.onset, min(max(situation.incident.ended, situation.onset + HOUR / 4), situation.onset + HOUR))
+    wanted = frozenset().union(*(around.journeys_of.get(name, frozenset()) for name in situation.incident.services))
+    for panel, table in ((around.journeys, "fct_kpi_point"), (around.panel, "fct_metric_point")):
+        if panel is None:
             continue
-        values = panel.values[position, during]
-        apart = float(sum(values[values == values]) / max(int((values == values).sum()), 1)) - float(normal.centre[position])
-        z = apart / float(normal.up[position] if apart >= 0 else normal.down[position])
-        if series.meaning.symptom == TRAFFIC:
-            moved.append((abs(z), series.service, z))
-        else:
-            served[series.service] = z > -CLEAR
-    clear = [row for row in moved if row[0] > CLEAR]
-    if not clear:
-        return None
-    _, journey, z = max(clear)
-    return journey, z, served.get(journey, True)
+        names = wanted if table == "fct_kpi_point" else frozenset(situation.hops)
+        rows = [i for i, series in enumerate(panel.series) if series.meaning.symptom == TRAFFIC and (not names or series.service in names)]
+        steps = [step for step in steps_against_other_days(panel, rows, *span) if abs(step.z) > CLEAR]
+        if not steps:
+            continue
+        step = max(steps, key=lambda step: (abs(step.z), step.row))
+        series = panel.series[step.row]
+        where = f"{series.service}{f' in {series.region}' if series.region else ''}"
+        way = "fewer" if step.z < 0 else "more"
+        strength = min(STRENGTHS["demand_per_z"] * abs(step.z), STRENGTHS["demand_most"]) * (1.0 if step.z < 0 else 0.5)
+        why = (
+            f"{way} people came than at this time on {step.days} other days: {series.metric} of {where} moved {100 * step.size:+.0f} % at the "
+            f"onset ({abs(step.z):.1f} times the usual spread), and those who came were served as usual"
+        )
+        return Finding("demand_moved", strength, why, point(table, name=series.service, region=series.region, **_span(situation)))
+    return None
 
 
 def no_change_near(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:

@@ -58,7 +58,7 @@ READ: dict[str, dict[str, ColumnType]] = {
         "bucket_at": TIME,
         "value": NUMBER,
     },
-    "kpi_points": {"journey": TEXT, "bucket_at": TIME, "attempts": COUNT, "successes": COUNT},
+    "kpi_points": {"journey": TEXT, "region": TEXT, "bucket_at": TIME, "attempts": COUNT, "successes": COUNT},
     "anomalies": {
         "anomaly_id": TEXT,
         "signal": TEXT,
@@ -106,7 +106,7 @@ def _no_rows(name: str) -> pl.DataFrame:
 class Inputs:
     """Frames in the star's columns (docs/contracts.md): fct_incident without excluded ones, bridge_incident_service, fct_change, ...
 
-    `journeys` is bridge_journey_service; `kpi_points` may be aggregated to journey and bucket. Human verdicts are carried but never feed
+    `journeys` is bridge_journey_service; `kpi_points` may be aggregated to journey, region and bucket. Human verdicts are carried but never feed
     the ranking of the incident they judge.
     """
 

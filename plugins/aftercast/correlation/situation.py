@@ -66,7 +66,7 @@ class Deviation:
     usual: float
     seen: float
     first: int | None
-    points: int
+    points_seen: int
 
     @property
     def weight(self) -> float:
@@ -224,12 +224,12 @@ def _onset(incident: Incident, panel: Panel, normal: Normal, near: frozenset[str
 
 
 def _first_run(row: Floats, threshold: float) -> int | None:
-    """First index that is above the threshold together with two of its next three known points (or all there are)."""
+    """First index that is above the threshold together with half of its next three known points."""
     above = row > threshold
     for start in np.flatnonzero(above):
         after = row[start + 1 : start + 4]
         after = after[np.isfinite(after)]
-        if after.size and (after > threshold).sum() >= min(2, after.size):
+        if after.size and 2 * (after > threshold).sum() >= after.size:
             return int(start)
     return None
 
@@ -270,7 +270,7 @@ def _deviations(panel: Panel, normal: Normal, reference: Floats, scores: Floats,
             float(reference[position]),
             float(np.median(values)) if worst.mean() < CLEAR else float(values[np.argsort(-row[known], kind="stable")[:3]].mean()),
             int(times[start]) if start is not None else None,
-            int(normal.count[position]),
+            int(known.sum()),
         )
         rows = found.setdefault(series.service, {})
         held = rows.get(series.meaning.symptom)
@@ -343,22 +343,22 @@ def _own(harm: Mapping[str, Mapping[str, Harm]], graph: Graph) -> dict[str, dict
 def explained(mine: Harm, callee: Mapping[str, Harm], kind: str) -> float:
     """Share of a caller's harm of one kind that one callee accounts for.
 
-    What the callee's own harm amounts to counts in full. Beyond that, one request of the caller may stand for several calls, retries and
+    What the callee's own harm amounts to counts, as far as it stands out. Beyond that, one request of the caller may stand for several calls, retries and
     timeouts: a callee that clearly deviates, and at least as badly per request as its caller, may account for up to three times its own
     amount. A callee whose traffic is unknown is judged per request only. A callee that reports no failures at all may have slowed into them.
     """
     theirs = callee.get(kind)
     if theirs is None:
         slowed = callee.get(WAITING) if kind == FAILURES else None
-        return 0.5 * _sure(slowed.z) * min(slowed.intensity, 1.0) if slowed is not None else 0.0
+        return 0.5 * sure(slowed.z) * min(slowed.intensity, 1.0) if slowed is not None else 0.0
     alike = min(theirs.intensity / mine.intensity, 1.0) if mine.intensity > 0 else 0.0
     if mine.amount is None or theirs.amount is None:
-        return alike * _sure(theirs.z)
+        return alike * sure(theirs.z)
     part = min(theirs.amount / mine.amount, 1.0) if mine.amount > 0 else 0.0
-    return max(part, min(MULTIPLICITY * part, alike, 1.0) * _sure(theirs.z))
+    return max(part * min(max(theirs.z, 0.0) / STRONG, 1.0), min(MULTIPLICITY * part, alike, 1.0) * sure(theirs.z))
 
 
-def _sure(z: float) -> float:
+def sure(z: float) -> float:
     """How far a deviation can be relied on: 0 up to a z of 4, 1 from 12."""
     return min(max((z - CLEAR) / STRONG, 0.0), 1.0)
 

@@ -182,13 +182,15 @@ def _changes(frame: pl.DataFrame) -> tuple[Change, ...]:
 
 
 def _journey_panel(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel | None:
-    """Attempts and successes of each journey as series of a panel whose services are the journeys."""
+    """Attempts and successes of each journey and region as series of a panel whose services are the journeys."""
     if not points.height:
         return None
-    total = points.group_by("journey", "bucket_at").agg(pl.col("attempts").sum(), pl.col("successes").sum())
-    long = total.unpivot(["attempts", "successes"], index=["journey", "bucket_at"], variable_name="metric", value_name="value").select(
+    total = points.group_by("journey", "region", "bucket_at").agg(pl.col("attempts").sum(), pl.col("successes").sum())
+    long = total.unpivot(
+        ["attempts", "successes"], index=["journey", "region", "bucket_at"], variable_name="metric", value_name="value"
+    ).select(
         pl.col("journey").alias("service"),
-        pl.lit("").alias("region"),
+        "region",
         "metric",
         pl.lit("").alias("attributes"),
         pl.lit("counter").alias("kind"),

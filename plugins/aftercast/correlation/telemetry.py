@@ -240,3 +240,58 @@ def _floor(panel: Panel, centre: Floats, columns: npt.NDArray[np.int64]) -> Floa
         elif series.is_counter:
             floor[position] = max(floor[position], np.sqrt(max(level, 1.0)))
     return np.maximum(floor, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How the level of a series moved at a moment, compared with the same clock time on other days.
+
+    Attributes:
+        size: relative move beyond the usual one; z: the same in units of its spread over other days.
+    """
+
+    row: int
+    size: float
+    z: float
+    days: int
+
+
+def steps_against_other_days(panel: Panel, rows: list[int], start: int, end: int) -> list[Step]:
+    """Compare each series in [start, end) with its hour before, and that move with the moves of up to 14 quiet days before.
+
+    The clock's own rise and fall cancels out; so do growth and the level of the day. Fewer than five other days give no answer.
+    """
+    now = _move(panel, rows, start, end)
+    if now is None:
+        return []
+    before = [moved for day in range(1, 15) if (moved := _move(panel, rows, start - day * DAY, end - day * DAY, quiet=True)) is not None]
+    if len(before) < 5:
+        return []
+    moves = np.stack([move for move, _ in before])
+    steps = []
+    for place, row in enumerate(rows):
+        usual = moves[:, place][np.isfinite(moves[:, place])]
+        if usual.size < 5 or not np.isfinite(now[0][place]):
+            continue
+        centre = float(np.median(usual))
+        spread = 1.4826 * float(np.median(np.abs(usual - centre)))
+        floor = max(RELATIVE_FLOOR, 1 / np.sqrt(max(float(now[1][place]), 1.0))) if panel.series[row].is_counter else RELATIVE_FLOOR
+        apart = float(now[0][place]) - centre
+        steps.append(Step(row, float(np.expm1(apart)), apart / max(spread, floor), int(usual.size)))
+    return steps
+
+
+def _move(panel: Panel, rows: list[int], start: int, end: int, *, quiet: bool = False) -> tuple[Floats, Floats] | None:
+    """Logarithm of the mean level after `start` over that of the hour before, and the smaller of both sums."""
+    after, before = panel.between(start, end), panel.between(start - HOUR, start)
+    sides = []
+    for columns in (after, before):
+        if columns.stop <= columns.start or (quiet and not bool(panel.quiet[columns].all())):
+            return None
+        values = panel.values[rows, columns].astype(np.float64)
+        count = np.isfinite(values).sum(axis=1)
+        total = np.nansum(values, axis=1)
+        sides.append((np.where(count > 0, total / np.maximum(count, 1), np.nan), total))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved = np.log(sides[0][0]) - np.log(sides[1][0])
+    return np.where(np.isfinite(moved), moved, np.nan), np.minimum(sides[0][1], sides[1][1])
