@@ -102,6 +102,7 @@ def _environment(settings: Settings) -> Iterator[None]:
 
 def _invoke(settings: Settings, arguments: Sequence[str], log_dir: Path | None) -> Any:
     """Run one dbt command and return its result; raise when dbt itself could not run."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     logs = log_dir or settings.home / "dbt" / "logs"
@@ -116,6 +117,8 @@ def _invoke(settings: Settings, arguments: Sequence[str], log_dir: Path | None) 
         outcome = dbtRunner().invoke(
             ["--quiet", "--no-use-colors", "--no-version-check", "--no-print", "--log-level", "none", *arguments, *options]
         )
+    # The adapter keeps the warehouse open, and DuckDB lets nobody else in, not even this process to read.
+    DuckDBConnectionManager.close_all_connections()
     if outcome.exception is not None:
         raise TransformError(f"dbt {' '.join(arguments)} could not run: {outcome.exception}; see {logs / 'dbt.log'}") from outcome.exception
     if outcome.result is None:
