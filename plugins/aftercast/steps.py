@@ -6,8 +6,8 @@ because a task should pay only for what it uses.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import polars as pl
 
 from aftercast import landing, warehouse
 from aftercast.errors import ConfigError
-from aftercast.settings import PROJECT, Settings
+from aftercast.settings import Settings
 from aftercast.version import code_version, folder_fingerprint
 from aftercast.window import Window, parse_utc
 
@@ -212,6 +212,29 @@ def _window(settings: Settings) -> Window:
     return Window(parse_utc(run["window_start"].isoformat()), parse_utc(run["as_of"].isoformat()))
 
 
+def check() -> None:
+    """Judge the marts before anybody can read them; a critical failure stops here and keeps the published mart."""
+    from aftercast import quality
+
+    settings = Settings.from_environment()
+    with warehouse.connect(settings.warehouse) as connection:
+        findings = quality.check_marts(settings, lambda mart: warehouse.frame(connection, f"select * from marts.{mart}"))
+    for finding in findings:
+        log.warning("%s", finding)
+    log.info("%d published suites passed, %d findings below critical", len(quality.published_marts()), len(findings))
+
+
+def publish() -> None:
+    """Copy the marts to a versioned read-only file and let readers see it."""
+    from aftercast import publishing
+
+    settings = Settings.from_environment()
+    run = pl.read_parquet(landing.declared_path(settings, "run")).row(0, named=True)
+    parts = "".join(run[name] for name in ("code_version", "configuration_fingerprint", "landing_fingerprint"))
+    version = f"{run['as_of']:%Y%m%dT%H%M}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+    log.info("%s", publishing.publish(settings, version=version))
+
+
 def send_report(name: str, week: str | None = None) -> Path:
     """Render a report from the published mart and hand it to its channels. Returns where it lies."""
     from aftercast import reporting
@@ -223,8 +246,3 @@ def send_report(name: str, week: str | None = None) -> Path:
     path = reporting.write_weekly(settings, week=week)
     log.info("report %s written to %s", name, path)
     return path
-
-
-def expectations() -> Path:
-    """Where the suites of the quality gates lie."""
-    return PROJECT / "expectations"
