@@ -1,0 +1,27 @@
+-- One row per episode of one watched series judged by one detector version.
+select
+    anomaly_id,
+    series_id,
+    signal,
+    subject_kind,
+    subject,
+    coalesce(environment, '') as environment,
+    coalesce(region, '') as region,
+    coalesce(segment, '') as segment,
+    direction,
+    detector_version,
+    model_version,
+    expected,
+    actual,
+    low,
+    high,
+    score,
+    n_points,
+    masked_windows,
+    coalesce(hurts, false) as hurts,
+    started_at,
+    ended_at,
+    peak_at,
+    trained_from,
+    trained_until
+from {{ source('derived', 'anomalies') }}
