@@ -1,8 +1,9 @@
 """Make the rows a source found fit their landing entity, or say of each row why it does not. Pure: a frame in, two frames out.
 
 What is repaired without asking: surrounding blanks, empty text, the letter case of values that come from a fixed list, whole numbers
-written as text, absent optional columns, an absent environment (`production`). What is never guessed: a time zone, a count that is not
-whole, a value outside its list, a missing identity. Such rows are rejected with the first reason that applies.
+written as text, absent optional columns, an absent environment (`production`), an absent currency of a journey that declares one. What
+is never guessed: a time zone, a count that is not whole, a value outside its list, a missing identity. Such rows are rejected with the
+first reason that applies.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import polars as pl
 from aftercast.entities import COUNT, FLAG, LINEAGE, NUMBER, ORIGIN_ROW, TEXT, TEXTS, TIME, Entity
 from aftercast.privacy import protect
 
+EARLIEST_YEAR, LATEST_YEAR = 2000, 2100  # outside lie epochs in the wrong unit and empty dates
 EMPTY_WHEN_ABSENT = frozenset({"region", "attributes", "tier", "plan", "country", "peer"})
 DEFAULT_ENVIRONMENT = "production"
 REJECTED_SCHEMA = {"reason": TEXT, "origin": TEXT, "row": COUNT, "raw": TEXT}
@@ -146,14 +148,22 @@ def _rules(entity: Entity, given: pl.DataFrame, currencies: Mapping[str, str]) -
     for name in entity.columns:
         if name in entity.must_have:
             yield pl.col(name).is_null(), f"missing {name}" if name in given.columns else f"missing column {name}"
+    year = pl.col(entity.time).dt.year()
+    yield ~year.is_between(EARLIEST_YEAR, LATEST_YEAR), f"{entity.time}: before {EARLIEST_YEAR} or after {LATEST_YEAR}"
     for name, allowed in entity.choices.items():
         yield pl.col(name).is_not_null() & ~pl.col(name).is_in(sorted(allowed)), f"{name}: not one of {', '.join(sorted(allowed))}"
     for name in entity.non_negative:
         yield pl.col(name) < 0, f"{name}: negative"
     if entity.name == "journey_kpis" and currencies:
-        declared = pl.col("journey").replace_strict(list(currencies), list(currencies.values()), default=None, return_dtype=TEXT)
-        mixed = declared.is_not_null() & pl.col("currency").is_not_null() & (pl.col("currency") != declared)
+        mixed = pl.col("currency") != _declared_currency(currencies)
         yield mixed, "currency mix: not the currency the journey declares in journeys.yml"
+    if entity.name == "journey_kpis":
+        yield pl.col("currency").is_null() & (pl.col("revenue_minor") != 0), "revenue without currency"
+
+
+def _declared_currency(currencies: Mapping[str, str]) -> pl.Expr:
+    """The currency that the journey of a row declares; null when it declares none."""
+    return pl.col("journey").replace_strict(list(currencies), list(currencies.values()), default=None, return_dtype=TEXT)
 
 
 def _problem(mask: pl.Expr, reason: str) -> pl.Expr:
@@ -200,6 +210,8 @@ def conform(
     )
     if converted.height != frame.height:  # only literals were selected: an empty frame, or one without columns
         converted = converted.head(frame.height)
+    if entity.name == "journey_kpis" and currencies:
+        converted = converted.with_columns(pl.coalesce("currency", _declared_currency(currencies)).alias("currency"))
     rules = [_problem(mask, reason) for mask, reason in _rules(entity, frame, currencies or {})]
     reason = converted.select(pl.coalesce("__problem", *rules).alias("reason"))["reason"]
     converted = converted.drop("__problem")

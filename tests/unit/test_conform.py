@@ -54,6 +54,8 @@ def one(entity: str, row: dict[str, object]) -> dict[str, object]:
         ("journey_kpis", {**KPI, "attempts": 2**63}, "attempts: too large"),
         ("journey_kpis", {**KPI, "revenue_minor": float("nan")}, "revenue_minor: not a finite number"),
         ("journey_kpis", {**KPI, "currency": "EUR"}, "currency mix: not the currency the journey declares in journeys.yml"),
+        ("journey_kpis", {**KPI, "journey": "billing", "currency": None}, "revenue without currency"),
+        ("metric_points", {**POINT, "ts": "1970-01-21T10:00:00Z"}, "ts: before 2000 or after 2100"),
         ("changes", {**CHANGE, "planned": "perhaps"}, "planned: neither true nor false"),
         ("incidents", {**INCIDENT, "services": '["cart"'}, "services: not a list of texts"),
         ("incidents", {**INCIDENT, "severity": "sev9"}, "severity: not one of sev1, sev2, sev3, sev4, unknown"),
@@ -122,6 +124,11 @@ def test_unknown_columns_are_kept_out_and_noted():
     )
     assert "colour" not in conformed.accepted.columns
     assert conformed.notes == {"unknown column colour ignored": 2}
+
+
+def test_an_absent_currency_is_the_one_the_journey_declares():
+    conformed = check("journey_kpis", {**KPI, "currency": ""}, currencies={"checkout": "GBP"})
+    assert conformed.accepted["currency"].to_list() == ["GBP"]
 
 
 def test_another_journeys_currency_is_nobodys_business():

@@ -1,0 +1,271 @@
+"""Quality gates: Great Expectations judges what lands and what is about to be published.
+
+A suite is a JSON file in `expectations/`: `landed__<entity>.json` or `published__<mart>.json`. It says at which grain a table is summed up,
+which measures and counts of violating rows make up the summary, and what is expected of them. Great Expectations sees only the summary, so
+a gate costs the same for a thousand rows and for a million. A failed expectation of severity critical raises QualityError and nothing past
+the gate changes; any other is a finding, logged and kept under `quality/` in AFTERCAST_HOME. Uniqueness, nulls and references inside the
+warehouse are dbt's to test; single rows that do not fit are quarantined before they come here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import polars.selectors as cs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aftercast.entities import ENTITIES
+from aftercast.errors import ConfigError, QualityError
+from aftercast.settings import PROJECT, Settings
+
+log = logging.getLogger(__name__)
+
+EXPECTATIONS = PROJECT / "expectations"
+LEVELS = {"critical": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+SAMPLE = 3  # violating rows shown with a finding
+
+
+class Expectation(BaseModel):
+    """One expectation of Great Expectations, and what a person should conclude when it fails."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    kwargs: dict[str, Any]
+    severity: Literal["critical", "warning", "info"]
+    then: str
+
+
+class Suite(BaseModel):
+    """A summary of a table and what is expected of it.
+
+    Attributes:
+        about: what the suite guards against.
+        grain: `day` (of the entity's time), columns, or nothing for one row over all.
+        violations: name to a SQL condition that is true for a row that breaks a rule; the summary has the count under the name and the
+            share under `<name>_share`.
+        measures: name to a SQL aggregate. `row_count` is always there.
+        enough_rows: shares of fewer rows are null, which satisfies every expectation: too few rows to judge by share.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    about: str
+    grain: Literal["day"] | tuple[str, ...]
+    violations: dict[str, str] = Field(default_factory=dict)
+    measures: dict[str, str] = Field(default_factory=dict)
+    enough_rows: int = Field(default=1, ge=1)
+    expectations: tuple[Expectation, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A failed expectation: which, what was seen, what to do."""
+
+    suite: str
+    expectation: str
+    severity: str
+    observed: str
+    then: str
+    sample: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        rows = "".join(f"\n    e.g. {row}" for row in self.sample)
+        return f"suite {self.suite}: {self.expectation} failed ({self.severity}): {self.observed}. {self.then}{rows}"
+
+
+def load_suite(name: str, folder: Path = EXPECTATIONS) -> Suite:
+    """Read a suite.
+
+    Raises:
+        ConfigError: there is no such suite, or it is not in the form of one.
+    """
+    path = folder / f"{name}.json"
+    try:
+        return Suite.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is missing: every gate needs its suite; copy a neighbour and say what the table must hold") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def summarise(suite: Suite, frame: pl.LazyFrame, time: str | None = None) -> pl.DataFrame:
+    """Return one row per grain: grain columns as text, `row_count`, measures, violations and their shares.
+
+    Args:
+        suite: what to compute.
+        frame: the rows.
+        time: the column that decides the day, for a suite by day.
+    """
+    counts = {name: pl.sql_expr(condition).fill_null(False).cast(pl.Int64).sum() for name, condition in suite.violations.items()}
+    enough = pl.len() >= suite.enough_rows
+    columns = [
+        pl.len().cast(pl.Int64).alias("row_count"),
+        *(pl.sql_expr(measure).alias(name) for name, measure in suite.measures.items()),
+        *(count.alias(name) for name, count in counts.items()),
+        *(pl.when(enough).then(count / pl.len()).alias(f"{name}_share") for name, count in counts.items()),
+    ]
+    frame = frame.with_columns(cs.decimal().cast(pl.Float64))  # money: pandas has no decimals
+    if suite.grain == "day":
+        grouped = frame.group_by(pl.col(str(time)).dt.date().cast(pl.String).alias("day")).agg(columns).sort("day")
+    elif suite.grain:
+        keys = list(suite.grain)
+        grouped = frame.group_by([pl.col(name).cast(pl.String) for name in keys]).agg(columns).sort(keys)
+    else:
+        grouped = frame.select(columns)
+    return grouped.collect(engine="streaming")
+
+
+def _judge(name: str, suite: Suite, summary: pl.DataFrame) -> list[dict[str, Any]]:
+    """Results of Great Expectations over the summary, one per expectation, in their order, as plain JSON values."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: it is read once
+    import great_expectations as gx
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it names a folder it never makes
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    table = context.data_sources.add_pandas("summaries").add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
+    batch = table.get_batch(batch_parameters={"dataframe": summary.to_pandas()})
+    results = []
+    for expectation in suite.expectations:
+        configuration = ExpectationConfiguration(type=expectation.type, kwargs=dict(expectation.kwargs), severity=expectation.severity)
+        results.append(batch.validate(configuration.to_domain_obj(), result_format="COMPLETE").to_json_dict())
+    return results
+
+
+def _broken(result: dict[str, Any]) -> str | None:
+    """Why an expectation could not be evaluated at all; None when it could."""
+    problem = result.get("exception_info") or {}
+    entries = [problem] if "raised_exception" in problem else list(problem.values())
+    messages = [str(entry.get("exception_message")) for entry in entries if entry.get("raised_exception")]
+    return messages[0] if messages else None
+
+
+def _finding(
+    name: str, suite: Suite, expectation: Expectation, result: dict[str, Any], summary: pl.DataFrame, frame: pl.LazyFrame
+) -> Finding:
+    seen = result.get("result") or {}
+    where = seen.get("unexpected_index_list") or []
+    column = str(expectation.kwargs.get("column", ""))
+    if where and column:
+        grain = ["day"] if suite.grain == "day" else list(suite.grain)
+        rows = summary[where[:SAMPLE]].select(*grain, column).to_dicts()
+        observed = f"{len(where)} of {summary.height} summary rows, e.g. {rows}"
+    else:
+        observed = f"observed {seen.get('observed_value', seen.get('partial_unexpected_list'))}"
+    condition = suite.violations.get(column.removesuffix("_share"))
+    sample = frame.filter(pl.sql_expr(condition).fill_null(False)).head(SAMPLE).collect() if condition else pl.DataFrame()
+    limits = ", ".join(f"{key}={value}" for key, value in expectation.kwargs.items())
+    return Finding(
+        suite=name,
+        expectation=f"{expectation.type}({limits})",
+        severity=expectation.severity,
+        observed=observed,
+        then=expectation.then,
+        sample=tuple(
+            json.dumps({key: value for key, value in row.items() if value not in (None, "")}, default=str, ensure_ascii=False)[:400]
+            for row in sample.to_dicts()
+        ),
+    )
+
+
+def _check(name: str, frame: pl.LazyFrame, time: str | None, folder: Path, results_folder: Path | None) -> list[Finding]:
+    suite = load_suite(name, folder)
+    try:
+        summary = summarise(suite, frame, time)
+    except pl.exceptions.PolarsError as error:
+        raise QualityError(f"suite {name}: cannot be computed: {error}; correct the suite or the table it is for") from error
+    results = _judge(name, suite, summary)
+    findings = []
+    for expectation, result in zip(suite.expectations, results, strict=True):
+        reason = _broken(result)
+        if reason:
+            raise QualityError(f"suite {name}: {expectation.type} {expectation.kwargs} cannot be evaluated: {reason}; correct the suite")
+        if not result["success"]:
+            findings.append(_finding(name, suite, expectation, result, summary, frame))
+    if results_folder is not None:
+        _record(results_folder / f"{name}.json", suite, summary, findings)
+    for finding in findings:
+        log.log(LEVELS[finding.severity], "%s", finding)
+    critical = [finding for finding in findings if finding.severity == "critical"]
+    if critical:
+        raise QualityError("\n".join(map(str, critical)))
+    return findings
+
+
+def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Finding]) -> None:
+    """Keep the last judgement where people can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "about": suite.about,
+        "expectations": len(suite.expectations),
+        "failed": [str(finding) for finding in findings],
+        "summary": summary.head(100).to_dicts(),
+    }
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def check_landed(
+    entity: str, frame: pl.DataFrame | pl.LazyFrame, expectations: Path = EXPECTATIONS, results: Path | None = None
+) -> list[Finding]:
+    """Judge rows of an entity that are about to land.
+
+    Args:
+        entity: name of the landing entity; its suite is `landed__<entity>`.
+        frame: the rows; a lazy frame is summed up in a stream.
+        expectations: folder of the suites.
+        results: folder for the judgement; None keeps none.
+
+    Raises:
+        QualityError: a critical expectation failed, or the suite does not fit the table.
+        ConfigError: the suite is missing or malformed.
+    """
+    return _check(f"landed__{entity}", frame.lazy(), ENTITIES[entity].time, expectations, results)
+
+
+def check_published(
+    mart: str, frame: pl.DataFrame | pl.LazyFrame, expectations: Path = EXPECTATIONS, results: Path | None = None
+) -> list[Finding]:
+    """Judge a mart that is about to be published, as `check_landed` judges what lands; its suite is `published__<mart>`."""
+    return _check(f"published__{mart}", frame.lazy(), None, expectations, results)
+
+
+def published_marts(expectations: Path = EXPECTATIONS) -> list[str]:
+    """Return the marts that have a suite, sorted."""
+    return sorted(path.stem.removeprefix("published__") for path in expectations.glob("published__*.json"))
+
+
+def landing_gate(settings: Settings) -> Callable[[str, pl.LazyFrame], None]:
+    """Return the gate that `landing.land` calls with each entity's rows."""
+
+    def gate(entity: str, rows: pl.LazyFrame) -> None:
+        check_landed(entity, rows, results=settings.home / "quality")
+
+    return gate
+
+
+def check_marts(settings: Settings, read: Callable[[str], pl.DataFrame]) -> list[Finding]:
+    """Judge every mart that has a suite; `read` returns a mart's rows.
+
+    Raises:
+        QualityError: naming every critical expectation of every mart that failed.
+    """
+    findings, failures = [], []
+    for mart in published_marts():
+        try:
+            findings += check_published(mart, read(mart), results=settings.home / "quality")
+        except QualityError as error:
+            failures.append(str(error))
+    if failures:
+        raise QualityError("\n".join(failures))
+    return findings

@@ -1,0 +1,248 @@
+"""The gates: suites that judge something, see bad tables fail, and say what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from aftercast import quality
+from aftercast.entities import ENTITIES
+from aftercast.errors import ConfigError, QualityError
+from aftercast.settings import Settings
+
+T = datetime(2026, 9, 1, 10, tzinfo=UTC)
+MARTS = {"mart_incidents", "mart_incident_candidates", "mart_incident_impact", "mart_source_coverage", "mart_run", "mart_fix_impact"}
+
+
+def rows(entity: str, n: int = 200, **values: object) -> pl.DataFrame:
+    """Rows of an entity, plain where nothing is given; a list is a column, anything else a constant."""
+    shape = ENTITIES[entity]
+    plain: dict[object, object] = {pl.String: "x", pl.Int64: 1, pl.Float64: 0.5, pl.Boolean: True}
+    columns = {}
+    for name, kind in shape.schema.items():
+        given = values.get(name, T if isinstance(kind, pl.Datetime) else ["x"] if isinstance(kind, pl.List) else plain[kind])
+        given = None if name in ("actor_token", "author_token") and name not in values else given
+        columns[name] = pl.Series(given if isinstance(given, list) and len(given) == n and name in values else [given] * n, dtype=kind)
+    return pl.DataFrame(columns)
+
+
+GOOD = {
+    "mart_incidents": {
+        "incident_id": "i1",
+        "impact_status": "quantified",
+        "lost_revenue": 10.0,
+        "lost_revenue_low": 5.0,
+        "lost_revenue_high": 20.0,
+        "currency": "GBP",
+        "top_candidate_id": "c1",
+        "top_candidate_probability": 0.6,
+        "p_none": 0.1,
+    },
+    "mart_incident_impact": {
+        "incident_id": "i1",
+        "expected_attempts": 10.0,
+        "lost_revenue": 10.0,
+        "lost_revenue_low": 5.0,
+        "lost_revenue_high": 20.0,
+        "status": "quantified",
+    },
+    "mart_source_coverage": {"source": "s", "received": 10, "landed": 7, "rejected": 2, "duplicate": 1, "late": 0},
+    "mart_run": {"window_start": T, "as_of": T + timedelta(days=1), "code_version": "1"},
+    "mart_fix_impact": {
+        "verdict": "effective",
+        "n_before": 5,
+        "exposure_before": 90.0,
+        "n_after": 0,
+        "exposure_after": 90.0,
+        "estimate": 0.1,
+        "ci_low": 0.0,
+        "ci_high": 0.8,
+    },
+}
+
+
+def candidates(*probabilities: float, kinds: tuple[str, ...] = ("change", "service", "none"), incident: str = "i1") -> pl.DataFrame:
+    n = len(probabilities)
+    return pl.DataFrame(
+        {
+            "incident_id": [incident] * n,
+            "rank": range(1, n + 1),
+            "kind": list(kinds[:n]),
+            "probability": list(probabilities),
+            "rationale": ["because"] * n,
+        },
+        schema_overrides={"rank": pl.Int64},
+    )
+
+
+def test_every_entity_and_every_promised_mart_has_a_suite_and_no_suite_is_orphaned():
+    names = {path.stem for path in quality.EXPECTATIONS.glob("*.json")}
+    assert names == {f"landed__{name}" for name in ENTITIES} | {f"published__{name}" for name in quality.published_marts()}
+    assert set(quality.published_marts()) >= MARTS
+
+
+@pytest.mark.parametrize("path", sorted(quality.EXPECTATIONS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_suite_expects_something_critical_and_says_what_to_do(path):
+    suite = quality.load_suite(path.stem)
+    assert any(expectation.severity == "critical" for expectation in suite.expectations)
+    assert all(len(expectation.then.split()) >= 4 for expectation in suite.expectations)
+    judged = {str(expectation.kwargs.get("column", "")) for expectation in suite.expectations}
+    computed = {"row_count", *suite.measures, *suite.violations, *(f"{name}_share" for name in suite.violations)} | {""}
+    assert judged <= computed
+    assert {name for name in suite.violations if not judged & {name, f"{name}_share"}} == set(), "a violation nobody judges"
+
+
+@pytest.mark.parametrize("entity", sorted(ENTITIES))
+def test_good_rows_of_every_entity_pass(entity):
+    more = {"kind": "gauge"} if entity == "metric_points" else {"caller": "a", "callee": "b"} if entity == "service_edges" else {}
+    more |= {"text": "x" * 50} if entity in ("postmortems", "insights") else {}
+    assert quality.check_landed(entity, rows(entity, **more)) == []
+    assert quality.check_landed(entity, rows(entity, 1, **more).lazy()) == []
+
+
+@pytest.mark.parametrize(
+    ("entity", "values", "named"),
+    [
+        ("metric_points", {"kind": "counter", "value": -1.0}, "negative_counters_share"),
+        ("metric_points", {"ts": datetime(1970, 1, 2, tzinfo=UTC)}, "first_year"),
+        ("log_patterns", {"sample": "sent to ann@shop.example"}, "rows_with_an_address"),
+        ("spans_red", {"errors": 9, "count": 3}, "errors_above_requests_share"),
+        ("spans_red", {"p50_ms": 9.0, "p95_ms": 3.0}, "percentiles_out_of_order_share"),
+        ("spans_red", {"p50_ms": -1.0}, "negative_durations_share"),
+        ("service_edges", {"caller": "a", "callee": "a"}, "self_calls_share"),
+        ("changes", {"actor_token": "Ann"}, "persons_without_token"),
+        ("changes", {"finished_at": T - timedelta(hours=1)}, "ended_before_start_share"),
+        ("alerts", {"ended_at": T - timedelta(hours=1)}, "ended_before_start_share"),
+        ("incidents", {"resolved_at": T - timedelta(hours=1)}, "resolved_before_start_share"),
+        ("incident_events", {"recorded_at": T - timedelta(hours=1)}, "recorded_before_it_occurred_share"),
+        ("journey_kpis", {"attempts": 1, "successes": 2}, "successes_above_attempts_share"),
+        ("action_items", {"confidence": 80.0}, "confidence_outside_0_1_share"),
+        ("postmortems", {"author_token": "Ann"}, "persons_without_token"),
+        ("insights", {"text": "write to ann@shop.example"}, "rows_with_an_address"),
+        ("verdicts", {"confidence": -1.0}, "confidence_outside_0_1_share"),
+    ],
+)
+def test_a_bad_table_is_held_back_with_suite_rule_sample_and_advice(entity, values, named):
+    with pytest.raises(QualityError) as caught:
+        quality.check_landed(entity, rows(entity, **values))
+    message = str(caught.value)
+    assert f"suite landed__{entity}" in message
+    assert named in message
+    assert "critical" in message
+    if named != "first_year":
+        assert "e.g. {" in message
+
+
+def test_a_few_odd_rows_are_a_finding_and_land():
+    values = {"resolved_at": [T - timedelta(hours=1), *[T] * 19], "mitigated_at": [None] * 20}
+    (finding,) = quality.check_landed("incidents", rows("incidents", 20, **values))
+    assert (finding.severity, finding.suite) == ("warning", "landed__incidents")
+    assert "edited by hand" in finding.then
+    assert len(finding.sample) == 1
+
+
+def test_too_few_rows_are_not_judged_by_share():
+    findings = quality.check_landed("incidents", rows("incidents", 2, resolved_at=T - timedelta(hours=1)))
+    assert {finding.severity for finding in findings} == {"warning"}
+
+
+@pytest.mark.parametrize("mart", sorted(GOOD))
+def test_a_good_mart_passes_and_so_does_an_empty_one(mart):
+    frame = pl.DataFrame([GOOD[mart]])
+    assert quality.check_published(mart, frame) == []
+    if mart != "mart_run":
+        assert quality.check_published(mart, frame.clear()) == []
+
+
+@pytest.mark.parametrize(
+    ("mart", "change", "named"),
+    [
+        ("mart_incidents", {"lost_revenue_low": 11.0}, "loss_outside_its_interval"),
+        ("mart_incidents", {"lost_revenue_high": None}, "loss_without_interval"),
+        ("mart_incidents", {"currency": None}, "loss_without_currency"),
+        ("mart_incidents", {"impact_status": "unknown"}, "loss_though_unknown"),
+        ("mart_incidents", {"lost_revenue": None}, "quantified_without_loss"),
+        ("mart_incidents", {"p_none": 1.1}, "probability_outside_0_1"),
+        ("mart_incidents", {"top_candidate_probability": None}, "suspect_without_probability"),
+        ("mart_incident_impact", {"lost_revenue_high": 9.0}, "loss_outside_its_interval"),
+        ("mart_incident_impact", {"expected_attempts": -1.0}, "negative_expectation"),
+        ("mart_source_coverage", {"landed": 6}, "rows_unaccounted_for"),
+        ("mart_source_coverage", {"rejected": -2, "landed": 11}, "negative_counts"),
+        ("mart_run", {"as_of": T}, "ends_before_it_starts"),
+        ("mart_run", {"code_version": ""}, "without_version"),
+        ("mart_fix_impact", {"estimate": 0.9}, "estimate_outside_its_interval"),
+        ("mart_fix_impact", {"ci_high": 1.2}, "effective_though_it_may_not_be"),
+        ("mart_fix_impact", {"exposure_after": 0.0}, "verdict_without_exposure"),
+    ],
+)
+def test_a_bad_mart_is_held_back(mart, change, named):
+    change = {**change, "window_start": T} if "as_of" in change else change
+    with pytest.raises(QualityError, match=f"published__{mart}.*{named}"):
+        quality.check_published(mart, pl.DataFrame([{**GOOD[mart], **change}]))
+
+
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        (candidates(0.5, 0.3, 0.1), "probability_sum"),
+        (candidates(0.5, 0.3, 0.2, kinds=("change", "service", "provider")), "nones"),
+        (candidates(0.2, 0.3, 0.5), "lead"),
+        (candidates(1.2, -0.1, -0.1), "probability_outside_0_1"),
+        (candidates(0.5, 0.3, 0.2).with_columns(rank=pl.col("rank") * 2), "best_rank"),
+        (candidates(0.5, 0.3, 0.2).with_columns(rank=pl.Series([1, 2, 2])), "rank_ties"),
+        (candidates(0.5, 0.3, 0.2).with_columns(rank=pl.Series([1, 2, 4])), "rank_gap"),
+        (candidates(0.5, 0.3, 0.2).with_columns(rationale=pl.lit("")), "without_rationale"),
+    ],
+)
+def test_candidates_must_be_a_ranked_distribution_per_incident(frame, named):
+    good = candidates(0.5, 0.3, 0.2, incident="i0")
+    assert quality.check_published("mart_incident_candidates", good) == []
+    with pytest.raises(QualityError, match=named) as caught:
+        quality.check_published("mart_incident_candidates", pl.concat([good, frame.select(good.columns)]))
+    assert "i1" in str(caught.value)
+
+
+def test_money_published_as_decimal_is_judged_as_well():
+    frame = pl.DataFrame([GOOD["mart_incidents"]]).with_columns(pl.col("^lost_.*$").cast(pl.Decimal(18, 2)))
+    assert quality.check_published("mart_incidents", frame) == []
+
+
+def test_a_mart_without_a_column_its_suite_needs_is_refused():
+    with pytest.raises(QualityError, match="suite published__mart_run: cannot be computed: .*as_of"):
+        quality.check_published("mart_run", pl.DataFrame({"window_start": [T]}))
+
+
+def test_a_missing_or_empty_suite_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"landed__alerts\.json is missing"):
+        quality.check_landed("alerts", rows("alerts"), tmp_path)
+    shutil.copytree(quality.EXPECTATIONS, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "landed__alerts.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "expectations": []}))
+    with pytest.raises(ConfigError, match="expectations"):
+        quality.check_landed("alerts", rows("alerts"), tmp_path)
+
+
+def test_an_expectation_that_cannot_be_evaluated_fails_the_gate(tmp_path):
+    suite = json.loads((quality.EXPECTATIONS / "landed__alerts.json").read_text())
+    suite["expectations"][1]["kwargs"]["column"] = "no_such_column"
+    (tmp_path / "landed__alerts.json").write_text(json.dumps(suite))
+    with pytest.raises(QualityError, match="cannot be evaluated"):
+        quality.check_landed("alerts", rows("alerts"), tmp_path)
+
+
+def test_the_gate_keeps_its_judgement_and_all_marts_are_judged_before_it_fails(tmp_path):
+    place = Settings(home=tmp_path, config=tmp_path)
+    quality.landing_gate(place)("alerts", rows("alerts").lazy())
+    kept = json.loads((tmp_path / "quality" / "landed__alerts.json").read_text())
+    assert kept["failed"] == []
+    assert kept["summary"][0]["row_count"] == 200
+    frames = {mart: pl.DataFrame([row]) for mart, row in GOOD.items()} | {"mart_incident_candidates": candidates(0.5, 0.3, 0.2)}
+    assert quality.check_marts(place, frames.__getitem__) == []
+    bad = {**frames, "mart_run": frames["mart_run"].clear(), "mart_source_coverage": frames["mart_source_coverage"].with_columns(landed=0)}
+    with pytest.raises(QualityError) as caught:
+        quality.check_marts(place, bad.__getitem__)
+    assert "published__mart_run" in str(caught.value)
+    assert "published__mart_source_coverage" in str(caught.value)
