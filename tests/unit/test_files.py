@@ -227,7 +227,7 @@ def test_an_empty_inbox_is_covered_with_zero_rows(place):
 
 
 def test_a_missing_inbox_is_named(place):
-    with pytest.raises(SourceUnavailable, match="inbox folder .*/home/nowhere does not exist"):
+    with pytest.raises(SourceUnavailable, match=r"inbox folder .*/home/nowhere does not exist"):
         extract(place, source(ORDERS, inbox="nowhere"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterable
@@ -126,7 +127,7 @@ def test_landing_in_pieces_equals_landing_at_once(tmp_path, cuts, sizes, data):
     rows = in_window(hours(0, 72))
     land(whole, hours(0, 72), batch(rows))
     edges = [0, *sorted(cuts), 72]
-    windows = data.draw(st.permutations([hours(a, b) for a, b in zip(edges, edges[1:], strict=False)]))
+    windows = data.draw(st.permutations([hours(a, b) for a, b in itertools.pairwise(edges)]))
     for window in windows:
         inside = rows.filter(pl.col("ts").is_between(window.start, window.end, closed="left"))
         land(parts, window, *(batch(inside.slice(start, sizes)) for start in range(0, inside.height, sizes)))

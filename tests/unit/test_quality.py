@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+
 from aftercast import quality
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError, QualityError
@@ -211,7 +212,7 @@ def test_money_published_as_decimal_is_judged_as_well():
 
 
 def test_a_mart_without_a_column_its_suite_needs_is_refused():
-    with pytest.raises(QualityError, match="suite published__mart_run: cannot be computed: .*as_of"):
+    with pytest.raises(QualityError, match=r"suite published__mart_run: cannot be computed: .*as_of"):
         quality.check_published("mart_run", pl.DataFrame({"window_start": [T]}))
 
 
