@@ -124,11 +124,14 @@ class World:
             found.append((before[0], before[1], after[0], after[1], floor))
         return found
 
-    def drift(self, starts: Whole, ends: Whole, gap: int, *, after: bool) -> Array:
-        """Relative distance from the expectation around windows, [window, column, reach x (own, whole journey)]."""
+    def drift(self, starts: Whole, ends: Whole, lead: int, gap: int, *, after: bool) -> Array:
+        """Relative distance from the expectation up to `lead` buckets before and from `gap` after windows.
+
+        Shape [window, column, reach x (own, whole journey)].
+        """
         n_columns, n_segments, size = self.actual.shape[1], self.n_segments, len(self.actual)
         whole = n_columns + np.repeat(np.arange(len(MEASURES)), n_segments)
-        later = np.minimum(ends + gap, size)
+        starts, later = np.maximum(starts - lead, 0), np.minimum(ends + gap, size)
         features = []
         for back_actual, back_seen, fore_actual, fore_seen, floor in self.contexts:
             real, due = back_actual[starts] + floor, back_seen[starts] + floor
@@ -162,19 +165,22 @@ class World:
             calm = calm[np.linspace(0, len(calm) - 1, MOST_WINDOWS).astype(int)]
         return calm
 
-    def quiet_errors(self, start: int, end: int, gap: int) -> Quiet | None:
-        """Learn the level of [start, end) and the errors of that method from quiet windows; None when they are too few."""
+    def quiet_errors(self, start: int, end: int) -> Quiet | None:
+        """Learn the level of [start, end) and the errors of that method from quiet windows; None when they are too few.
+
+        Quiet windows are judged with the same distance to what is known before and after as the window has.
+        """
         length = end - start
         starts = self.quiet_starts(start, length)
         apart = _apart(starts, length)
         if apart < LEAST_WINDOWS:
             return None
         step = self.modelled // self.flow.grain
-        later = self.quiet[end + gap : end + gap + 24 * step]
-        after = int(later.sum()) >= 3 * step
+        lead, gap = _masked_run(self.quiet[:start][::-1], 24 * step), _masked_run(self.quiet[end:], 24 * step)
+        after = int(self.quiet[end + gap : end + gap + 24 * step].sum()) >= 3 * step
         actual, due = self.total(starts, starts + length)
-        features = self.drift(starts, starts + length, gap, after=after)
-        own = self.drift(np.array([start]), np.array([end]), gap, after=after)[0]
+        features = self.drift(starts, starts + length, lead, gap, after=after)
+        own = self.drift(np.array([start]), np.array([end]), lead, gap, after=after)[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             off = np.where(due > 0, actual / due - 1.0, 0.0)
         moved, correction = np.zeros_like(off), np.zeros(off.shape[1])
@@ -191,6 +197,12 @@ class World:
         errors = middle + (errors - middle) * wider
         times = self.flow.start + (self.first + starts.astype(np.int64)) * self.flow.grain
         return Quiet(times, errors, np.maximum(correction + usual, -1.0), expected, actual)
+
+
+def _masked_run(quiet: Flags, most: int) -> int:
+    """Length of the run of masked buckets at the beginning."""
+    run = quiet[:most]
+    return int(run.argmax()) if run.any() else len(run)
 
 
 def _apart(starts: Whole, length: int) -> int:

@@ -1,9 +1,9 @@
 """A window's loss taken apart: who came, how many of them bought, what a sale is worth.
 
-Demand is far noisier than the share of those who came and bought, and an incident often leaves it alone. So where arrivals are counted apart
-from sales, the loss is what those who came failed to buy, plus what those bought who stayed away; and whether anyone stayed away is weighed:
-as likely as not beforehand, any share up to all (a spike and a slab), against what arrivals do in quiet windows. Sales that come
-back afterwards are weighed the same way, up to what was lost. Draws carry every one of these doubts.
+Demand is far noisier than the share of those who come and buy, and an incident often leaves it alone. So where arrivals are counted
+apart from sales, the loss is what those who came failed to buy, plus what those would have bought who stayed away; and whether anyone
+stayed away is weighed: as likely as not beforehand, a part rather than all (a spike and a slab), against what arrivals do in quiet windows.
+Sales that come back afterwards are weighed the same way, up to what was lost. Draws carry every one of these doubts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ TAIL = 0.05
 """Share of draws beyond each end of an interval: nominal 90 %."""
 PRIOR_SALES = 10.0
 """Usual sales mixed into the observed value of a sale."""
+FEW_DRAWS = 8
+"""Degrees of freedom when a tail beyond the draws is asked for."""
 TAIL_WEIGHT = 5
 """Degrees of freedom of the t distribution that stands for the noise of arrivals."""
 
@@ -36,96 +38,124 @@ class Parts:
 
     Attributes:
         value: what one sale is worth per segment.
-        spread: of one sale's value relative to `value`.
+        chance: per region, how likely quiet windows alone would look as bad.
     """
 
     lost: Array
     draws: Array
     value: Array
-    spread: float
+    chance: dict[str, float]
 
 
-def groups_of(flow: Flow) -> list[list[int]]:
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """What sales above expectation after a window say about lost ones that came back, per segment.
+
+    Attributes:
+        seen: sales above expectation. noise: what quiet windows show there, [window, segment], so that seen = amount - noise.
+        most: what was lost, and so may come back.
+    """
+
+    seen: Array
+    noise: Array
+    most: Array
+
+
+def groups_of(flow: Flow) -> dict[str, list[int]]:
     """Segments by region: those who share the noise of demand."""
     regions = sorted({segment["region"] for segment in flow.segments})
-    return [[number for number, segment in enumerate(flow.segments) if segment["region"] == region] for region in regions]
+    return {region: [number for number, segment in enumerate(flow.segments) if segment["region"] == region] for region in regions}
 
 
 def window_loss(flow: Flow, quiet: Quiet, due: Array, actual: Array, seed: str) -> Parts:
     """Loss of a window from its corrected expectation and its actual sums per column."""
     n = len(flow.segments)
-    money, _, wins, came = columns_of(n)
+    money, _, wins, _ = columns_of(n)
     chance = np.random.default_rng(seed_of(seed))
-    if not flow.earns:
-        value, spread, moved = np.ones(n), 0.0, False
-    else:
+    groups = groups_of(flow)
+    value, spread, moved = np.ones(n), 0.0, False
+    if flow.earns:
         usual = np.divide(due[money], due[wins], out=np.zeros(n), where=due[wins] > 0)
         value = (actual[money] + PRIOR_SALES * usual) / (actual[wins] + PRIOR_SALES)
         spread, moved = _value_noise(quiet, due, actual, n)
-    if moved:
-        return Parts(due[money] - actual[money], due[money] * (1 + quiet.errors[:, money]) - actual[money], value, spread)
-    if not flow.steps_apart:
-        lost, sales = due[wins] - actual[wins], due[wins] * (1 + quiet.errors[:, wins]) - actual[wins]
-    else:
-        share = np.divide(due[wins], due[came], out=np.zeros(n), where=due[came] > 0)
-        failed = actual[came] * share
-        lost, sales = failed - actual[wins], failed * (1 + _share_errors(quiet, n)) - actual[wins]
-        for members in groups_of(flow):
-            worth = (share * value)[members]
-            short = float(((due[came] - actual[came])[members] * worth).sum())
-            due_worth = due[came][members] * worth
-            noise = quiet.errors[:, came][:, members] @ due_worth
-            away = _weigh(short, noise, float(due_worth.sum()), chance)[1]
-            part = due_worth / due_worth.sum() if due_worth.sum() > 0 else np.zeros(len(members))
-            per_sale = np.where(value[members] > 0, part / np.maximum(value[members], 1e-12), 0.0)
-            lost[members] += away.mean() * per_sale
-            sales[:, members] += away[:, None] * per_sale
-    draws = sales * value + chance.standard_normal(sales.shape) * spread * value * np.sqrt(np.abs(sales))
-    if flow.earns and not flow.steps_apart:
         direct = due[money] * (1 + quiet.errors[:, money]) - actual[money]
-        if draws.sum(axis=1).std() >= direct.sum(axis=1).std():
-            return Parts(due[money] - actual[money], direct, value, spread)
-    return Parts(lost * value, draws, value, spread)
+    if flow.steps_apart and not moved:
+        lost, draws, odds = _stepwise(quiet, due, actual, value, groups, chance)
+    else:
+        lost, draws = (due[wins] - actual[wins]) * value, (due[wins] * (1 + quiet.errors[:, wins]) - actual[wins]) * value
+    draws = draws + chance.standard_normal(draws.shape) * spread * np.sqrt(np.abs(draws * value))
+    if flow.earns and (moved or (not flow.steps_apart and draws.sum(axis=1).std() >= direct.sum(axis=1).std())):
+        lost, draws = due[money] - actual[money], direct
+    if moved or not flow.steps_apart:
+        odds = {region: unlikely(draws[:, members].sum(axis=1)) for region, members in groups.items()}
+    return Parts(lost, draws, value, odds)
 
 
-def came_back(flow: Flow, quiet: Quiet, due: Array, actual: Array, loss: Parts, seed: str) -> tuple[Array, Array]:
-    """Sales that came back in the span after a window, per segment: what stands out, and draws that also carry what does not."""
+def _stepwise(
+    quiet: Quiet, due: Array, actual: Array, value: Array, groups: dict[str, list[int]], chance: np.random.Generator
+) -> tuple[Array, Array, dict[str, float]]:
+    """Loss by failing purchases and by staying away, its draws, and per region the chance of neither."""
+    n = len(value)
+    _, _, wins, came = columns_of(n)
+    share = np.divide(due[wins], due[came], out=np.zeros(n), where=due[came] > 0)
+    failed = actual[came] * share
+    lost, draws = (failed - actual[wins]) * value, (failed * (1 + _share_errors(quiet, n)) - actual[wins]) * value
+    odds = {}
+    for region, members in groups.items():
+        worth = (share * value)[members]
+        short = float(((due[came] - actual[came])[members] * worth).sum())
+        due_worth = due[came][members] * worth
+        noise = quiet.errors[:, came][:, members] @ due_worth
+        odds[region] = min(1.0, 2 * min(unlikely(draws[:, members].sum(axis=1)), unlikely(short + noise)))
+        away = weigh(short, noise, float(due_worth.sum()), chance)
+        part = due_worth / due_worth.sum() if due_worth.sum() > 0 else np.zeros(len(members))
+        lost[members] += away.mean() * part
+        draws[:, members] += away[:, None] * part
+    return lost, draws, odds
+
+
+def unlikely(draws: Array) -> float:
+    """Chance that what was drawn is really nothing or a gain, with a heavy tail because draws are few."""
+    spread = float(draws.std())
+    return float(stats.t.sf(draws.mean() / spread, FEW_DRAWS)) if spread > 0 else 1.0
+
+
+def hear_echo(flow: Flow, quiet: Quiet, due: Array, actual: Array, loss: Parts) -> Echo:
+    """Compare the span after a window with its corrected expectation; regions that lost nothing have nothing to come back."""
     n = len(flow.segments)
     _, _, wins, came = columns_of(n)
     column = came if flow.steps_apart else wins
     share = np.divide(due[wins], due[column], out=np.zeros(n), where=due[column] > 0)
-    chance = np.random.default_rng(seed_of(seed))
-    back, draws = np.zeros(n), np.zeros((len(quiet.errors), n))
-    for members in groups_of(flow):
-        worth = (share * loss.value)[members]
-        due_worth = due[column][members] * worth
-        most = float(loss.lost[members].sum())
-        if most <= 0 or due_worth.sum() <= 0:
-            continue
-        over = float(((actual[column] - due[column])[members] * worth).sum())
-        nothing, amount = _weigh(over, -(quiet.errors[:, column][:, members] @ due_worth), most, chance)
-        part = due_worth / due_worth.sum()
-        draws[:, members] = amount[:, None] * part
-        if nothing < 0.5:
-            back[members] = amount.mean() * part
-    return back, draws
+    most = np.zeros(n)
+    for members in groups_of(flow).values():
+        lost = np.maximum(loss.lost[members], 0.0)
+        total = float(loss.lost[members].sum())
+        if total > 0 and lost.sum() > 0:
+            most[members] = lost * total / lost.sum()
+    worth = share * loss.value
+    for members in groups_of(flow).values():
+        if most[members].sum() <= 0:
+            worth[members] = 0.0
+    return Echo((actual[column] - due[column]) * worth, -quiet.errors[:, column] * due[column] * worth, most)
 
 
-def _weigh(seen: float, noise: Array, most: float, chance: np.random.Generator) -> tuple[float, Array]:
-    """Weigh "nothing" against "anything up to `most`" given seen = amount - noise. Returns the odds of nothing and draws of the amount."""
+def weigh(seen: float, noise: Array, most: float, chance: np.random.Generator) -> Array:
+    """Draw an amount seen through noise (seen = amount - noise): nothing, or something up to `most`, as likely as not beforehand.
+
+    Something is more often a part than all: exponential with a mean of a quarter of `most`, cut off there.
+    """
     scale = float(noise.std()) * np.sqrt((TAIL_WEIGHT - 2) / TAIL_WEIGHT)
     if scale <= 0 or most <= 0:
-        return 1.0, np.zeros(len(noise))
-    centre = seen + float(noise.mean())
-    spike = float(stats.t.pdf(centre / scale, TAIL_WEIGHT)) / scale
-    slab = float(stats.t.cdf(centre / scale, TAIL_WEIGHT) - stats.t.cdf((centre - most) / scale, TAIL_WEIGHT)) / most
-    nothing = spike / (spike + slab) if spike + slab > 0 else 0.0
-    amount = np.minimum(seen + noise, most)
-    some = np.flatnonzero(amount > 0)
-    if not len(some):
-        return 1.0, np.zeros(len(noise))
-    amount = np.where(amount > 0, amount, amount[chance.choice(some, size=len(amount))])
-    return nothing, np.where(chance.random(len(amount)) < nothing, 0.0, amount)
+        return np.zeros(len(noise))
+    amounts = np.linspace(0.0, most, 401)
+    slab = np.exp(-4.0 * amounts / most)
+    likely = stats.t.pdf((seen + float(noise.mean()) - amounts) / scale, TAIL_WEIGHT)
+    weights = slab / slab.sum() * likely
+    weights[0] += likely[0]
+    if weights.sum() <= 0:
+        return np.full(len(noise), most if seen > 0 else 0.0)
+    levels = (chance.permutation(len(noise)) + 0.5) / len(noise)
+    return np.asarray(amounts[np.searchsorted(weights.cumsum() / weights.sum(), levels).clip(0, len(amounts) - 1)])
 
 
 def _share_errors(quiet: Quiet, n: int) -> Array:

@@ -29,7 +29,9 @@ SHIPPED = ("done", "verified", "reopened")
 Row = dict[str, object]
 
 
-def rate_ratio(n_before: int, exposure_before: float, n_after: int, exposure_after: float) -> tuple[float | None, float, float | None, float]:
+def rate_ratio(
+    n_before: int, exposure_before: float, n_after: int, exposure_after: float
+) -> tuple[float | None, float, float | None, float]:
     """Return rate after / rate before, low and high end of its 90 % interval, and the one-sided p-value for "fewer after".
 
     Infinite or undefined ends are None: no incident before leaves the ratio without an upper end.
@@ -74,7 +76,9 @@ def proves(n_before: int, exposure_before: float, n_after: int, exposure_after: 
     return high is not None and high < 1 and guard
 
 
-def weeks_needed(n_before: int, exposure_before: float, n_after: int, exposure_after: float, prior: tuple[float, float] | None) -> float | None:
+def weeks_needed(
+    n_before: int, exposure_before: float, n_after: int, exposure_after: float, prior: tuple[float, float] | None
+) -> float | None:
     """Further weeks without recurrence until `proves`; None when ten years would not do."""
     low, high = 0, MOST_WEEKS
     if not proves(n_before, exposure_before, n_after, exposure_after + 7 * high, prior):
@@ -132,7 +136,13 @@ def measure_fixes(inputs: Inputs, as_of: datetime) -> list[Row]:
 
 
 def _judge(
-    trigger: str, shipped: datetime, begin: datetime, as_of: datetime, members: dict[str, list[tuple[datetime, str]]], family: str, others: list[str]
+    trigger: str,
+    shipped: datetime,
+    begin: datetime,
+    as_of: datetime,
+    members: dict[str, list[tuple[datetime, str]]],
+    family: str,
+    others: list[str],
 ) -> Row:
     before_days, after_days = (shipped - begin).total_seconds() / 86_400, (as_of - shipped).total_seconds() / 86_400
     own = members.get(family, [])

@@ -104,7 +104,7 @@ def _flow(journey: str, rows: pl.DataFrame, arriving: pl.DataFrame, grain: int, 
     start = int(stamps[stamps.argmin()] // grain * grain)
     bucket = (stamps - start) // grain
     column = summed["segment"].replace_strict(places, return_dtype=pl.Int64).to_numpy()
-    shape = (int(bucket[bucket.argmax()]) + 1, len(places))
+    shape = (int(bucket[int(bucket.argmax())]) + 1, len(places))
 
     def spread(name: str) -> Array:
         matrix = np.full(shape, np.nan)

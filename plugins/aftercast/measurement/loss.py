@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from aftercast.measurement.counterfactual import DAY, HOUR, LEAST_DAYS, LEAST_WINDOWS, WEEK, World, build_world, columns_of
-from aftercast.measurement.factors import TAIL, came_back, seed_of, window_loss
+from aftercast.measurement.factors import TAIL, Echo, groups_of, hear_echo, seed_of, weigh, window_loss
 from aftercast.measurement.flows import Array, Flow, read_flows, seconds
 from aftercast.measurement.inputs import Inputs
 from aftercast.measurement.scope import Group, Scope, scopes
@@ -24,7 +25,7 @@ from aftercast.measurement.scope import Group, Scope, scopes
 LOOK_BACK = 15 * 60
 EARLIEST_SIGN = HOUR
 LONGEST_TAIL = HOUR
-REBOUND = 2 * HOUR
+REBOUND = 3 * HOUR
 LEAST_COVERAGE = 0.5
 LONGEST_UNRELATED = 2 * DAY
 """Longer incidents hide history only from the journeys they are linked to; else one forgotten ticket would blind all."""
@@ -47,14 +48,17 @@ class Outcome:
     """What one incident did to one journey, per segment.
 
     Attributes:
-        gross: counterfactual minus actual in the window; recovered: what came back afterwards.
-        draws: net loss under each quiet window's errors, [draw, segment]; times: those windows' starts.
+        gross: counterfactual minus actual in the window.
+        draws: the same under each quiet window's errors, [draw, segment]; times: those windows' starts.
+        chance: per region, how likely quiet windows alone would look as bad.
+        echo: what the span after the window says about sales that came back; None when there is none to look at.
         attempts: expected, low, high, actual, [4, segment]. successes: expected, actual, [2, segment].
     """
 
     gross: Array
-    recovered: Array
     draws: Array
+    chance: dict[str, float]
+    echo: Echo | None
     times: npt.NDArray[np.int64]
     actual: Array
     attempts: Array
@@ -63,10 +67,6 @@ class Outcome:
     n_buckets: Array
     shared_minutes: Array
     trained_until: int
-
-    @property
-    def net(self) -> Array:
-        return self.gross - self.recovered
 
 
 def interval(draws: Array) -> tuple[float, float]:
@@ -141,9 +141,8 @@ def evaluate(world: World, start: int, end: int, cluster: tuple[int, int], rebou
     whole = (cluster[0] - world.first, cluster[1] - world.first)
     if whole[0] < 0 or whole[1] > len(world.actual):
         return "no journey data in window"
-    gap = max(rebound_until - whole[1], 0)
-    quiet = world.quiet_errors(start, end, gap)
-    level = quiet if whole == (start, end) else world.quiet_errors(*whole, gap)
+    quiet = world.quiet_errors(start, end)
+    level = quiet if whole == (start, end) else world.quiet_errors(*whole)
     if level is None or quiet is None:
         return f"not enough history: fewer than {LEAST_WINDOWS} quiet windows of {(end - start) * flow.grain / HOUR:.1f} hours"
     actual, seen = (part[0] for part in world.total(np.array([start]), np.array([end])))
@@ -154,18 +153,18 @@ def evaluate(world: World, start: int, end: int, cluster: tuple[int, int], rebou
     wanted = world.expected[start:end, judged].sum(axis=0)
     coverage = np.divide(seen[judged], wanted, out=present.mean(axis=0), where=wanted > 0)
     loss = window_loss(flow, quiet, due, actual, f"{seed}|loss")
-    recovered, draws = np.zeros(n), loss.draws
-    if rebound_until > end:
-        after = world.quiet_errors(end, min(rebound_until, len(world.actual)), 0)
-        if after is not None:
-            now, then = (part[0] for part in world.total(np.array([end]), np.array([min(rebound_until, len(world.actual))])))
-            recovered, back = came_back(flow, after, then * (1 + after.correction), now, loss, f"{seed}|back")
-            draws = draws - back[np.random.default_rng(seed_of(seed, "pair")).integers(len(back), size=len(draws))]
+    echo = None
+    later = min(rebound_until, len(world.actual))
+    after = world.quiet_errors(end, later) if later > end else None
+    if after is not None:
+        now, then = (part[0] for part in world.total(np.array([end]), np.array([later])))
+        echo = hear_echo(flow, after, then * (1 + after.correction), now, loss)
     low, high = np.quantile(quiet.errors[:, tries], [TAIL, 1 - TAIL], axis=0, method="weibull")
     return Outcome(
         gross=loss.lost,
-        recovered=recovered,
-        draws=draws,
+        draws=loss.draws,
+        chance=loss.chance,
+        echo=echo,
         times=quiet.times,
         actual=actual[judged],
         attempts=np.stack([due[tries], due[tries] * (1 + low), due[tries] * (1 + high), actual[tries]]),
@@ -191,8 +190,9 @@ def _sum(pieces: list[tuple[Outcome, Array]], grain: int) -> Outcome:
     weights = np.sum([piece.n_buckets for piece, _ in pieces], axis=0)
     return Outcome(
         gross=np.sum([piece.gross * part for piece, part in pieces], axis=0),
-        recovered=np.sum([piece.recovered * part for piece, part in pieces], axis=0),
         draws=draws,
+        chance={},
+        echo=next((Echo(e.seen * part, e.noise * part, e.most * part) for piece, part in pieces if (e := piece.echo)), None),
         times=first.times if len(pieces) == 1 else np.arange(len(draws), dtype=np.int64),
         actual=np.sum([piece.actual * part for piece, part in pieces], axis=0),
         attempts=np.sum([piece.attempts * part for piece, part in pieces], axis=0),
@@ -309,9 +309,7 @@ def _choose(ledger: Ledger, scope: Scope, name: str, spans: dict[tuple[str, str]
         if isinstance(outcome, str):
             continue
         for group in sorted(group for group in scope.possible if group[0] == journey):
-            columns = [number for number, part in enumerate(ledger.flows[journey].segments) if part["region"] == group[1]]
-            draws = outcome.draws[:, columns].sum(axis=1)
-            odds.append((float((draws <= 0).sum() + 1) / (len(draws) + 1), group))
+            odds.append((outcome.chance[group[1]], group))
     odds.sort()
     kept = 0
     for place, (chance, _) in enumerate(odds, start=1):
@@ -324,7 +322,7 @@ def _alone(ledger: Ledger, journey: str, span: Span) -> Outcome | str:
     world = ledger.world(journey, span.start, span.end)
     if isinstance(world, str):
         return world
-    return evaluate(world, span.start, span.end, (span.start, span.end), span.end, f"{journey}|{span.start}|{span.end}")
+    return ledger.outcome(f"{journey}|{span.start}|{span.end}|alone", world, span.start, span.end, (span.start, span.end), span.end)
 
 
 def _settle(ledger: Ledger, journey: str, claim: _Claim, listed: list[_Claim]) -> Outcome | str:
@@ -343,7 +341,7 @@ def _settle(ledger: Ledger, journey: str, claim: _Claim, listed: list[_Claim]) -
     until = min(cluster[1] + REBOUND // flow.grain, following, flow.n_buckets) if flow.grain <= HOUR else cluster[1]
     cuts = sorted({edge for other in touching for edge in (other.span.start, other.span.end)})
     pieces = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         if start < span.start or end > span.end:
             continue
         claimants = np.zeros(world.n_segments)
@@ -358,10 +356,6 @@ def _settle(ledger: Ledger, journey: str, claim: _Claim, listed: list[_Claim]) -
     return _sum(pieces, flow.grain)
 
 
-def _status(low: float, high: float) -> str:
-    return "quantified" if low > 0 else "below_noise"
-
-
 def _report(
     name: str,
     groups: frozenset[Group],
@@ -370,29 +364,94 @@ def _report(
     ledger: Ledger,
     scope: Scope,
 ) -> tuple[list[Row], Row]:
-    rows: list[Row] = []
-    parts: list[tuple[npt.NDArray[np.int64], Array]] = []
-    currencies: set[str] = set()
-    lost_sales = 0.0
+    counted: dict[str, list[int]] = {}
+    measured: dict[str, Outcome] = {}
     for journey in sorted({group[0] for group in groups}):
         flow, span = ledger.flows[journey], spans[name, journey]
         outcome = span if isinstance(span, str) else outcomes[name, journey]
-        counted = []
+        if isinstance(outcome, Outcome):
+            columns = [number for region, members in groups_of(flow).items() if (journey, region) in groups for number in members]
+            measured[journey] = outcome
+            counted[journey] = [number for number in columns if _unknown(flow, number, outcome) is None]
+    back = _came_back(name, measured, counted)
+    rows: list[Row] = []
+    parts: list[tuple[npt.NDArray[np.int64], Array]] = []
+    currencies: set[str] = set()
+    for journey in sorted({group[0] for group in groups}):
+        flow, span = ledger.flows[journey], spans[name, journey]
+        found: Outcome | str = measured.get(journey) or str(span if isinstance(span, str) else outcomes[name, journey])
         for number, segment in enumerate(flow.segments):
-            if (journey, segment["region"]) not in groups:
-                continue
-            row = _row(name, flow, number, segment, span, outcome)
-            rows.append(row)
-            if row["status"] != "unknown":
-                counted.append(number)
-                currencies.update(flow.currencies[number])
-                lost_sales += float(row["lost_successes"] or 0.0)  # type: ignore[arg-type]
-        if counted and isinstance(outcome, Outcome):
-            parts.append((outcome.times, outcome.draws[:, counted].sum(axis=1)))
-    return rows, _total(name, rows, parts, currencies, lost_sales, scope, spans, ledger)
+            if (journey, segment["region"]) in groups:
+                rows.append(_row(name, flow, number, segment, span, found, back.get(journey)))
+        if counted.get(journey):
+            currencies.update(code for number in counted[journey] for code in flow.currencies[number])
+            parts.append((measured[journey].times, _net(measured[journey], back.get(journey))[:, counted[journey]].sum(axis=1)))
+    hidden = _hidden(ledger, scope, name, spans, groups, currencies)
+    return rows, _total(name, rows, parts, currencies, hidden, scope, spans, ledger)
 
 
-def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span | str, outcome: Outcome | str) -> Row:
+def _hidden(
+    ledger: Ledger,
+    scope: Scope,
+    name: str,
+    spans: dict[tuple[str, str], Span | str],
+    groups: frozenset[Group],
+    currencies: set[str],
+) -> list[Array]:
+    """Draws of what groups within reach may have lost although they do not stand out: nothing, or what noise can hide."""
+    found = []
+    for journey, region in sorted(scope.near - groups):
+        span, flow = spans[name, journey], ledger.flows[journey]
+        outcome = span if isinstance(span, str) else _alone(ledger, journey, span)
+        columns = groups_of(flow)[region]
+        if isinstance(outcome, str) or not flow.earns or {code for number in columns for code in flow.currencies[number]} - currencies:
+            continue
+        draws = outcome.draws[:, columns].sum(axis=1)
+        lost = float(draws.mean())
+        most = float(outcome.actual[columns].sum()) + max(lost, 0.0)
+        found.append(weigh(lost, draws - lost, most, np.random.default_rng(seed_of(name, journey, region))))
+    return found
+
+
+def _net(outcome: Outcome, back: Array | None) -> Array:
+    """Draws of the loss after what came back."""
+    return outcome.draws if back is None else outcome.draws - back[np.arange(len(outcome.draws)) % len(back)]
+
+
+def _came_back(name: str, measured: dict[str, Outcome], counted: dict[str, list[int]]) -> dict[str, Array]:
+    """Draws of the sales that came back, [draw, segment] by journey.
+
+    One share for the whole incident: how ready customers are to return is one thing, and single journeys are too noisy to tell.
+    """
+    heard = {journey: outcome.echo for journey, outcome in measured.items() if outcome.echo is not None and counted[journey]}
+    most = sum(float(echo.most[counted[journey]].sum()) for journey, echo in heard.items())
+    if most <= 0:
+        return {}
+    size = min(len(echo.noise) for echo in heard.values())
+    seen = sum(float(echo.seen[counted[journey]].sum()) for journey, echo in heard.items())
+    noise = np.sum([echo.noise[:size, counted[journey]].sum(axis=1) for journey, echo in heard.items()], axis=0)
+    share = weigh(seen, noise, most, np.random.default_rng(seed_of(name, "back"))) / most
+    return {journey: share[:, None] * echo.most for journey, echo in heard.items()}
+
+
+def _status(low: float) -> str:
+    return "quantified" if low > 0 else "below_noise"
+
+
+def _unknown(flow: Flow, number: int, outcome: Outcome) -> str | None:
+    """Why money cannot be told for a segment; None when it can."""
+    if outcome.coverage[number] < LEAST_COVERAGE:
+        return "no journey data in window"
+    if not flow.earns:
+        return "no step of the journey earns"
+    if len(flow.currencies[number]) > 1:
+        return f"currency mix: {', '.join(flow.currencies[number])}"
+    return None
+
+
+def _row(
+    name: str, flow: Flow, number: int, segment: dict[str, str], span: Span | str, outcome: Outcome | str, back: Array | None
+) -> Row:
     row: Row = {"incident_id": name, "journey": flow.journey, **segment, "status": "unknown"}
     currency = flow.currencies[number]
     row["currency"] = currency[0] if len(currency) == 1 else None
@@ -400,28 +459,25 @@ def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span
         row |= {"window_start": flow.moment(span.start), "window_end": flow.moment(span.end)}
     if isinstance(outcome, str):
         return row | {"reason": outcome}
-    tries, wins = outcome.attempts, outcome.successes
+    tries, wins = outcome.attempts[:, number], outcome.successes[:, number]
     row |= {
-        "expected_attempts": round(float(tries[0][number]), 3),
-        "expected_attempts_low": round(float(tries[1][number]), 3),
-        "expected_attempts_high": round(float(tries[2][number]), 3),
-        "actual_attempts": round(float(tries[3][number]), 3),
-        "expected_successes": round(float(wins[0][number]), 3),
-        "actual_successes": round(float(wins[1][number]), 3),
-        "lost_successes": round(float(wins[0][number] - wins[1][number]), 3),
+        "expected_attempts": round(float(tries[0]), 3),
+        "expected_attempts_low": round(float(tries[1]), 3),
+        "expected_attempts_high": round(float(tries[2]), 3),
+        "actual_attempts": round(float(tries[3]), 3),
+        "expected_successes": round(float(wins[0]), 3),
+        "actual_successes": round(float(wins[1]), 3),
+        "lost_successes": round(float(wins[0] - wins[1]), 3),
         "n_buckets": int(outcome.n_buckets[number]),
         "shared_minutes": float(outcome.shared_minutes[number]),
-        "trained_until": datetime.fromtimestamp(outcome.trained_until, tz=flow.moment(0).tzinfo),
+        "trained_until": datetime.fromtimestamp(outcome.trained_until, UTC),
     }
-    if outcome.coverage[number] < LEAST_COVERAGE:
-        return row | {"reason": "no journey data in window"}
-    if not flow.earns:
-        return row | {"reason": "no step of the journey earns"}
-    if len(currency) > 1:
-        return row | {"reason": f"currency mix: {', '.join(currency)}"}
-    low, high = interval(outcome.draws[:, number])
-    gross, recovered = float(outcome.gross[number]), float(outcome.recovered[number])
-    partly = outcome.coverage[number] < 0.99
+    unknown = _unknown(flow, number, outcome)
+    if unknown is not None:
+        return row | {"reason": unknown}
+    low, high = interval(_net(outcome, back)[:, number])
+    gross, recovered = float(outcome.gross[number]), float(back[:, number].mean()) if back is not None else 0.0
+    missing = 1 - outcome.coverage[number]
     return row | {
         "expected_revenue": round(float(outcome.actual[number]) + gross, ROUND),
         "actual_revenue": round(float(outcome.actual[number]), ROUND),
@@ -429,8 +485,8 @@ def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span
         "lost_revenue_low": round(min(low, gross - recovered), ROUND),
         "lost_revenue_high": round(max(high, gross - recovered), ROUND),
         "recovered_later": round(recovered, ROUND),
-        "status": _status(low, high),
-        "reason": f"{1 - outcome.coverage[number]:.0%} of the window has no data and is not counted" if partly else None,
+        "status": _status(low),
+        "reason": f"{missing:.0%} of the window has no data and is not counted" if missing > 0.01 else None,
     }
 
 
@@ -439,7 +495,7 @@ def _total(
     rows: list[Row],
     parts: list[tuple[npt.NDArray[np.int64], Array]],
     currencies: set[str],
-    lost_sales: float,
+    hidden: list[Array],
     scope: Scope,
     spans: dict[tuple[str, str], Span | str],
     ledger: Ledger,
@@ -452,26 +508,30 @@ def _total(
     unknown = [row for row in rows if row["status"] == "unknown"]
     if len(unknown) == len(rows):
         return total | {"reason": "; ".join(sorted({str(row["reason"]) for row in unknown}))}
-    total["lost_successes"] = round(lost_sales, 3)
+    total["lost_successes"] = round(sum(float(str(row["lost_successes"])) for row in rows if row["status"] != "unknown"), 3)
     if len(currencies) > 1:
         return total | {"reason": f"currency mix: {', '.join(sorted(currencies))}"}
     draws = joined(parts, name)
-    low, high = interval(draws)
-    lost = sum(float(row["lost_revenue"]) for row in rows if row["status"] != "unknown")  # type: ignore[arg-type]
+    low, _ = interval(draws)
+    chance = np.random.default_rng(seed_of(name, "hidden"))
+    high = interval(np.sum([draws, *(chance.choice(part, size=len(draws)) for part in hidden)], axis=0))[1]
+    lost = sum(float(str(row["lost_revenue"])) for row in rows if row["status"] != "unknown")
     reasons = sorted({str(row["reason"]) for row in unknown})
     return total | {
         "lost_revenue": round(lost, ROUND),
         "lost_revenue_low": round(min(low, lost), ROUND),
         "lost_revenue_high": round(max(high, lost), ROUND),
         "currency": next(iter(currencies), None),
-        "status": _status(low, high),
+        "status": _status(low),
         "reason": f"{len(unknown)} of {len(rows)} rows are unknown: {'; '.join(reasons)}" if unknown else None,
     }
 
 
 def _nothing_found(name: str, scope: Scope, spans: dict[tuple[str, str], Span | str], ledger: Ledger) -> Row:
     """An incident without a linked journey and without a deviation: nothing was lost, within what all journeys together could hide."""
-    parts, currencies, why = [], set(), set()
+    parts: list[tuple[npt.NDArray[np.int64], Array]] = []
+    currencies: set[str] = set()
+    why: set[str] = set()
     for journey in sorted({group[0] for group in scope.possible}):
         span, flow = spans[name, journey], ledger.flows[journey]
         outcome = span if isinstance(span, str) else _alone(ledger, journey, span)

@@ -1,8 +1,8 @@
 """Whom an incident hit for certain, and whom it may have hit: groups of segments, one per journey and region.
 
-`linked` groups are stated by the facts and always become rows: a step of the journey needs a named service (or, when no step does, the
-nearest journey within three calls), in the incident's region if it has one. Everybody else is `possible`, because people name what they see first
-and faults travel along shared stores and providers: those groups become rows only when their loss stands out.
+`linked` groups are stated by the facts and always become rows: a step of the journey needs a named service (or, when no step does,
+the nearest journey within three calls), in the incident's region if it has one. Everybody else is `possible`, because people name what
+they see first and faults travel along shared stores and providers: those groups become rows only when their loss stands out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ Group = tuple[str, str]  # journey, region
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Groups of one incident and, when none is linked, why."""
+    """Groups of one incident; `near` are the possible ones within reach of a named service; `rule` says why none is linked."""
 
     linked: frozenset[Group]
     possible: frozenset[Group]
+    near: frozenset[Group]
     rule: str
 
 
@@ -68,4 +69,4 @@ def _scope(services: set[str], region: str, hops: dict[str, dict[str, int]], eve
     rule = ""
     if not linked:
         rule = f"no journey needs {', '.join(sorted(services))} within {MOST_HOPS} calls" if services else "no service is named"
-    return Scope(linked, everything - linked, rule)
+    return Scope(linked, everything - linked, frozenset(group for group in everything - linked if group[0] in known), rule)
