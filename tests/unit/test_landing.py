@@ -238,6 +238,8 @@ def test_replay_lands_what_fits_now_and_keeps_the_rest(place):
     assert (result.received, result.landed, result.rejected) == (2, 1, 1)
     assert landed(place)["value"].to_list() == [1.5, 7.0]
     assert len(path.read_text().splitlines()) == 1
+    row = coverage(place).row(0, named=True)
+    assert (row["received"], row["landed"], row["rejected"], json.loads(row["reasons"])) == (3, 2, 1, {"value: not a number": 1})
     path.write_text(path.read_text().replace('"some"', "8"))
     landing.replay(place, ingested_at=NOW + 2 * HOUR)
     assert landed(place)["value"].to_list() == [1.5, 7.0, 8.0]
@@ -313,6 +315,7 @@ def test_a_piece_is_replaced_whole_and_leaves_other_pieces_alone(place):
     assert (result.changed_files, result.unchanged_files) == (1, 2)
     assert landed(place).height == 2
     assert coverage(place).height == 1, "an inbox read twice is counted once"
+    assert landing.covered_window(place) == hours(0, 48)
     land(place, hours(24, 48), batch(points([]), piece="a"))
     assert landed(place)["service"].to_list() == ["b"]
 

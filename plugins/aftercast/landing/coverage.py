@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import polars as pl
 
 from aftercast.entities import COVERAGE_SCHEMA
 from aftercast.landing import storage
-from aftercast.landing.slices import superseded
+from aftercast.landing.slices import superseded, window_of
 from aftercast.settings import Settings
 from aftercast.window import Window, parse_utc
 
@@ -20,6 +21,10 @@ INBOX = "inbox"  # the label of what an inbox holds: read again and again, count
 
 def _folder(settings: Settings, source: str) -> Path:
     return settings.landing / "coverage" / f"source={source}"
+
+
+def _path(settings: Settings, source: str, entity: str, label: str) -> Path:
+    return _folder(settings, source) / f"{entity}__{label}.parquet"
 
 
 def record(
@@ -33,8 +38,13 @@ def record(
     watermark: datetime | None,
     reasons: Mapping[str, int],
 ) -> None:
-    """Write the row of one extract. It replaces the rows of windows inside its own; an inbox has one row, the latest."""
-    label = INBOX if in_pieces else window.label()
+    """Write the row of one extract. It replaces the rows of windows inside its own; an inbox has one row for all its windows."""
+    target = _path(settings, source, entity, INBOX if in_pieces else window.label())
+    if in_pieces and target.exists():
+        earlier = pl.read_parquet(target, hive_partitioning=False).row(0, named=True)
+        window = Window(
+            min(window.start, parse_utc(earlier["window_start"].isoformat())), max(window.end, parse_utc(earlier["window_end"].isoformat()))
+        )
     row = {
         "source": source,
         "entity": entity,
@@ -42,14 +52,56 @@ def record(
         "window_end": window.end,
         **counts,
         "watermark": watermark,
-        "reasons": json.dumps(dict(sorted(reasons.items())), ensure_ascii=False),
+        "reasons": _json(reasons),
     }
-    target = _folder(settings, source) / f"{entity}__{label}.parquet"
     storage.write(target, pl.DataFrame([row], schema=COVERAGE_SCHEMA))
     if not in_pieces:
         for old in superseded(target.parent.glob(f"{entity}__*.parquet"), window=window, pieces=()):
             if old != target:
                 old.unlink()
+
+
+def amend(
+    settings: Settings,
+    source: str,
+    entity: str,
+    label: str,
+    *,
+    landed: int,
+    duplicate: int,
+    before: Counter[str],
+    after: Counter[str],
+) -> None:
+    """Correct the row of the extract that a quarantine file belongs to, once some of its rejected rows have landed.
+
+    Args:
+        settings: where coverage lies.
+        source: the source.
+        entity: the entity.
+        label: the slice the quarantine file is named by.
+        landed: rows that fit now.
+        duplicate: rows that fit now but are versions of another one.
+        before: rejected rows by reason before.
+        after: rejected rows by reason now.
+    """
+    path = _path(settings, source, entity, label if window_of(label) else INBOX)
+    if not path.exists():
+        return
+    row = pl.read_parquet(path, hive_partitioning=False).row(0, named=True)
+    reasons = Counter(json.loads(row["reasons"]))
+    reasons.subtract(before)
+    reasons.update(after)
+    changed = {
+        "landed": row["landed"] + landed,
+        "duplicate": row["duplicate"] + duplicate,
+        "rejected": row["rejected"] - before.total() + after.total(),
+        "reasons": _json({reason: count for reason, count in reasons.items() if count > 0}),
+    }
+    storage.write(path, pl.DataFrame([{**row, **changed}], schema=COVERAGE_SCHEMA))
+
+
+def _json(reasons: Mapping[str, int]) -> str:
+    return json.dumps(dict(sorted(reasons.items())), ensure_ascii=False)
 
 
 def _rows(settings: Settings, source: str = "*") -> pl.DataFrame:

@@ -337,6 +337,11 @@ def _replay(context: _Context, file: Held) -> Landed:
         changed = sum([one.commit() for one in staged])
         unchanged = len(staged) - changed
     file.rewrite(kept)
+    reasons = Counter(row["reason"] for row in kept)
+    duplicate = conformed.accepted.height - landed
+    before = Counter(row["reason"] for row in file.rows)
+    where = (context.settings, context.source, entity.name, file.path.stem)
+    coverage.amend(*where, landed=landed, duplicate=duplicate, before=before, after=reasons)
     log.info("replayed %s: %d of %d rows landed", file.path, landed, len(file.rows))
     return Landed(
         source=context.source,
@@ -344,12 +349,12 @@ def _replay(context: _Context, file: Held) -> Landed:
         received=len(file.rows),
         landed=landed,
         rejected=len(kept),
-        duplicate=conformed.accepted.height - landed,
+        duplicate=duplicate,
         late=0,
         unchanged_files=unchanged,
         changed_files=changed,
         watermark=watermark,
-        reasons=Counter(row["reason"] for row in kept),
+        reasons=reasons,
     )
 
 
