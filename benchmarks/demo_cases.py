@@ -1,12 +1,11 @@
 """The demo company as the frames correlation reads, built straight from its extract in the star's columns; and its truth for the scorer.
 
-With `--mart` the candidates come from a published mart instead, so that the scorer judges exactly what readers see.
+The scorer may take candidates from a published mart instead; then only the truth is read from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -107,10 +106,10 @@ def _star(frame: pl.DataFrame | None, entity: str, aliases: Mapping[str, Mapping
         text = pl.col(column) if column in frame.columns else pl.lit(None)
         casts.append(text.cast(kind, strict=False).alias(column))
     rows = frame.select(casts)
-    for kind, columns in (("service", ("service", "caller", "callee")), ("environment", ("environment",)), ("region", ("region",))):
-        names = dict(aliases.get(kind, {}))
+    for alias_kind, columns in (("service", ("service", "caller", "callee")), ("environment", ("environment",)), ("region", ("region",))):
+        names = dict(aliases.get(alias_kind, {}))
         rows = rows.with_columns(pl.col(column).replace(names) for column in columns if column in rows.columns)
-        if kind == "service" and "services" in rows.columns:
+        if alias_kind == "service" and "services" in rows.columns:
             rows = rows.with_columns(pl.col("services").list.eval(pl.element().replace(names)))
     if entity in VERSION_TIME:
         rows = rows.sort(VERSION_TIME[entity], nulls_last=False, maintain_order=True)
@@ -133,8 +132,3 @@ def _rollbacks(changes: pl.DataFrame) -> pl.DataFrame:
     flagged = changes.with_columns((pl.col("kind") == "rollback").alias("is_rollback"))
     joined = flagged.join(undone, on=["service", "environment", "previous_version"], how="left")
     return joined.with_columns(pl.when("is_rollback").then("rolls_back_change_id").alias("rolls_back_change_id"))
-
-
-def of_mart(rows: pl.DataFrame, as_of: datetime, window: Window, seed: int) -> tuple[pl.DataFrame, dict[str, Label]]:
-    """Candidates a published mart holds, with the labels of their incidents."""
-    return rows, {key: label for key, label in labels(window, seed).items() if key in set(rows["incident_id"])}

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from aftercast.correlation.harm import STRONG
 from aftercast.correlation.inputs import CLUSTERING_VERSION, MODEL_VERSION
 from aftercast.correlation.ranking import Ranked
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, words
-from aftercast.correlation.situation import STRONG, Situation
+from aftercast.correlation.situation import Situation
 from aftercast.correlation.surroundings import Surroundings, clock
 
 WEIGHTS = {"cause": 0.35, "symptoms": 0.25, "services": 0.15, "title": 0.15, "trigger": 0.10}
@@ -28,7 +29,8 @@ MOST_SIMILAR = 5
 LOOK_BACK = 500
 LOUD_SHARE = 0.25
 DONE = ("done", "verified")
-_STOP = frozenset("the a an of in on at to for and or is are was were with by from after since incident issue problem".split())
+_STOP_WORDS = "the a an of in on at to for and or is are was were with by from after since incident issue problem"
+_STOP = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,8 +106,8 @@ def _no_rows(name: str) -> pl.DataFrame:
 class Inputs:
     """Frames in the star's columns (docs/contracts.md): fct_incident without excluded ones, bridge_incident_service, fct_change, ...
 
-    `journeys` is bridge_journey_service; `kpi_points` may be aggregated to journey, region and bucket. Human verdicts are carried but never feed
-    the ranking of the incident they judge.
+    `journeys` is bridge_journey_service; `kpi_points` may be aggregated to journey, region and bucket. Human verdicts are carried but
+    never feed the ranking of the incident they judge.
     """
 
     incidents: pl.DataFrame

@@ -11,18 +11,22 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-from aftercast.correlation.evidence import LOOKBACK, TOLERANCE, Candidate, Finding, examine, timing_density
+from aftercast.correlation.evidence import examine
+from aftercast.correlation.findings import LOOKBACK, TOLERANCE, Candidate, Finding, timing_density
+from aftercast.correlation.harm import CLEAR
 from aftercast.correlation.inputs import MODEL_VERSION
-from aftercast.correlation.situation import CLEAR, NEAR_HOPS, Situation
+from aftercast.correlation.situation import NEAR_HOPS, Situation
 from aftercast.correlation.surroundings import Surroundings
 from aftercast.correlation.telemetry import HOUR, MINUTE
 
 PRIOR = {"change": 0.70, "service": 0.13, "provider": 0.06, "none": 0.11}
-"""How often each kind triggers an incident, before looking. From the trigger taxonomy of Google's postmortems (SRE workbook): binary push 37,
-config push 31 and part of pipeline 6 are changes; performance decay 5, capacity 5, hardware 2 are the service itself; provider 5; user
-behaviour 9 and what nobody finds are none of these."""
+"""How often each kind triggers an incident, before looking. From the trigger taxonomy of the SRE workbook: binary push 37, config push 31
+and part of pipeline 6 are changes; performance decay 5, capacity 5, hardware 2 are the service itself; provider 5; user behaviour 9 and what
+nobody finds are none of these."""
 KIND_ORDER = {"change": 0, "service": 1, "provider": 2, "none": 3}
 NONE = "none"
+SHARPNESS = 1.3
+"""Strengths are capped on the safe side, so their sum is too modest; the one number taken from data (docs/decisions/004-ranking.md)."""
 MOST_CHANGES, MOST_SERVICES = 40, 15
 DIGITS = 6
 
@@ -60,7 +64,7 @@ def rank(situation: Situation, around: Surroundings) -> list[Ranked]:
 
 def softmax(scores: list[float]) -> list[float]:
     """Probabilities of log-odds given in falling order, to six decimals; the first takes what rounding left, so that they sum to one."""
-    weights = [math.exp(score - scores[0]) for score in scores]
+    weights = [math.exp(SHARPNESS * (score - scores[0])) for score in scores]
     total = math.fsum(weights)
     rounded = [round(weight / total, DIGITS) for weight in weights]
     return [round(1 - math.fsum(rounded[1:]), DIGITS), *rounded[1:]]
@@ -101,10 +105,12 @@ def _changes(situation: Situation, around: Surroundings) -> list[Candidate]:
     """Changes of the day before the onset (and a little after); what a provider announces is evidence about the provider instead."""
     prior = math.log(PRIOR["change"] / neighbourhood(situation, around))
     found = []
-    for change in around.changes_between(situation.onset - LOOKBACK, situation.onset + TOLERANCE):
+    for change in around.changes_between(situation.onset - LOOKBACK, situation.latest + TOLERANCE):
         if change.service in around.providers or change.kind == "provider":
             continue
-        gap = (situation.onset - change.started) / MINUTE
+        gap = (situation.onset_at(change.service) - change.started) / MINUTE
+        if gap < -TOLERANCE / MINUTE:
+            continue
         rate = around.changes_per_hour(change, situation.onset)
         lift = timing_density(gap / 60) / rate
         found.append(

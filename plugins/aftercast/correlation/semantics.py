@@ -12,38 +12,27 @@ from functools import lru_cache
 
 ERRORS, LATENCY, AVAILABILITY, SATURATION, TRAFFIC, OTHER = "errors", "latency", "availability", "saturation", "traffic", "other"
 
+_ERRORS = """error errors err errs failure failures failed fail fault faults exception exceptions 5xx 4xx timeout timeouts retry retries
+    reject rejected rejections dropped drops crash crashes restart restarts oom throttle throttled throttles declined aborted
+    unavailable unavailability"""
+_LATENCY = "latency duration delay wait waiting lag response elapsed rt ttfb p50 p75 p90 p95 p99 p999"
+_AVAILABILITY = "availability available success successes succeeded successful uptime healthy apdex free idle hit up ready"
+_SATURATION = """saturation utilization utilisation usage used cpu memory mem heap rss disk queue backlog pending depth load pool
+    connections threads iowait gc leak inflight occupancy"""
+_TRAFFIC = """request requests rps qps tps throughput traffic calls count counts visits hits transactions sessions orders attempts
+    bytes packets network rx tx receive transmit received transmitted"""
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _WORDS: tuple[tuple[str, int, frozenset[str]], ...] = (
-    (
-        ERRORS,
-        1,
-        frozenset(
-            "error errors err errs failure failures failed fail fault faults exception exceptions 5xx 4xx timeout timeouts retry retries "
-            "reject rejected rejections dropped drops crash crashes restart restarts oom throttle throttled throttles declined aborted "
-            "unavailable unavailability".split()
-        ),
-    ),
-    (LATENCY, 1, frozenset("latency duration delay wait waiting lag response elapsed rt ttfb p50 p75 p90 p95 p99 p999".split())),
-    (
-        AVAILABILITY,
-        -1,
-        frozenset("availability available success successes succeeded successful uptime healthy apdex free idle hit up ready".split()),
-    ),
-    (
-        SATURATION,
-        1,
-        frozenset(
-            "saturation utilization utilisation usage used cpu memory mem heap rss disk queue backlog pending depth load pool "
-            "connections threads iowait gc leak inflight occupancy".split()
-        ),
-    ),
-    (
-        TRAFFIC,
-        0,
-        frozenset(
-            "request requests rps qps tps throughput traffic calls count counts visits hits transactions sessions orders attempts "
-            "bytes packets network rx tx receive transmit received transmitted".split()
-        ),
-    ),
+    (ERRORS, 1, _set(_ERRORS)),
+    (LATENCY, 1, _set(_LATENCY)),
+    (AVAILABILITY, -1, _set(_AVAILABILITY)),
+    (SATURATION, 1, _set(_SATURATION)),
+    (TRAFFIC, 0, _set(_TRAFFIC)),
 )
 _TIME_UNITS = frozenset({"ms", "s", "us", "ns", "seconds", "milliseconds", "second", "millisecond"})
 _TAIL = {"p50": 1, "median": 1, "p75": 2, "p90": 3, "p95": 4, "p99": 5, "p999": 6, "max": 7}

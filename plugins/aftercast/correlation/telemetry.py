@@ -195,7 +195,7 @@ def _similar_times(panel: Panel, columns: npt.NDArray[np.int64], moment: int) ->
         apart = np.abs((panel.times[recent] - moment) % DAY)
         similar = recent[np.minimum(apart, DAY - apart) <= TIME_OF_DAY]
         if similar.size >= 4 * ENOUGH_POINTS:
-            return similar[-HISTORY_POINTS:]
+            return np.asarray(similar[-HISTORY_POINTS:])
     return columns[-HISTORY_POINTS:]
 
 
