@@ -286,3 +286,17 @@ def test_unknown_texts_are_null_where_the_rule_says_so(place):
     drop(place, "orders.csv", HEADER + "2026-09-01T10:00:00Z,10,9,?,GBP,UK\n")
     extract(place, source({**ORDERS, "nulls": ["?"]}))
     assert landed(place)["revenue_minor"].to_list() == [None]
+
+
+def test_the_example_in_the_documentation_does_what_it_says(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "adding_a_source.md").read_text()
+    blocks = {kind: page.split(f"```{kind}\n")[1].split("```")[0] for kind in ("csv", "yaml")}
+    place = Settings(home=tmp_path / "home", config=tmp_path)
+    (tmp_path / "sources.yml").write_text(blocks["yaml"])
+    (place.inbox / "orders").mkdir(parents=True)
+    (place.inbox / "orders" / "orders_1.csv").write_text(blocks["csv"])
+    (row,) = place.deployment.sources
+    (result,) = landing.land(place, row, WEEK, open_source(row, place).extract(WEEK), ingested_at=NOW)
+    assert (result.landed, result.rejected, result.reasons) == (2, 1, {"missing successes": 1})
+    rows = pl.read_parquet(next(place.landing.glob("journey_kpis/source=orders/**/*.parquet")), hive_partitioning=False)
+    assert rows["ts"].to_list() == [datetime(2026, 9, 21, 4, minute, tzinfo=UTC) for minute in (0, 5)]
