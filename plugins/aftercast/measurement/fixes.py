@@ -2,8 +2,9 @@
 
 Exact: given n incidents in all, those after the fix are binomial with the share of exposure that lies after it, if nothing changed.
 The p-value is one-sided (fewer after), the interval for the rate ratio is the two-sided 90 % Clopper-Pearson one, so an upper end below 1
-and p < .05 say the same. Against regression to the mean: incidents that led to the fix are not counted before it, because the fix exists
-only since they happened; and the count after must also be surprising for the family's rate shrunk towards that of all families.
+and p < .05 say the same. Against regression to the mean: the incident that led to the fix is not counted before it, because the fix
+exists only since it happened; and the count after must also be surprising for the family's rate shrunk towards that of all families.
+Where several fixes shipped for one family, each is compared only between its neighbours.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ LEAST_RECURRENCES = 2
 LEAST_FAMILIES = 4
 MOST_WEEKS = 520
 SHIPPED = ("done", "verified", "reopened")
+PROMISING = ("repair", "prevent", None)
+"""Types that promise fewer recurrences; investigating, detecting and mitigating promise something else and are not judged by it."""
+DAY = 86_400.0
 
 Row = dict[str, object]
 
@@ -104,33 +108,40 @@ def data_start(inputs: Inputs) -> datetime | None:
 
 
 def measure_fixes(inputs: Inputs, as_of: datetime) -> list[Row]:
-    """Return one row per shipped action item: `fix_impact`, by action item."""
+    """Return one row per shipped action item that promises fewer recurrences: `fix_impact`, by action item."""
     begin = data_start(inputs)
-    items = inputs.action_items.filter(pl.col("status").is_in(SHIPPED)).sort("action_item_id")
-    if begin is None or not items.height:
+    items = inputs.action_items.filter(pl.col("status").is_in(SHIPPED) & pl.col("type").is_in(PROMISING, nulls_equal=True))
+    listed = list(items.select("action_item_id", "incident_id", "shipped_at").sort("action_item_id").iter_rows())
+    if begin is None or not listed:
         return []
     family_of = {str(incident): str(family) for incident, family in inputs.families.select("incident_id", "family_id").iter_rows()}
     members: dict[str, list[tuple[datetime, str]]] = {}
     for incident, started in inputs.incidents.select("incident_id", "started_at").sort("incident_id").iter_rows():
         if incident in family_of and started < as_of:
             members.setdefault(family_of[incident], []).append((started, incident))
-    shipped = {
-        (family_of.get(incident or ""), item): moment
-        for item, incident, moment in items.select("action_item_id", "incident_id", "shipped_at").iter_rows()
-        if moment is not None
-    }
+    shipped: dict[str, list[tuple[datetime, str]]] = {}
+    for item, incident, moment in listed:
+        if moment is not None and incident in family_of:
+            shipped.setdefault(family_of[incident], []).append((moment, item))
     rows = []
-    for item, incident, moment in items.select("action_item_id", "incident_id", "shipped_at").iter_rows():
+    for item, incident, moment in listed:
         family = family_of.get(incident or "")
-        row: Row = {"action_item_id": item, "outcome": "recurrence", "family_id": family, "shipped_at": moment, "verdict": "too_early"}
+        row: Row = {
+            "action_item_id": item,
+            "outcome": "recurrence",
+            "family_id": family,
+            "shipped_at": moment,
+            "verdict": "too_early",
+            "regression_to_mean": False,
+        }
         if moment is None:
-            rows.append(row | {"reason": "done without a shipping date: nothing can be compared", "regression_to_mean": False})
+            rows.append(row | {"reason": "done without a shipping date: nothing can be compared"})
         elif family is None:
-            rows.append(row | {"reason": "belongs to no incident of a family: nothing can be compared", "regression_to_mean": False})
+            rows.append(row | {"reason": "belongs to no incident of a family: nothing can be compared"})
         elif moment >= as_of or moment <= begin:
-            rows.append(row | {"reason": "shipped outside the data: no time before or no time after", "regression_to_mean": False})
+            rows.append(row | {"reason": "shipped outside the data: no time before or no time after"})
         else:
-            others = sorted(other for (of, other) in shipped if of == family and other != item)
+            others = [(when, other) for when, other in sorted(shipped[family]) if other != item and when < as_of]
             rows.append(row | _judge(incident, moment, begin, as_of, members, family, others))
     return rows
 
@@ -142,37 +153,43 @@ def _judge(
     as_of: datetime,
     members: dict[str, list[tuple[datetime, str]]],
     family: str,
-    others: list[str],
+    others: list[tuple[datetime, str]],
 ) -> Row:
-    before_days, after_days = (shipped - begin).total_seconds() / 86_400, (as_of - shipped).total_seconds() / 86_400
+    since = max([begin, *(when for when, _ in others if when < shipped)])
+    until = min([as_of, *(when for when, _ in others if when > shipped)])
+    before_days, after_days = (shipped - since).total_seconds() / DAY, (until - shipped).total_seconds() / DAY
     own = members.get(family, [])
-    raw_before = sum(started < shipped for started, _ in own)
-    n_before = sum(started < shipped and incident != trigger for started, incident in own)
-    n_after = sum(started >= shipped for started, _ in own)
-    prior = gamma_prior([sum(started < shipped for started, _ in listed) for _, listed in sorted(members.items())], before_days)
+    raw_before = sum(since <= started < shipped for started, _ in own)
+    n_before = sum(since <= started < shipped and incident != trigger for started, incident in own)
+    n_after = sum(shipped <= started < until for started, _ in own)
+    spells = [sum(since <= started < shipped for started, _ in listed) for _, listed in sorted(members.items())]
+    prior = gamma_prior(spells, before_days)
     estimate, low, high, p_value = rate_ratio(n_before, before_days, n_after, after_days)
     naive_high = rate_ratio(raw_before, before_days, n_after, after_days)[2]
     fell = proves(n_before, before_days, n_after, after_days, prior)
     tempting = naive_high is not None and naive_high < 1 and not fell
+    counts = f"{n_before} in {before_days:.0f} days before, {n_after} in {after_days:.0f} days after"
     weeks = None
     if fell:
         verdict = "effective"
-        why = f"{n_before} in {before_days:.0f} days before, {n_after} in {after_days:.0f} days after; the rate ratio is below 1"
+        notes = [f"{counts}: fewer than chance and a bad spell explain"]
     elif n_after >= LEAST_RECURRENCES and low > WORTH_THE_NAME:
         verdict = "not_effective"
-        why = f"{n_after} recurrences in {after_days:.0f} days; a reduction by {1 - WORTH_THE_NAME:.0%} or more is ruled out"
+        notes = [f"{counts}: a reduction by {1 - WORTH_THE_NAME:.0%} or more is ruled out"]
     else:
         verdict = "too_early"
-        weeks = weeks_needed(n_before, before_days, n_after, after_days, prior)
-        wait = f"{weeks:.0f} more weeks without recurrence would tell" if weeks is not None else "waiting alone cannot tell"
-        why = f"{n_before} in {before_days:.0f} days before, {n_after} in {after_days:.0f} days after do not tell; {wait}"
-    notes = [why]
+        weeks = weeks_needed(n_before, before_days, n_after, after_days, prior) if until == as_of else None
+        wait = f"{weeks:.0f} more weeks without recurrence would tell" if weeks is not None else "waiting will not tell"
+        notes = [f"{counts} do not tell; {wait}"]
     if raw_before > n_before:
         notes.append("the incident that led to the fix is not counted before it")
     if tempting:
-        notes.append("the plain comparison looks like success, which a bad spell before the fix explains as well")
-    if others:
-        notes.append(f"cannot be told apart from {', '.join(others)}, shipped for the same family")
+        notes.append("a plain comparison looks like success, which a bad spell before the fix explains as well")
+    if since > begin or until < as_of:
+        notes.append("compared only until the family's neighbouring fixes shipped")
+    together = [other for when, other in others if when == shipped]
+    if together:
+        notes.append(f"cannot be told apart from {', '.join(together)}, shipped at the same time")
     return {
         "n_before": n_before,
         "exposure_before": round(before_days, 4),

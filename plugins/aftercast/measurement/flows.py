@@ -104,7 +104,7 @@ def _flow(journey: str, rows: pl.DataFrame, arriving: pl.DataFrame, grain: int, 
     start = int(stamps[stamps.argmin()] // grain * grain)
     bucket = (stamps - start) // grain
     column = summed["segment"].replace_strict(places, return_dtype=pl.Int64).to_numpy()
-    shape = (int(bucket[int(bucket.argmax())]) + 1, len(places))
+    shape = (int(np.max(bucket)) + 1, len(places))
 
     def spread(name: str) -> Array:
         matrix = np.full(shape, np.nan)
@@ -117,7 +117,7 @@ def _flow(journey: str, rows: pl.DataFrame, arriving: pl.DataFrame, grain: int, 
     if not steps_apart:
         matrices["arrivals"] = matrices["attempts"].copy()
     known = present.any(axis=1)
-    sparse = present.sum(axis=0) < DENSE * known.sum()
+    sparse: Flags = np.asarray(present.sum(axis=0) < DENSE * known.sum())
     fill = known[:, None] & sparse[None, :] & ~present
     for matrix in matrices.values():
         matrix[fill] = 0.0

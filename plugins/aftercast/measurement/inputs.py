@@ -36,7 +36,7 @@ READ: dict[str, dict[str, ColumnType]] = {
     "dependencies": {"caller": TEXT, "callee": TEXT},
     "services": {"service": TEXT},
     "anomalies": {"subject_kind": TEXT, "subject": TEXT, "region": TEXT, "started_at": TIME, "ended_at": TIME, "hurts": FLAG},
-    "action_items": {"action_item_id": TEXT, "incident_id": TEXT, "status": TEXT, "shipped_at": TIME},
+    "action_items": {"action_item_id": TEXT, "incident_id": TEXT, "type": TEXT, "status": TEXT, "shipped_at": TIME},
     "families": {"incident_id": TEXT, "family_id": TEXT},
     "candidates": {"incident_id": TEXT},
     "changes": {"started_at": TIME},

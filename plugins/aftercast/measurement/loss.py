@@ -25,7 +25,7 @@ from aftercast.measurement.scope import Group, Scope, scopes
 LOOK_BACK = 15 * 60
 EARLIEST_SIGN = HOUR
 LONGEST_TAIL = HOUR
-REBOUND = 3 * HOUR
+REBOUND = 4 * HOUR
 LEAST_COVERAGE = 0.5
 LONGEST_UNRELATED = 2 * DAY
 """Longer incidents hide history only from the journeys they are linked to; else one forgotten ticket would blind all."""
@@ -253,15 +253,11 @@ def measure_loss(inputs: Inputs, as_of: datetime) -> tuple[list[Row], list[Row]]
     for name, groups in chosen.items():
         for journey in sorted({group[0] for group in groups}):
             span = spans[name, journey]
-            columns = tuple(
-                number for number, segment in enumerate(flows[journey].segments) if (journey, segment["region"]) in groups
-            )
+            columns = tuple(number for number, segment in enumerate(flows[journey].segments) if (journey, segment["region"]) in groups)
             if isinstance(span, Span):
                 claims[journey].append(_Claim(span, columns))
     outcomes = {
-        (claim.span.incident, journey): _settle(ledger, journey, claim, listed)
-        for journey, listed in claims.items()
-        for claim in listed
+        (claim.span.incident, journey): _settle(ledger, journey, claim, listed) for journey, listed in claims.items() for claim in listed
     }
     impact: list[Row] = []
     totals: list[Row] = []
@@ -449,9 +445,7 @@ def _unknown(flow: Flow, number: int, outcome: Outcome) -> str | None:
     return None
 
 
-def _row(
-    name: str, flow: Flow, number: int, segment: dict[str, str], span: Span | str, outcome: Outcome | str, back: Array | None
-) -> Row:
+def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span | str, outcome: Outcome | str, back: Array | None) -> Row:
     row: Row = {"incident_id": name, "journey": flow.journey, **segment, "status": "unknown"}
     currency = flow.currencies[number]
     row["currency"] = currency[0] if len(currency) == 1 else None
