@@ -30,8 +30,3 @@ cast({{ numerator }} as double) / nullif({{ denominator }}, 0)
     )
 ) / nullif({{ n }} + {{ z * z }}, {{ z * z }})
 {%- endmacro %}
-
-{# The as-of time of this refresh, from what was declared for it; never the clock. #}
-{% macro as_of() -%}
-(select max(as_of) from {{ ref('dim_run') }})
-{%- endmacro %}

@@ -3,7 +3,7 @@
 with changes as (
     select *
     from {{ ref('stg_changes') }}
-    where started_at < (select max(as_of) from {{ ref('stg_run') }})
+    where started_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
 ),
 
 versioned as (

@@ -9,7 +9,7 @@ with steps as (
         sum(revenue_minor) as revenue_minor,
         max(bucket_at) as last_bucket_at
     from {{ ref('fct_kpi_point') }}
-    group by 1, 2, 3
+    group by journey, step, day
 )
 
 select

@@ -25,6 +25,6 @@ inner join {{ ref('dim_journey') }} as journeys
 inner join {{ ref('int_journeys__daily') }} as past
     on
         today.journey = past.journey
-        and past.day <= today.day
-        and past.day > today.day - greatest(28, cast(journeys.slo_window_days as integer))
+        and today.day >= past.day
+        and today.day - greatest(28, cast(journeys.slo_window_days as integer)) < past.day
 group by today.journey, today.day, journeys.slo_target, journeys.slo_window_days

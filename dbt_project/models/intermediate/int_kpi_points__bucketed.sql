@@ -21,5 +21,5 @@ inner join {{ ref('int_journeys__known') }} as journeys
     on kpis.journey = journeys.journey
 left join {{ ref('stg_journey_steps') }} as steps
     on kpis.journey = steps.journey and kpis.step = steps.step
-where kpis.measured_at < (select max(as_of) from {{ ref('stg_run') }})
+where kpis.measured_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
 group by 1, 2, 3, 4, 5, 6, 7

@@ -15,5 +15,5 @@ select
     end as value,
     count(*) as n_samples
 from {{ ref('stg_metric_points') }}
-where measured_at < (select max(as_of) from {{ ref('stg_run') }})
+where measured_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
 group by service, environment, region, metric, attributes, bucket_at

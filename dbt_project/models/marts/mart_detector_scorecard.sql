@@ -44,6 +44,12 @@ series as (
         cast(sum(n_outside_interval) as bigint) as points_outside_n
     from {{ ref('fct_series_health') }}
     group by detector_version, signal
+),
+
+totals as (
+    select count(*) as incidents_n
+    from {{ ref('fct_incident') }}
+    where not exclude_from_metrics
 )
 
 select
@@ -76,5 +82,5 @@ left join incidents
     on
         coalesce(series.detector_version, episodes.detector_version) = incidents.detector_version
         and coalesce(series.signal, episodes.signal) = incidents.signal
-cross join (select count(*) as incidents_n from {{ ref('fct_incident') }} where not exclude_from_metrics) as totals
+cross join totals
 cross join {{ ref('dim_run') }} as run

@@ -1,4 +1,4 @@
--- One row per kind of episode (signal of a subject in a direction) that preceded at least one incident. Counts only: it predicts nothing yet.
+-- One row per kind of episode (signal of a subject in a direction) that preceded at least one incident. Counts only, no forecast.
 with preceding as (
     select
         anomaly_id,
@@ -21,7 +21,7 @@ incidents as (
     inner join {{ ref('fct_anomaly') }} as anomalies
         on pairs.anomaly_id = anomalies.anomaly_id
     where pairs.is_before_start and not pairs.exclude_from_metrics
-    group by 1, 2, 3, 4, 5
+    group by anomalies.signal, anomalies.subject_kind, anomalies.subject, anomalies.environment, anomalies.direction
 ),
 
 indicators as (
@@ -40,7 +40,7 @@ indicators as (
     cross join {{ ref('dim_run') }} as run
     left join preceding
         on anomalies.anomaly_id = preceding.anomaly_id
-    group by 1, 2, 3, 4, 5
+    group by anomalies.signal, anomalies.subject_kind, anomalies.subject, anomalies.environment, anomalies.direction
 )
 
 select

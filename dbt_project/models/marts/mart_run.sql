@@ -11,6 +11,12 @@ with versions as (
     select 'fixes' as analysis, model_version as version from {{ ref('fct_intervention_effect') }}
     union
     select 'recommendations' as analysis, model_version as version from {{ ref('fct_recommendation') }}
+),
+
+model_versions as (
+    select string_agg(analysis || ' ' || version, ', ' order by analysis, version) as model_versions
+    from versions
+    where version is not null
 )
 
 select
@@ -18,8 +24,7 @@ select
     run.code_version,
     run.configuration_fingerprint,
     run.landing_fingerprint,
-    (select string_agg(analysis || ' ' || version, ', ' order by analysis, version) from versions where version is not null)
-        as model_versions,
+    model_versions.model_versions,
     (select count(*) from {{ ref('fct_incident') }}) as incidents_n,
     (select count(*) from {{ ref('fct_change') }}) as changes_n,
     (select count(*) from {{ ref('fct_alert') }}) as alerts_n,
@@ -29,3 +34,4 @@ select
     run.window_start,
     run.as_of
 from {{ ref('dim_run') }} as run
+cross join model_versions

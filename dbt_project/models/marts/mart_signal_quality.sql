@@ -12,7 +12,7 @@ with alerts as (
     from {{ ref('fct_alert') }} as alerts
     left join {{ ref('int_incidents__matched_alerts') }} as matched
         on alerts.alert_id = matched.alert_id
-    group by 1
+    group by signal_id
 ),
 
 episodes as (

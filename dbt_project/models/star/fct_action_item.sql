@@ -2,7 +2,7 @@
 with newest as (
     select *
     from {{ ref('stg_action_items') }}
-    where updated_at < (select max(as_of) from {{ ref('stg_run') }})
+    where updated_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
     qualify row_number() over (partition by action_item_id order by version desc) = 1
 )
 

@@ -10,4 +10,4 @@ select
     started_at,
     ended_at
 from {{ ref('stg_alerts') }}
-where started_at < (select max(as_of) from {{ ref('stg_run') }})
+where started_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)

@@ -7,4 +7,4 @@ select
     occurred_at,
     recorded_at
 from {{ ref('stg_incident_events') }}
-where recorded_at < (select max(as_of) from {{ ref('stg_run') }})
+where recorded_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)

@@ -10,5 +10,5 @@ select
     confidence,
     recorded_at
 from {{ ref('stg_insights') }}
-where recorded_at < (select max(as_of) from {{ ref('stg_run') }})
+where recorded_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
 qualify row_number() over (partition by insight_id order by version desc) = 1

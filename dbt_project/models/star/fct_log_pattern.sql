@@ -10,4 +10,4 @@ select
     sample,
     trace_ids
 from {{ ref('stg_log_patterns') }}
-where bucket < (select max(as_of) from {{ ref('stg_run') }})
+where bucket < (select max(run.as_of) from {{ ref('stg_run') }} as run)

@@ -12,5 +12,5 @@ select
     updated_at,
     url
 from {{ ref('stg_postmortems') }}
-where updated_at < (select max(as_of) from {{ ref('stg_run') }})
+where updated_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
 qualify row_number() over (partition by postmortem_id order by version desc) = 1

@@ -12,4 +12,4 @@ select
     p95_ms,
     p99_ms
 from {{ ref('stg_spans_red') }}
-where bucket < (select max(as_of) from {{ ref('stg_run') }})
+where bucket < (select max(run.as_of) from {{ ref('stg_run') }} as run)

@@ -8,5 +8,5 @@ select
     decided_at,
     confidence
 from {{ ref('stg_verdicts') }}
-where decided_at < (select max(as_of) from {{ ref('stg_run') }})
+where decided_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
 qualify row_number() over (partition by verdict_id order by version desc) = 1

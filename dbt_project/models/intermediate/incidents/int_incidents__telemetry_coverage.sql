@@ -6,7 +6,7 @@ with hourly as (
         {{ bucket('bucket_at', 60) }} as hour_at,
         sum(n_samples) as n_samples
     from {{ ref('fct_metric_point') }}
-    group by 1, 2, 3
+    group by service, environment, hour_at
 ),
 
 usual as (

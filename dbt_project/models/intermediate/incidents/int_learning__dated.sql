@@ -7,7 +7,11 @@ select 'major_incident' as kind, incident_id as subject_id, started_at as happen
 from {{ ref('int_incidents__timed') }}
 where is_major and not exclude_from_metrics
 union all
-select distinct 'incident_with_postmortem' as kind, incidents.incident_id as subject_id, incidents.started_at as happened_at, cast(null as double) as days
+select distinct
+    'incident_with_postmortem' as kind,
+    incidents.incident_id as subject_id,
+    incidents.started_at as happened_at,
+    cast(null as double) as days
 from {{ ref('fct_incident') }} as incidents
 inner join {{ ref('fct_postmortem') }} as postmortems
     on incidents.incident_id = postmortems.incident_id
