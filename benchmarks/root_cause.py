@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def _suite(options: argparse.Namespace) -> Suite:
     from benchmarks import demo_cases
 
     window = Window.parse(options.start, options.end) if options.start else None
+    if options.mart is not None and window is None:
+        built = warehouse.query(options.mart, "select window_start, as_of from marts.mart_run").row(0)
+        window = Window(*(moment.astimezone(UTC) for moment in built))
     return demo_cases.read(options.seed, window)
 
 
@@ -269,10 +273,7 @@ def _baro(normal: np.ndarray, seen: np.ndarray, hurts: int) -> float:
     return float(np.abs(seen - median).max()) / spread if spread > 0 else 0.0
 
 
-_HOUR, _BUCKET = (
-    Window.parse("2020-01-01T00:00Z", "2020-01-01T01:00Z").length,
-    Window.parse("2020-01-01T00:00Z", "2020-01-01T00:05Z").length,
-)
+_HOUR, _BUCKET = timedelta(hours=1), timedelta(minutes=5)
 
 
 # --- calibration -------------------------------------------------------------------------------------------------------------------------
@@ -282,8 +283,8 @@ def calibration(candidates: pl.DataFrame, labels: Mapping[str, Label]) -> dict[s
     """How far the probabilities can be taken at their word.
 
     `brier`: squared error summed over the candidates of an incident, mean over incidents (0 best, 2 worst). `calibration_error`: of the
-    first candidate's probability against how often it is right, ten bins. `none_accuracy`: share of incidents that no change, service or provider
-    caused for which `none` ranks first; `none_false` share of the others for which it wrongly does.
+    first candidate's probability against how often it is right, ten bins. `none_accuracy`: share of the incidents that nothing
+    listed caused for which `none` ranks first; `none_false` share of the others for which it wrongly does.
     """
     truth = pl.DataFrame(
         [

@@ -45,7 +45,8 @@ def base_rate_of_changes(candidate: Candidate, situation: Situation, around: Sur
         return None
     strength = -math.log(rate * LOOKBACK / HOUR)
     often = f"{rate * 24:.1f} times a day"
-    why = f"{change.service or 'this service'} is changed about {often}; with its timing this change is {candidate.lift:.1f} times likelier than chance"
+    whose = change.service or "this service"
+    why = f"{whose} is changed about {often}; with its timing this change is {candidate.lift:.1f} times likelier than chance"
     return Finding("base_rate_of_changes", strength, why, point("fct_change", service=change.service, environment=around.environment))
 
 

@@ -21,8 +21,8 @@ from aftercast.correlation.telemetry import HOUR, MINUTE
 
 PRIOR = {"change": 0.70, "service": 0.13, "provider": 0.06, "none": 0.11}
 """How often each kind triggers an incident, before looking. From the trigger taxonomy of the SRE workbook: binary push 37, config push 31
-and part of pipeline 6 are changes; performance decay 5, capacity 5, hardware 2 are the service itself; provider 5; user behaviour 9 and what
-nobody finds are none of these."""
+and part of pipeline 6 are changes; performance decay 5, capacity 5, hardware 2 are the service itself; provider 5; user behaviour 9 and
+what nobody finds are none of these."""
 KIND_ORDER = {"change": 0, "service": 1, "provider": 2, "none": 3}
 NONE = "none"
 SHARPNESS = 1.3

@@ -98,10 +98,12 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
     coded = points.join(named.select(*keys, "row"), on=keys).select("row", pl.col("bucket_at").dt.epoch("us").alias("at"), "value")
     at = coded["at"].to_numpy()
     times = np.unique(at)
-    values = np.full((named.height, times.size), np.nan, dtype=np.float32)
-    if named.height:
-        order = coded.group_by("row", "at").agg(pl.col("value").mean())
-        values[order["row"].to_numpy(), np.searchsorted(times, order["at"].to_numpy())] = order["value"].to_numpy()
+    shape = (named.height, times.size)
+    cell = coded["row"].to_numpy() * times.size + np.searchsorted(times, at)
+    count = np.bincount(cell, minlength=shape[0] * shape[1]).astype(np.float32)
+    total = np.bincount(cell, weights=coded["value"].to_numpy(), minlength=shape[0] * shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = (total / count).astype(np.float32).reshape(shape)
     quiet = np.ones(times.size, dtype=np.bool_)
     for start, end in busy:
         left, right = np.searchsorted(times, [start, end], side="left")
