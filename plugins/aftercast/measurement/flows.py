@@ -116,7 +116,7 @@ def _flow(journey: str, rows: pl.DataFrame, arriving: pl.DataFrame, grain: int, 
     steps_apart = bool(arriving.height) and float(np.isfinite(matrices["arrivals"]).sum()) >= DENSE * float(present.sum())
     if not steps_apart:
         matrices["arrivals"] = matrices["attempts"].copy()
-    known = present.any(axis=1)
+    known: Flags = np.asarray(present.any(axis=1))
     sparse: Flags = np.asarray(present.sum(axis=0) < DENSE * known.sum())
     fill = known[:, None] & sparse[None, :] & ~present
     for matrix in matrices.values():
