@@ -21,12 +21,12 @@ cast({{ amount }} as decimal(18, 2))
 cast({{ numerator }} as double) / nullif({{ denominator }}, 0)
 {%- endmacro %}
 
-{# One end of the Wilson score interval (95 %) of k of n. Null when n is zero. #}
+{# One end of the Wilson score interval (95 %) of k of n, six decimals. Null when n is zero. #}
 {% macro wilson(k, n, end) -%}
 {%- set z = 1.959964 -%}
-(
+round((
     ({{ k }} + {{ z * z / 2 }}) {{ '-' if end == 'low' else '+' }} {{ z }} * sqrt(
         greatest({{ k }} * ({{ n }} - {{ k }}), 0) / nullif(cast({{ n }} as double), 0) + {{ z * z / 4 }}
     )
-) / nullif({{ n }} + {{ z * z }}, {{ z * z }})
+) / nullif({{ n }} + {{ z * z }}, {{ z * z }}), 6)
 {%- endmacro %}
