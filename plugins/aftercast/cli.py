@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -151,7 +153,7 @@ def demo() -> None:
     settings = Settings.from_environment()
     for question in questions.all_questions():
         out.rule(f"[bold]{question.title}", align="left")
-        out.print(f"[dim]{question.sql.strip()}[/]\n")
+        out.print(f"[dim]{question.sql.strip()}[/]\n", soft_wrap=True)
         show(warehouse.query(settings.mart, question.sql))
 
 
@@ -191,24 +193,42 @@ def summarise(settings: Settings, seconds: float) -> None:
     out.print(f"  took      {seconds:.0f} s")
 
 
-def show(frame: Any, *, vertical: bool = False) -> None:
-    """Print a frame as a table that fits the terminal; long text wraps, nulls are shown as –."""
+def show(frame: pl.DataFrame, *, vertical: bool = False) -> None:
+    """Print a frame as a table, or one block per row where a table would not fit the terminal; nulls are shown as –."""
     if frame.is_empty():
         out.print("[dim](no rows)[/]")
         return
-    table = Table(show_header=not vertical, header_style="bold", box=None, pad_edge=False)
-    if vertical:
-        table.add_column()
-        table.add_column(overflow="fold")
-        for row in frame.rows():
-            for name, value in zip(frame.columns, row, strict=True):
-                table.add_row(f"[dim]{name}[/]", _cell(value))
-    else:
-        for name, kind in frame.schema.items():
-            table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
-        for row in frame.rows():
-            table.add_row(*(_cell(value) for value in row))
+    cells = [[_cell(value) for value in row] for row in frame.rows()]
+    if vertical or _least_width(frame, cells) > out.width:
+        for row in cells:
+            block = Table(show_header=False, box=None, pad_edge=False)
+            block.add_column(style="dim", no_wrap=True)
+            block.add_column(overflow="fold")
+            for name, cell in zip(frame.columns, row, strict=True):
+                block.add_row(name, cell)
+            out.print(block, "")
+        return
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name, kind in frame.schema.items():
+        wraps = kind == pl.String or isinstance(kind, pl.List)
+        table.add_column(name, justify="right" if kind.is_numeric() else "left", no_wrap=not wraps)
+    for row in cells:
+        table.add_row(*row)
     out.print(table)
+
+
+def _least_width(frame: pl.DataFrame, cells: list[list[str]]) -> int:
+    """Return the columns a terminal needs for a table in which texts wrap at words and nothing else wraps."""
+    least = 0
+    for index, (name, kind) in enumerate(frame.schema.items()):
+        column = [row[index] for row in cells]
+        if kind == pl.String or isinstance(kind, pl.List):
+            longest = max(len(cell) for cell in column)
+            word = max((len(part) for cell in column for part in cell.split()), default=0)
+            least += max(len(name), word, min(longest, 28)) + 2
+        else:
+            least += max(len(name), *map(len, column)) + 2
+    return least - 2
 
 
 def _cell(value: Any) -> str:
@@ -216,6 +236,8 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, Decimal):
+        return f"{value:,.2f}"
     if hasattr(value, "strftime"):
         return str(value.strftime("%Y-%m-%d %H:%M"))
     if isinstance(value, list):
