@@ -215,8 +215,8 @@ def test_an_hour_that_does_not_exist_is_left_to_landing_to_reject(place):
 def test_a_file_no_rule_matches_is_reported(place):
     drop(place, "notes.txt", "hello")
     drop(place, ".orders.csv.part", "half")
-    result = extract(place, source(ORDERS))["journey_kpis"]
-    assert result.reasons == {"file notes.txt matches no rule": 1}
+    results = extract(place, source(ORDERS, {"match": "i.csv", "entity": "incidents"}))
+    assert [result.reasons for result in results.values()] == [{"file notes.txt matches no rule": 1}, {}]
 
 
 def test_an_empty_inbox_is_covered_with_zero_rows(place):

@@ -144,7 +144,7 @@ def test_a_spooled_extract_lands_what_an_unspooled_one_does(tmp_path, monkeypatc
     memory, disk = deployment(tmp_path / "memory"), deployment(tmp_path / "disk")
     land(memory, window, *batches)
     monkeypatch.setattr("aftercast.landing.extracts.Spool", lambda folder: Spool(folder, limit=10))
-    land(disk, window, *batches)
+    assert land(disk, window, *batches)["metric_points"].duplicate == 0
     assert landing.landing_fingerprint(disk) == landing.landing_fingerprint(memory)
     assert not list((disk.home / "staging").iterdir())
 
@@ -359,6 +359,8 @@ def test_derived_tables_with_other_columns_are_refused(place):
         landing.write_derived(
             place, "incident_loss", pl.DataFrame(schema={**DERIVED["incident_loss"], "curency": pl.String}).drop("currency")
         )
+    with pytest.raises(LandingError, match=r"missing columns none, unknown columns \['curency'\]"):
+        landing.write_derived(place, "incident_loss", pl.DataFrame(schema={**DERIVED["incident_loss"], "curency": pl.String}))
     with pytest.raises(LandingError, match="no derived table 'nonsense'"):
         landing.write_derived(place, "nonsense", pl.DataFrame())
     with pytest.raises(LandingError, match="times without zone in shipped_at"):

@@ -74,14 +74,11 @@ def _csv_block(lines: list[str], first: int, header: list[str], separator: str) 
     )
     frame = pl.DataFrame()
     if good.height:
-        frame = pl.read_csv(
-            "\n".join(good["text"]).encode(),
-            has_header=False,
-            new_columns=header,
-            separator=separator,
-            infer_schema=False,
-            truncate_ragged_lines=False,
-        )
+        text = "\n".join(good["text"]).encode()
+        try:
+            frame = pl.read_csv(text, has_header=False, new_columns=header, separator=separator, infer_schema=False)
+        except pl.exceptions.PolarsError:
+            return None
         if frame.height != good.height:
             return None
         frame = frame.with_columns(good["row"].alias(ORIGIN_ROW))
