@@ -63,11 +63,12 @@ def rank(situation: Situation, around: Surroundings) -> list[Ranked]:
 
 
 def softmax(scores: list[float]) -> list[float]:
-    """Probabilities of log-odds given in falling order, to six decimals; the first takes what rounding left, so that they sum to one."""
+    """Probabilities of log-odds given in falling order, to six decimals; what rounding down leaves goes to the first ones: they sum to one."""
     weights = [math.exp(SHARPNESS * (score - scores[0])) for score in scores]
     total = math.fsum(weights)
-    rounded = [round(weight / total, DIGITS) for weight in weights]
-    return [round(1 - math.fsum(rounded[1:]), DIGITS), *rounded[1:]]
+    parts = [int(weight / total * 10**DIGITS) for weight in weights]
+    left = 10**DIGITS - sum(parts)
+    return [(part + (place < left)) / 10**DIGITS for place, part in enumerate(parts)]
 
 
 def _tell_left_out(

@@ -23,6 +23,7 @@ SEARCH_AFTER = 30 * MINUTE
 SETTLED_BEFORE = 30 * MINUTE
 FIRST_HOUR = HOUR
 NEAR_HOPS = 3
+MOST_OF_TRAFFIC = 12.0
 SYMPTOM_WEIGHT = {ERRORS: 1.0, AVAILABILITY: 1.0, LATENCY: 1.0, SATURATION: 0.8, OTHER: 0.5, TRAFFIC: 0.3}
 
 
@@ -63,7 +64,8 @@ class Deviation:
 
     @property
     def weight(self) -> float:
-        return self.z * SYMPTOM_WEIGHT[self.symptom]
+        """How much the deviation says about the service: demand alone, however unusual, says little."""
+        return min(self.z, MOST_OF_TRAFFIC if self.symptom == TRAFFIC else self.z) * SYMPTOM_WEIGHT[self.symptom]
 
 
 @dataclass(frozen=True, slots=True)
