@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from aftercast import cli, warehouse
+from aftercast.settings import Settings
+
+
+@pytest.fixture
+def mart(home: Path) -> Path:
+    """A published file with one small table."""
+    path = Settings.from_environment().mart
+    path.parent.mkdir(parents=True)
+    with warehouse.connect(path, read_only=False) as connection:
+        connection.execute("create schema marts; create table marts.mart_run as select 'x' as company")
+    return path
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command line in this process; return exit code, output and errors."""
+    code = 0
+    try:
+        cli.main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_query_before_the_first_run_says_what_to_do(home: Path, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run("sql", "select 1", capsys=capsys)
+    assert code == 1
+    assert "aftercast run" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_wrong_query_shows_the_databases_message(mart: Path, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run("sql", "select nothing from marts.mart_run", capsys=capsys)
+    assert code == 1
+    assert "nothing" in errors
+
+
+def test_a_query_cannot_write(mart: Path, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run("sql", "drop table marts.mart_run", capsys=capsys)
+    assert code == 1
+    assert "read-only" in errors
+
+
+def test_rows_are_printed_as_csv(mart: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("sql", "--csv", "from marts.mart_run", capsys=capsys)[:2] == (0, "company\nx\n")
+
+
+def test_an_unknown_example_names_the_known_ones(home: Path, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run("run", "--example", "petshopp", "--data", ".", capsys=capsys)
+    assert code == 1
+    assert "petshop, shop" in errors
+
+
+def test_an_example_without_data_is_refused_with_the_command_to_use(home: Path, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run("run", "--example", "petshop", capsys=capsys)
+    assert code == 1
+    assert "DATA=" in errors
+
+
+def test_one_end_of_a_window_is_not_a_window(home: Path, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run("run", "--from", "2026-09-21", capsys=capsys)
+    assert code == 1
+    assert "both --from and --to" in errors
+
+
+def test_a_wide_row_becomes_a_block_instead_of_torn_columns(capsys: pytest.CaptureFixture[str]):
+    cli.show(pl.DataFrame({f"a_rather_long_column_{n}": [Decimal("12345.60")] for n in range(12)}))
+    printed = capsys.readouterr().out
+    assert printed.count("12,345.60") == 12
+    assert "a_rather_long_column_11" in printed
+
+
+def test_no_rows_are_said_to_be_none(capsys: pytest.CaptureFixture[str]):
+    cli.show(pl.DataFrame({"a": []}))
+    assert "no rows" in capsys.readouterr().out
+
+
+def test_the_command_line_starts_without_heavy_imports():
+    program = "import sys, aftercast.cli; print({'prophet', 'dbt', 'great_expectations', 'airflow', 'pandas', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
