@@ -1,0 +1,259 @@
+"""What stands on the weekly page, as values: every number here is one a reader may quote. Computed by `weekly`, drawn by `page`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from aftercast.reporting.intervals import Range, Share
+from aftercast.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure with its normal range.
+
+    Attributes:
+        standing: usual, worse, better, or unknown when fewer than four earlier weeks have a value.
+        values: this figure in each week, oldest first, the reported week last; None where it is not known.
+    """
+
+    name: str
+    label: str
+    value: float | None
+    text: str
+    note: str
+    standing: str
+    normal: tuple[float, float] | None
+    normal_text: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeekLoss:
+    """The incidents of one week and what they cost, in the report's currency."""
+
+    label: str
+    start: datetime
+    n_incidents: int
+    n_quantified: int
+    n_unknown: int
+    lost: Range
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentLine:
+    """One incident of the week.
+
+    Attributes:
+        loss_text: what the table says where no amount was measured.
+        minutes: how long customers were hit; at least that long unless `is_over`.
+        cause: the likeliest candidate in words; `review` says whether a person confirmed it.
+    """
+
+    incident_id: str
+    title: str
+    severity: str
+    service: str
+    started_at: datetime
+    journeys: tuple[str, ...]
+    lost: Range
+    currency: str
+    impact_status: str
+    loss_text: str
+    minutes: float | None
+    is_over: bool
+    cause: str
+    probability: float | None
+    review: str
+    family: str | None
+    status: str
+    recurred: bool
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyLine:
+    """A journey this week: what it lost and how it stands against its SLO.
+
+    Attributes:
+        success_7d, success_slo: successes over attempts, of all steps, in 7 days and in the SLO's window; attempts beside them.
+        budget_used: failed attempts over those the SLO allows in its window; above 1 the budget is gone.
+        burn: cumulative budget used at the end of each day of the window.
+        usual_loss: median weekly loss of the weeks before; None with fewer than four.
+    """
+
+    journey: str
+    title: str
+    owner: str
+    target: float | None
+    window_days: int
+    attempts_7d: float
+    success_7d: float | None
+    attempts_slo: float
+    success_slo: float | None
+    days_known: int
+    budget_used: float | None
+    burn: tuple[tuple[datetime, float], ...]
+    jump_at: datetime | None
+    jump_incident: str | None
+    traffic_share: float | None
+    success_by_week: tuple[float | None, ...]
+    n_incidents: int
+    lost: float
+    usual_loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyLine:
+    """Incidents that resemble each other, week by week."""
+
+    family_id: str
+    title: str
+    services: tuple[str, ...]
+    cells: tuple[int, ...]
+    n_incidents: int
+    lost: float | None
+    last_fix: str | None
+    fixed_at: datetime | None
+    since_fix: int | None
+    verdict: str | None
+    this_week: int
+
+
+@dataclass(frozen=True, slots=True)
+class FixLine:
+    """A shipped fix and whether it worked: incidents of its family before and after, with exposure in days.
+
+    Attributes:
+        ratio: rate after over rate before, with its interval; None when it cannot be estimated.
+        again: incidents of the family in the reported week, after the fix had shipped.
+    """
+
+    action_item_id: str
+    title: str
+    family: str | None
+    owner: str
+    shipped_at: datetime | None
+    n_before: int | None
+    days_before: float | None
+    n_after: int | None
+    days_after: float | None
+    ratio: Range
+    verdict: str
+    verdict_text: str
+    reason: str
+    again: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeamActions:
+    """Open actions of a team, and the age of the oldest that is overdue."""
+
+    team: str
+    n_open: int
+    n_overdue: int
+    oldest_days: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """How incidents of this week were noticed and stopped, and the same over the weeks before."""
+
+    label: str
+    definition: str
+    share: Share
+    before: Share
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A systemic fix, ranked by the loss it is expected to avoid in 90 days."""
+
+    rank: int
+    action: str
+    rationale: str
+    reduction: Range
+    currency: str
+    confidence: str
+    owner: str
+    approvals: tuple[str, ...]
+    trade_offs: str
+    n_incidents: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """What a source delivered of one entity, over every window kept; null when it never delivered."""
+
+    source: str
+    entity: str
+    received: int | None
+    rejected: int | None
+    duplicate: int | None
+    late: int | None
+    reasons: str
+    covered_until: datetime | None
+    latest: datetime | None
+    standing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """One ranked candidate cause of an incident."""
+
+    label: str
+    kind: str
+    probability: float | None
+    rationale: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """The candidates of one incident; their probabilities and the rest sum to one."""
+
+    incident_id: str
+    title: str
+    candidates: tuple[Suspect, ...]
+    rest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Weekly:
+    """The whole page."""
+
+    company: str
+    week: Window
+    label: str
+    as_of: datetime
+    code_version: str
+    model_versions: tuple[str, ...]
+    currency: str
+    headline: str
+    sentences: tuple[str, ...]
+    decision: str
+    decision_why: str
+    banners: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    lost: Range
+    other_money: tuple[tuple[str, Range], ...]
+    n_quantified: int
+    n_below_noise: int
+    n_unknown: int
+    n_excluded: int
+    weeks: tuple[WeekLoss, ...]
+    weeks_normal: tuple[float, float] | None
+    journeys: tuple[JourneyLine, ...]
+    incidents: tuple[IncidentLine, ...]
+    families: tuple[FamilyLine, ...]
+    fixes: tuple[FixLine, ...]
+    teams: tuple[TeamActions, ...]
+    detection: tuple[Detection, ...]
+    alerts_text: str
+    recommendations: tuple[Recommendation, ...]
+    sources: tuple[SourceLine, ...]
+    series_status: tuple[tuple[str, int], ...]
+    health_notes: tuple[str, ...]
+    suspects: tuple[Suspects, ...]
+    titles: dict[str, str]

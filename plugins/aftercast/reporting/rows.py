@@ -1,0 +1,196 @@
+"""Read the mart rows a report needs from the published file, and nothing else.
+
+Columns are selected by name and given their type. A mart or a column that is not published is read as empty and named in `absent`, so
+that a page can say what it does not know instead of failing, and can never mistake it for zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from aftercast import warehouse
+from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TEXTS, TIME, ColumnType
+
+MARTS: dict[str, dict[str, ColumnType]] = {
+    "mart_run": {"company": TEXT, "window_start": TIME, "as_of": TIME, "code_version": TEXT, "model_versions": TEXT},
+    "mart_incidents": {
+        "incident_id": TEXT,
+        "title": TEXT,
+        "severity": TEXT,
+        "status": TEXT,
+        "service_origin": TEXT,
+        "started_at": TIME,
+        "impact_minutes": NUMBER,
+        "t_mitigate_minutes": NUMBER,
+        "is_open": FLAG,
+        "is_censored": FLAG,
+        "exclude_from_metrics": FLAG,
+        "detection_method": TEXT,
+        "is_found_by_us": FLAG,
+        "alerts_n": COUNT,
+        "family_id": TEXT,
+        "family_title": TEXT,
+        "lost_revenue": NUMBER,
+        "lost_revenue_low": NUMBER,
+        "lost_revenue_high": NUMBER,
+        "currency": TEXT,
+        "impact_status": TEXT,
+        "impact_reason": TEXT,
+        "top_candidate_kind": TEXT,
+        "top_candidate_id": TEXT,
+        "top_candidate_probability": NUMBER,
+        "top_candidate_confirmed": FLAG,
+        "recurred_after_fix": FLAG,
+        "url": TEXT,
+    },
+    "mart_incident_candidates": {
+        "incident_id": TEXT,
+        "rank": COUNT,
+        "kind": TEXT,
+        "candidate_id": TEXT,
+        "service": TEXT,
+        "title": TEXT,
+        "probability": NUMBER,
+        "rationale": TEXT,
+        "human_verdict": TEXT,
+    },
+    "mart_incident_impact": {
+        "incident_id": TEXT,
+        "journey": TEXT,
+        "segment": TEXT,
+        "lost_revenue": NUMBER,
+        "currency": TEXT,
+        "status": TEXT,
+    },
+    "mart_journey_health": {
+        "journey": TEXT,
+        "title": TEXT,
+        "owner_team": TEXT,
+        "day": pl.Date,
+        "total": NUMBER,
+        "good": NUMBER,
+        "slo_target": NUMBER,
+        "slo_window_days": COUNT,
+    },
+    "mart_fix_impact": {
+        "action_item_id": TEXT,
+        "outcome": TEXT,
+        "title": TEXT,
+        "owner_team": TEXT,
+        "family_id": TEXT,
+        "family_title": TEXT,
+        "shipped_at": TIME,
+        "n_before": COUNT,
+        "exposure_before": NUMBER,
+        "n_after": COUNT,
+        "exposure_after": NUMBER,
+        "estimate": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "verdict": TEXT,
+        "weeks_needed": NUMBER,
+        "regression_to_mean": FLAG,
+        "reason": TEXT,
+    },
+    "mart_action_items": {
+        "action_item_id": TEXT,
+        "owner_team": TEXT,
+        "is_open": FLAG,
+        "is_overdue": FLAG,
+        "days_overdue": NUMBER,
+    },
+    "mart_recommendations": {
+        "recommendation_id": TEXT,
+        "rank": COUNT,
+        "family_id": TEXT,
+        "service": TEXT,
+        "action": TEXT,
+        "rationale": TEXT,
+        "expected_risk_reduction": NUMBER,
+        "risk_reduction_low": NUMBER,
+        "risk_reduction_high": NUMBER,
+        "currency": TEXT,
+        "confidence": TEXT,
+        "owner_team": TEXT,
+        "approvals": TEXTS,
+        "trade_offs": TEXT,
+        "n_incidents": COUNT,
+    },
+    "mart_source_coverage": {
+        "source": TEXT,
+        "entity": TEXT,
+        "status": TEXT,
+        "reasons": TEXT,
+        "window_end": TIME,
+        "received": COUNT,
+        "rejected": COUNT,
+        "duplicate": COUNT,
+        "late": COUNT,
+        "watermark": TIME,
+    },
+    "mart_signal_quality": {"source_kind": TEXT, "signal_id": TEXT, "signal": TEXT, "subject": TEXT, "status": TEXT, "reason": TEXT},
+}
+
+# Without these columns a mart says nothing; it is then treated as not published.
+KEYS = {
+    "mart_run": ("as_of",),
+    "mart_incidents": ("incident_id", "started_at"),
+    "mart_incident_candidates": ("incident_id", "kind"),
+    "mart_incident_impact": ("incident_id", "journey"),
+    "mart_journey_health": ("journey", "day", "good", "total"),
+    "mart_fix_impact": ("action_item_id", "verdict"),
+    "mart_action_items": ("action_item_id", "is_open"),
+    "mart_recommendations": ("rank", "action"),
+    "mart_source_coverage": ("source",),
+    "mart_signal_quality": ("signal_id", "status"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Frames by mart name, each with all of its columns in `MARTS`.
+
+    Attributes:
+        frames: one frame a mart, empty when it is not published.
+        absent: marts that are not published, and `mart.column` for columns that are not.
+    """
+
+    frames: dict[str, pl.DataFrame]
+    absent: tuple[str, ...]
+
+    def __getitem__(self, mart: str) -> pl.DataFrame:
+        return self.frames[mart]
+
+
+def read(mart: Path) -> Rows:
+    """Read every mart of `MARTS` from a published file.
+
+    Raises:
+        WarehouseError: the file cannot be opened.
+    """
+    frames: dict[str, pl.DataFrame] = {}
+    absent: list[str] = []
+    with warehouse.connect(mart) as connection:
+        there: dict[str, set[str]] = {}
+        columns = "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
+        for table, column in warehouse.frame(connection, columns).rows():
+            there.setdefault(table, set()).add(column)
+        for name, schema in MARTS.items():
+            held = there.get(name, set())
+            if not set(KEYS[name]) <= held:
+                frames[name] = pl.DataFrame(schema=schema)
+                absent.append(name)
+                continue
+            known = [column for column in schema if column in held]
+            absent += [f"{name}.{column}" for column in schema if column not in held]
+            rows = warehouse.frame(connection, f"select {', '.join(warehouse.identifier(column) for column in known)} from marts.{name}")
+            frames[name] = with_schema(rows, schema)
+    return Rows(frames, tuple(absent))
+
+
+def with_schema(rows: pl.DataFrame, schema: dict[str, ColumnType]) -> pl.DataFrame:
+    """Return the columns of a schema, in its order and types; those the rows lack are null."""
+    return rows.select((pl.col(name) if name in rows.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in schema.items())
