@@ -98,4 +98,5 @@ def _coefficients(statistics: Statistics, variance: Array, prior: Prior, warm: A
     target = moment[:, width:] - (across @ solved[..., -1:])[..., 0]
     bends = solve_lasso(reduced, target, variance / prior.laplace_scale, warm)
     smooth = solved[..., -1] - (solved[..., :-1] @ bends[..., None])[..., 0]
-    return np.concatenate([smooth, bends], axis=1, dtype=np.float64)
+    coefficients: Array = np.concatenate([smooth, bends], axis=1)
+    return coefficients

@@ -1,0 +1,165 @@
+"""Long rows of points as matrices on regular grids, one panel per signal and grain; what is absent stays absent (NaN)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aftercast.entities import NUMBER, TEXT, TIME, ColumnType
+from aftercast.errors import AftercastError
+from aftercast.settings import SignalRow
+from aftercast.window import Window
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+IDENTITY = ("series_id", "signal", "subject_kind", "subject", "environment", "region", "segment")
+POINTS: dict[str, ColumnType] = {
+    **dict.fromkeys(IDENTITY, TEXT),
+    "bucket_at": TIME,
+    "numerator": NUMBER,
+    "denominator": NUMBER,
+    "value": NUMBER,
+}
+MASKS: dict[str, ColumnType] = {"environment": TEXT, "started_at": TIME, "ended_at": TIME}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Series of one signal on one grid.
+
+    Attributes:
+        signal: the signal they belong to.
+        identity: one row per series, `IDENTITY` columns, sorted by series_id.
+        start: time of the first bucket, a UTC midnight. Bucket i starts at start + i * grain.
+        grain_minutes: length of a bucket.
+        value: (N, T), NaN where missing. numerator, denominator: the same, for ratios.
+    """
+
+    signal: SignalRow
+    identity: pl.DataFrame
+    start: datetime
+    grain_minutes: int
+    value: Array
+    numerator: Array | None
+    denominator: Array | None
+
+    def at(self, index: int) -> datetime:
+        return self.start + timedelta(minutes=self.grain_minutes * index)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Panel:
+        """Return the panel of some of the series."""
+        sides = [None if side is None else side[rows] for side in (self.numerator, self.denominator)]
+        return Panel(self.signal, self.identity[rows], self.start, self.grain_minutes, self.value[rows], *sides)
+
+    def between(self, first: int, until: int) -> Panel:
+        """Return the panel of buckets [first, until)."""
+        sides = [None if side is None else side[:, first:until] for side in (self.numerator, self.denominator)]
+        return Panel(self.signal, self.identity, self.at(first), self.grain_minutes, self.value[:, first:until], *sides)
+
+
+def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -> Iterator[Panel]:
+    """Yield the panels of every signal in the order given; rows outside the window and of other signals are left out.
+
+    A series whose points usually lie further apart than the signal's grain (a journey of coarser grain) is put on the coarser grid.
+    Rows of one series and bucket are averaged; infinite values are missing.
+
+    Raises:
+        AftercastError: a column is missing or has another type, a time has no zone.
+    """
+    _check(points)
+    inside = points.filter((pl.col("bucket_at") >= window.start) & (pl.col("bucket_at") < window.end))
+    start = window.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    for signal in signals:
+        own = inside.filter(pl.col("signal") == signal.name)
+        if own.is_empty():
+            continue
+        identity = own.select(list(IDENTITY)).unique().sort(list(IDENTITY)).unique("series_id", keep="first", maintain_order=True)
+        number = own.select(
+            series=pl.col("series_id").replace_strict(identity["series_id"], pl.Series(range(identity.height)), return_dtype=pl.Int64)
+        )
+        row = number["series"].to_numpy()
+        minute = ((own["bucket_at"].cast(pl.Int64) - int(start.timestamp() * 1e6)) // 60_000_000).to_numpy()
+        spacing = _spacing(row, minute // signal.grain_minutes, identity.height)
+        for factor in np.unique(spacing):
+            grain = int(min(factor * signal.grain_minutes, 1440))
+            members = np.flatnonzero(spacing == factor)
+            place = np.full(identity.height, -1)
+            place[members] = np.arange(len(members))
+            kept = place[row] >= 0
+            n_buckets = -(-int((window.end - start).total_seconds() // 60) // grain)
+            flat = place[row[kept]] * n_buckets + minute[kept] // grain
+            shape = (len(members), n_buckets)
+            sides = [_matrix(own[name].to_numpy()[kept], flat, shape) for name in ("value", "numerator", "denominator")]
+            is_ratio = signal.numerator is not None
+            yield Panel(signal, identity[members], start, grain, sides[0], *(sides[1:] if is_ratio else (None, None)))
+
+
+def _check(points: pl.DataFrame) -> None:
+    for name, kind in POINTS.items():
+        if name not in points.columns:
+            raise AftercastError(f"points to detect in lack the column {name!r}; signal_query returns all of {', '.join(POINTS)}")
+        found = points.schema[name]
+        if kind == TIME and not (isinstance(found, pl.Datetime) and found.time_zone == "UTC" and found.time_unit == "us"):
+            raise AftercastError(
+                f"points to detect in need {name!r} as UTC microseconds, found {found}; a time without zone is not guessed"
+            )
+        if kind == NUMBER and not (found.is_numeric() or found == pl.Null):
+            raise AftercastError(f"points to detect in need numbers in {name!r}, found {found}")
+
+
+def _spacing(row: npt.NDArray[np.int64], bucket: npt.NDArray[np.int64], n_series: int) -> npt.NDArray[np.int64]:
+    """Usual distance between the points of each series, in buckets: the lower quartile, so that gaps do not count."""
+    order = np.lexsort((bucket, row))
+    step, same = np.diff(bucket[order]), np.diff(row[order]) == 0
+    same &= step > 0
+    owner, step = row[order][1:][same], step[same]
+    order = np.lexsort((step, owner))
+    counts = np.bincount(owner, minlength=n_series)
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    usual = np.ones(n_series, dtype=np.int64)
+    some = counts > 0
+    usual[some] = step[order][first[some] + counts[some] // 4]
+    return usual
+
+
+def _matrix(values: npt.NDArray[np.generic], flat: npt.NDArray[np.int64], shape: tuple[int, int]) -> Array:
+    numbers = values.astype(np.float64)
+    known = np.isfinite(numbers)
+    size = shape[0] * shape[1]
+    counts = np.bincount(flat[known], minlength=size)
+    sums = np.bincount(flat[known], weights=numbers[known], minlength=size)
+    with np.errstate(invalid="ignore"):
+        return np.where(counts > 0, sums / counts, np.nan).reshape(shape)
+
+
+def masked(
+    masks: pl.DataFrame, environments: Sequence[str], panel: Panel, before: timedelta, after: timedelta
+) -> tuple[Flags, list[list[tuple[datetime, datetime]]]]:
+    """Return which buckets of each series lie in a masked window (N, T), and the windows of each series.
+
+    A window is widened by the margins; one without an end lasts to the end of the grid; environment '' or null means every environment.
+    """
+    n_buckets = panel.value.shape[1]
+    end_of_grid = panel.at(n_buckets)
+    by_environment: dict[str, list[tuple[datetime, datetime]]] = {environment: [] for environment in environments}
+    for environment, started_at, ended_at in masks.select(list(MASKS)).sort(list(MASKS)).iter_rows():
+        if started_at is None:
+            continue
+        span = (started_at - before, (ended_at or end_of_grid) + after)
+        for name, spans in by_environment.items():
+            if environment in (name, "", None):
+                spans.append(span)
+    flags = np.zeros(panel.value.shape, dtype=bool)
+    length = timedelta(minutes=panel.grain_minutes)
+    for name, spans in by_environment.items():
+        line = np.zeros(n_buckets, dtype=bool)
+        for begin, end in spans:
+            line[max((begin - panel.start) // length, 0) : max(-((panel.start - end) // length), 0)] = True
+        flags[np.array([environment == name for environment in environments])] = line
+    return flags, [by_environment[environment] for environment in environments]
