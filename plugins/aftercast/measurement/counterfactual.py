@@ -312,13 +312,13 @@ def _coarsen(stamps: npt.NDArray[np.int64], values: Array, per: int, grain: int)
 
 
 def _open(middles: Array, means: Array, stamps: npt.NDArray[np.int64], grain: int) -> Flags:
-    """False in the hours of the week (or weekdays) in which the whole journey never moved although it was seen three times."""
+    """False in the hours of the week (or weekdays) in which the whole journey never moved in three weeks, with rows of zeros or none."""
     n_slots = WEEK // grain
     seen = np.isfinite(means).any(axis=1)
     slot = (middles % WEEK // grain).astype(int)
     rows = np.bincount(slot[seen], minlength=n_slots)
     sold = np.bincount(slot[seen], weights=np.nansum(np.abs(means[seen]), axis=1), minlength=n_slots)
-    closed = (sold == 0) & (rows >= 3)
+    closed = (sold == 0) & ((rows >= 3) | ((rows == 0) & (stamps[-1] - stamps[0] >= 3 * WEEK)))
     return np.asarray(~closed[stamps % WEEK // grain])
 
 
