@@ -3,29 +3,19 @@ with reasons as (
     select
         source,
         entity,
-        try_cast(reasons as json) as reasons
+        unnest(map_entries(try_cast(try_cast(reasons as json) as map (varchar, bigint)))) as entry
     from {{ ref('fct_source_coverage') }}
     where rejected > 0
-),
-
-counted as (
-    select
-        source,
-        entity,
-        unnest(json_keys(reasons)) as reason,
-        reasons
-    from reasons
-    where json_type(reasons) = 'OBJECT'
 ),
 
 summed as (
     select
         source,
         entity,
-        reason,
-        cast(sum(try_cast(json_extract_string(reasons, '$."' || reason || '"') as bigint)) as bigint) as n
-    from counted
-    group by source, entity, reason
+        entry.key as reason,
+        cast(sum(entry.value) as bigint) as n
+    from reasons
+    group by source, entity, entry.key
 )
 
 select

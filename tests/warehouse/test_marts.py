@@ -1,0 +1,212 @@
+"""What the marts say about the small company, worked out by hand."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from tests.warehouse.conftest import Query
+from tests.warehouse.world import MINUTE, ONSET, RUN
+
+
+def test_an_incident_tells_its_times_loss_suspect_and_family(ask: Query):
+    row = ask("select * from marts.mart_incidents where incident_id = 'INC-1'").row(0, named=True)
+    expected = {
+        "service_origin": "payments",
+        "services_impacted": ["payments", "web"],
+        "team_owner": "money",
+        "t_detect_minutes": 10.0,
+        "t_acknowledge_minutes": 5.0,
+        "t_mitigate_minutes": 60.0,
+        "t_resolve_minutes": 108.0,
+        "is_censored": False,
+        "is_major": True,
+        "is_found_by_us": True,
+        "alerts_n": 2,
+        "anomalies_n": 1,
+        "first_signal_at": ONSET - 5 * MINUTE,
+        "anomaly_to_detected_minutes": 15.0,
+        "detected_by_detector": True,
+        "top_candidate_kind": "change",
+        "top_candidate_id": "dep-2",
+        "top_candidate_probability": 0.7,
+        "second_probability": 0.2,
+        "p_none": 0.2,
+        "top_candidate_confirmed": True,
+        "confirmed_candidate_id": "dep-2",
+        "minutes_change_to_impact": 20.0,
+        "impact_status": "quantified",
+        "lost_revenue": Decimal("120.10"),
+        "currency": "EUR",
+        "family_id": "F-1",
+        "family_size": 1,
+        "recurrence_n": 1,
+        "recurred_after_fix": False,
+        "postmortem_status": "reviewed",
+        "trigger": "binary_push",
+        "actions_open": 1,
+        "actions_overdue": 1,
+        "actions_done": 1,
+        "as_of": RUN["as_of"],
+    }
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_missing_telemetry_shows_as_coverage(ask: Query):
+    # 60 points in its first hour, of a median of 45 (60 and 30); nothing in its second: (30 of 45) for the hour it lasted.
+    covered = ask("select data_coverage_pct from marts.mart_incidents where incident_id = 'INC-1'")["data_coverage_pct"].item()
+    assert covered == pytest.approx(100 * 30 / 45)
+
+
+def test_an_open_incident_is_kept_and_its_impact_is_unknown_not_zero(ask: Query):
+    row = ask("select * from marts.mart_incidents where incident_id = 'INC-2'").row(0, named=True)
+    assert (row["is_open"], row["is_censored"], row["t_mitigate_minutes"], row["age_minutes"]) == (True, True, None, 50.0)
+    assert (row["impact_status"], row["lost_revenue"], row["currency"], row["p_none"]) == ("unknown", None, None, None)
+    assert row["impact_reason"]
+
+
+def test_an_unknown_segment_has_no_loss(ask: Query):
+    rows = ask("select segment, status, lost_revenue from marts.mart_incident_impact order by segment").rows()
+    assert rows == [
+        ("region=asia", "unknown", None),
+        ("region=eu", "quantified", Decimal("100.10")),
+        ("region=us", "below_noise", Decimal("20.00")),
+    ]
+
+
+def test_candidates_carry_the_human_verdict_and_the_strongest_reason_first(ask: Query):
+    rows = ask("select candidate_id, human_verdict, evidence_why from marts.mart_incident_candidates order by rank").rows()
+    assert rows[0] == ("dep-2", "confirm", ["Undoing it helped.", "It came just before."])
+    assert [row[1] for row in rows[1:]] == [None, None]
+    assert ask("select count(*) as n from marts.mart_incident_evidence")["n"].item() == 3
+
+
+def test_an_episode_far_from_any_incident_belongs_to_none(ask: Query):
+    rows = ask("select anomaly_id, incident_id, relative_change from marts.mart_anomalies order by 1").rows()
+    assert rows == [("E-1", "INC-1", 0.5), ("E-2", None, 0.5)]
+
+
+def test_the_timeline_tells_the_story_in_order(ask: Query):
+    rows = ask("select kind, text from marts.mart_incident_timeline where incident_id = 'INC-1' order by position").rows()
+    assert [kind for kind, _ in rows] == [
+        "change", "change", "anomaly", "started", "alert", "detected", "declared", "acknowledged", "event", "mitigated", "resolved",
+    ]  # fmt: skip
+    texts = dict(rows)
+    assert texts["alert"] == "2 alerts HighErrors on payments, the last at 10:25 UTC"
+    assert texts["anomaly"] == "errors of payments went up"
+    assert rows[0][1] == "pay-svc v2 (suspected, 70 %)"
+
+
+def test_a_family_counts_incidents_not_drills(ask: Query):
+    row = ask("select * from marts.mart_families").row(0, named=True)
+    assert (row["n_incidents"], row["lost_revenue"], row["currency"], row["worst_severity"]) == (1, Decimal("120.10"), "EUR", "sev1")
+    assert (row["status"], row["last_fix"], row["last_fix_verdict"]) == ("watched", "Check cards before shipping", "too_early")
+
+
+def test_a_change_tells_what_became_of_it(ask: Query):
+    rows = ask("select change_id, outcome, minutes_to_rollback from marts.mart_changes order by 1").rows()
+    assert rows == [
+        ("dep-1", "no_known_effect", None),
+        ("dep-2", "confirmed_cause", 50.0),
+        ("dep-3", "no_known_effect", None),
+        ("dep-4", "no_known_effect", None),
+        ("out-1", "no_known_effect", None),
+    ]
+
+
+def test_one_of_one_deployment_failed_and_its_rollback_is_rework(ask: Query):
+    row = ask("select * from marts.mart_dora where service = 'payments' and week_start = '2026-09-14'").row(0, named=True)
+    assert (row["deployments_n"], row["failed_deployments_n"], row["change_fail_rate"]) == (1, 1, 1.0)
+    assert (row["rollbacks_n"], row["rework_rate"], row["recovery_minutes_median"]) == (1, 0.5, 60.0)
+    assert row["change_fail_rate_low"] == pytest.approx(0.2065, abs=1e-4)  # Wilson 95 % for 1 of 1
+    assert row["lead_time_minutes_median"] is None
+
+
+def test_response_keeps_open_incidents_and_leaves_drills_out(ask: Query):
+    # INC-1 took 60 minutes; INC-2 is still open after 50: of two, none was over within 30 minutes, and the median is not known.
+    row = ask("select * from marts.mart_response where severity = 'all' and week_start = '2026-09-14'").row(0, named=True)
+    assert (row["n_incidents"], row["n_open"], row["mitigate_n"]) == (2, 1, 2)
+    assert row["mitigate_minutes_median"] is None
+    assert (row["under_30_known_n"], row["under_30_n"], row["under_30_share"]) == (2, 0, 0.0)
+    assert row["under_30_share_high"] == pytest.approx(0.6576, abs=1e-4)  # Wilson 95 % for 0 of 2
+    assert (row["found_by_us_known_n"], row["found_by_us_share"]) == (1, 1.0)
+    sev1 = ask("select * from marts.mart_response where severity = 'sev1'").row(0, named=True)
+    assert (sev1["mitigate_minutes_median"], sev1["detect_minutes_median"], sev1["alerts_per_incident_median"]) == (60.0, 10.0, 2.0)
+
+
+def test_journey_health_adds_up_over_its_windows(ask: Query):
+    row = ask("select * from marts.mart_journey_health where is_latest").row(0, named=True)
+    assert row["day"] == date(2026, 9, 16)
+    assert (row["good"], row["total"], row["worst_step"], row["revenue"]) == (260, 300, "pay", Decimal("60.00"))
+    assert (row["good_7d"], row["total_7d"]) == (260, 300)
+    assert (row["slo_good"], row["slo_total"], row["slo_days_n"]) == (850, 900, 3)
+    assert row["budget_total"] == pytest.approx(90)
+    assert row["budget_left_ratio"] == pytest.approx(1 - 50 / 90)
+    assert row["burn_rate"] == pytest.approx((40 / 300) / 0.1)
+    assert (row["revenue_28d"], row["incidents_28d"], row["enough_traffic"]) == (Decimal("250.00"), 1, True)
+
+
+def test_action_items_say_what_is_late_and_whose(ask: Query):
+    rows = ask("select action_item_id, owner_team, is_overdue, days_overdue, verdict from marts.mart_action_items order by 1").rows()
+    assert rows == [("A-1", "money", False, None, "too_early"), ("A-2", "money", True, 2.0, None)]
+
+
+def test_a_detector_without_verdicts_has_no_precision(ask: Query):
+    row = ask("select * from marts.mart_detector_scorecard").row(0, named=True)
+    assert (row["episodes_n"], row["matched_n"], row["matched_share"], row["incidents_matched_n"]) == (2, 1, 0.5, 1)
+    assert (row["verdicts_n"], row["precision"], row["precision_low"]) == (0, None, None)
+    assert (row["lead_minutes_median"], row["outside_share"]) == (15.0, 0.1)
+
+
+def test_signal_quality_tells_alerts_that_led_nowhere(ask: Query):
+    rows = ask("select source_kind, signal, environment, fired_n, matched_n from marts.mart_signal_quality order by 1, 2, 3").rows()
+    assert rows == [
+        ("alert", "DiskFull", "production", 1, 0),
+        ("alert", "HighErrors", "production", 2, 2),
+        ("alert", "HighErrors", "staging", 1, 0),
+        ("series", "errors", "production", 2, 1),
+    ]
+
+
+def test_a_leading_indicator_counts_what_preceded_and_what_did_not(ask: Query):
+    row = ask("select * from marts.mart_leading_indicators").row(0, named=True)
+    assert (row["signal"], row["episodes_n"], row["preceding_n"], row["precision"], row["lead_minutes_median"]) == (
+        "errors",
+        2,
+        1,
+        0.5,
+        5.0,
+    )
+    assert row["is_matching_now"] is False
+
+
+def test_coverage_adds_windows_up_and_names_what_never_came(ask: Query):
+    rows = ask(
+        "select entity, status, received, landed, rejected, duplicate, reasons, windows_n from marts.mart_source_coverage order by 1"
+    ).rows()
+    assert rows == [
+        ("alerts", "never_extracted", None, None, None, None, None, None),
+        ("incidents", "rows_rejected", 9, 5, 3, 1, 'bad time (2); no "title" (1)', 2),
+    ]
+
+
+def test_the_learning_loop_counts_by_week(ask: Query):
+    row = ask("select * from marts.mart_learning_loop where week_start = '2026-09-14'").row(0, named=True)
+    assert (row["incidents_n"], row["incidents_with_postmortem_n"], row["incidents_reviewed_n"]) == (2, 1, 1)
+    assert (row["actions_created_n"], row["actions_done_n"], row["actions_backlog_n"], row["days_to_done_median"]) == (2, 1, 1, 2.0)
+
+
+def test_fixes_and_recommendations_pass_through_with_their_family(ask: Query):
+    assert ask("select verdict, n_before, n_after, family_title from marts.mart_fix_impact").rows() == [
+        ("too_early", 1, 0, "Bad payment deploys")
+    ]
+    assert ask("select expected_risk_reduction, owner_team from marts.mart_recommendations").rows() == [(Decimal("300.00"), "money")]
+
+
+def test_one_row_says_what_the_build_is(ask: Query):
+    row = ask("select * from marts.mart_run").row(0, named=True)
+    assert {name: row[name] for name in RUN} == RUN
+    assert row["model_versions"].startswith("candidates v1, detection v1")
+    assert row["incidents_n"] == 3

@@ -1,0 +1,480 @@
+"""A company of two services and one journey, small enough to work out by hand, written as landed, declared and derived files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from aftercast import landing
+from aftercast.analyses import DECLARED, DERIVED
+from aftercast.entities import COVERAGE_SCHEMA, ENTITIES
+from aftercast.settings import Settings
+
+START = datetime(2026, 9, 7, tzinfo=UTC)
+AS_OF = datetime(2026, 9, 21, tzinfo=UTC)
+ONSET = datetime(2026, 9, 16, 10, tzinfo=UTC)  # a Wednesday
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+RUN = {
+    "company": "Corner shop",
+    "window_start": START,
+    "as_of": AS_OF,
+    "code_version": "1.2.3",
+    "configuration_fingerprint": "c0ffee",
+    "landing_fingerprint": "1a2b3c",
+}
+
+
+def open_settings(home: Path) -> Settings:
+    """Settings of an empty home with every table in place and no configuration."""
+    settings = Settings(home=home, config=home / "config")
+    landing.prepare(settings)
+    return settings
+
+
+def land(settings: Settings, entity: str, rows: Iterable[Mapping[str, Any]], *, ingested_at: datetime = AS_OF, file: str = "rows") -> None:
+    """Write rows of an entity; columns that a row leaves out are null."""
+    schema = {"coverage": COVERAGE_SCHEMA}.get(entity) or ENTITIES[entity].schema
+    defaults = {} if entity == "coverage" else {"source": "hand", "source_id": "", "ingested_at": ingested_at}
+    if entity not in ("coverage", "incident_events", "action_items", "postmortems", "insights", "verdicts", "journey_kpis"):
+        defaults |= {"environment": "production", "region": ""}
+    if entity == "journey_kpis":
+        defaults |= {"region": "eu", "tier": "", "plan": "", "country": "", "currency": "EUR"}
+    path = settings.landing / entity / "source=hand" / "date=2026-09-07" / f"{file}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = {
+        name: kind for name, kind in schema.items() if name in ENTITIES.get(entity, ENTITIES["changes"]).schema or entity == "coverage"
+    }
+    pl.DataFrame([{name: {**defaults, **row}.get(name) for name in known} for row in rows], schema=known).write_parquet(path)
+
+
+def derive(settings: Settings, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    schema = DERIVED[table]
+    filled = [{name: {"model_version": "v1", **row}.get(name) for name in schema} for row in rows]
+    landing.write_derived(settings, table, pl.DataFrame(filled, schema=schema))
+
+
+def declare(settings: Settings, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    frames = {
+        name: pl.DataFrame([{column: row.get(column) for column in DECLARED[name]} for row in rows], schema=DECLARED[name])
+        for name, rows in tables.items()
+    }
+    landing.write_declared(settings, frames)
+
+
+def write_declared_company(settings: Settings) -> None:
+    declare(
+        settings,
+        {
+            "run": [RUN],
+            "services": [
+                {"service": "payments", "kind": "service", "title": "Payments", "team": "money", "criticality": "critical"},
+                {"service": "web", "kind": "service", "title": "Web", "team": "shop", "criticality": "high"},
+            ],
+            "dependencies": [{"caller": "web", "callee": "pay-svc"}],
+            "teams": [{"team": "money", "title": "Money"}],
+            "aliases": [{"kind": "service", "alias": "pay-svc", "name": "payments"}],
+            "journeys": [
+                {
+                    "journey": "checkout",
+                    "title": "Checkout",
+                    "owner_team": "shop",
+                    "currency": "EUR",
+                    "grain_minutes": 5,
+                    "slo_target": 0.9,
+                    "slo_window_days": 28,
+                }
+            ],
+            "journey_steps": [
+                {"journey": "checkout", "step": "cart", "position": 1, "weight": 1.0, "earns": False},
+                {"journey": "checkout", "step": "pay", "position": 2, "weight": 1.0, "earns": True},
+            ],
+            "journey_services": [{"journey": "checkout", "step": "pay", "service": "pay-svc", "weight": 1.0}],
+            "signals": [{"signal": "errors", "fact": "metric", "hurts": "up", "formula": "errors"}],
+            "sources": [
+                {"source": "hand", "kind": "files", "owner": "us", "schedule": "0 * * * *", "entities": ["incidents", "alerts"]},
+            ],
+        },
+    )
+
+
+def write_landed_company(settings: Settings) -> None:
+    # Payments report five points per bucket around the clock; the last half hour of the incident is missing.
+    points = [
+        {
+            "service": "payments",
+            "metric": "errors",
+            "attributes": "",
+            "kind": "counter",
+            "unit": "1",
+            "ts": ONSET - HOUR + MINUTE * i,
+            "value": 2.0,
+        }
+        for i in range(90)
+    ]
+    land(settings, "metric_points", points)
+    land(settings, "metric_points", [{**points[0], "service": "pay-svc", "value": 3.0}], ingested_at=AS_OF + HOUR, file="late")
+
+    kpis = []
+    for day, successes in ((0, 95), (1, 95), (9, 60)):
+        at = START + DAY * day + 12 * HOUR
+        kpis.append({"journey": "checkout", "step": "cart", "ts": at, "attempts": 200, "successes": 200, "revenue_minor": 99999})
+        kpis.append(
+            {"journey": "checkout", "step": "pay", "ts": at, "attempts": 100, "successes": successes, "revenue_minor": 100 * successes}
+        )
+    kpis.append({"journey": "checkout", "step": "pay", "ts": AS_OF, "attempts": 9, "successes": 9, "revenue_minor": 9})
+    land(settings, "journey_kpis", kpis)
+
+    def deploy(change_id: str, service: str, at: datetime, version: str, **more: Any) -> dict[str, Any]:
+        started = {"kind": "deploy", "result": "success", "planned": False, "started_at": at, "finished_at": at + 5 * MINUTE}
+        return {"change_id": change_id, "service": service, "version": version, "title": f"{service} {version}", **started, **more}
+
+    land(
+        settings,
+        "changes",
+        [
+            deploy("dep-1", "payments", START + DAY, "v1"),
+            deploy("dep-2", "pay-svc", ONSET - 20 * MINUTE, "v2", previous_version="v1"),
+            deploy("dep-3", "payments", ONSET + 30 * MINUTE, "v1", previous_version="v2"),
+            deploy("dep-4", "web", ONSET - 10 * MINUTE, "w7"),
+            {"change_id": "out-1", "kind": "provider", "service": "cardnet", "started_at": ONSET - 5 * DAY, "title": "Cardnet degraded"},
+        ],
+    )
+    land(
+        settings,
+        "alerts",
+        [
+            {
+                "fingerprint": "e1",
+                "name": "HighErrors",
+                "service": "payments",
+                "started_at": ONSET + 4 * MINUTE,
+                "ended_at": ONSET + 20 * MINUTE,
+            },
+            {"fingerprint": "e1", "name": "HighErrors", "service": "payments", "started_at": ONSET + 25 * MINUTE, "ended_at": ONSET + HOUR},
+            {"fingerprint": "e2", "name": "HighErrors", "service": "payments", "environment": "staging", "started_at": ONSET + 4 * MINUTE},
+            {"fingerprint": "e3", "name": "DiskFull", "service": "payments", "started_at": ONSET - DAY},
+        ],
+    )
+    incident = {
+        "incident_id": "INC-1",
+        "title": "Cards are declined",
+        "severity": "sev1",
+        "status": "resolved",
+        "mode": "real",
+        "services": ["pay-svc", "web"],
+        "detection_method": "monitor",
+        "started_at": ONSET,
+        "detected_at": ONSET + 10 * MINUTE,
+        "declared_at": ONSET + 12 * MINUTE,
+        "acknowledged_at": ONSET + 15 * MINUTE,
+        "mitigated_at": ONSET + HOUR,
+        "resolved_at": ONSET + 2 * HOUR,
+        "updated_at": ONSET + 3 * HOUR,
+    }
+    land(
+        settings,
+        "incidents",
+        [
+            incident,
+            {**incident, "title": "Something is wrong", "status": "open", "resolved_at": None, "updated_at": ONSET + HOUR},
+            {"incident_id": "INC-2", "title": "Slow pages", "severity": "sev3", "services": ["web"], "started_at": AS_OF - 50 * MINUTE},
+            {"incident_id": "INC-0", "title": "Game day", "mode": "drill", "services": ["web"], "started_at": ONSET - DAY},
+            {"incident_id": "INC-9", "title": "Not yet", "services": ["web"], "started_at": AS_OF + DAY},
+        ],
+    )
+    land(
+        settings,
+        "incident_events",
+        [
+            {
+                "event_id": "n1",
+                "incident_id": "INC-1",
+                "kind": "note",
+                "text": "Rolling back",
+                "author_token": "tok_7",
+                "occurred_at": ONSET + 28 * MINUTE,
+                "recorded_at": ONSET + 29 * MINUTE,
+            }
+        ],
+    )
+    item = {"incident_id": "INC-1", "type": "repair", "version": 1, "created_at": ONSET + DAY, "updated_at": ONSET + DAY}
+    land(
+        settings,
+        "action_items",
+        [
+            {**item, "action_item_id": "A-1", "title": "Check cards before shipping", "status": "open", "service": "payments"},
+            {
+                **item,
+                "action_item_id": "A-1",
+                "title": "Check cards before shipping",
+                "status": "done",
+                "service": "payments",
+                "version": 2,
+                "done_at": ONSET + 3 * DAY,
+                "updated_at": ONSET + 3 * DAY,
+            },
+            {
+                **item,
+                "action_item_id": "A-2",
+                "title": "Alert on declines",
+                "status": "open",
+                "owner_team": "money",
+                "due_at": AS_OF - 2 * DAY,
+            },
+        ],
+    )
+    land(
+        settings,
+        "postmortems",
+        [
+            {
+                "postmortem_id": "P-1",
+                "version": 1,
+                "incident_id": "INC-1",
+                "status": "reviewed",
+                "trigger": "binary_push",
+                "contributing_factors": ["no canary"],
+                "created_at": ONSET + DAY,
+                "updated_at": ONSET + 2 * DAY,
+            }
+        ],
+    )
+    land(
+        settings,
+        "verdicts",
+        [
+            {
+                "verdict_id": "V-1",
+                "version": 1,
+                "incident_id": "INC-1",
+                "subject_kind": "change",
+                "subject_id": "dep-2",
+                "verdict": "confirm",
+                "decided_at": ONSET + DAY,
+                "author_token": "tok_7",
+            }
+        ],
+    )
+    window = {"source": "hand", "expected": None, "late": 0, "reasons": "{}"}
+    land(
+        settings,
+        "coverage",
+        [
+            {
+                **window,
+                "entity": "incidents",
+                "window_start": START,
+                "window_end": START + DAY,
+                "received": 4,
+                "landed": 3,
+                "rejected": 1,
+                "duplicate": 0,
+                "reasons": '{"no \\"title\\"": 1}',
+            },
+            {
+                **window,
+                "entity": "incidents",
+                "window_start": START + DAY,
+                "window_end": AS_OF,
+                "received": 5,
+                "landed": 2,
+                "rejected": 2,
+                "duplicate": 1,
+                "watermark": ONSET,
+                "reasons": '{"bad time": 2}',
+            },
+        ],
+    )
+
+
+def write_derived_company(settings: Settings) -> None:
+    episode = {
+        "signal": "errors",
+        "subject_kind": "service",
+        "environment": "production",
+        "region": "",
+        "segment": "",
+        "direction": "up",
+        "hurts": True,
+        "expected": 10.0,
+        "actual": 15.0,
+        "score": 0.9,
+        "n_points": 6,
+        "detector_version": "prophet-1",
+    }
+    derive(
+        settings,
+        "anomalies",
+        [
+            {
+                **episode,
+                "anomaly_id": "E-1",
+                "series_id": "s1",
+                "subject": "payments",
+                "started_at": ONSET - 5 * MINUTE,
+                "ended_at": ONSET + HOUR,
+            },
+            {
+                **episode,
+                "anomaly_id": "E-2",
+                "series_id": "s1",
+                "subject": "payments",
+                "started_at": ONSET - 3 * DAY,
+                "ended_at": ONSET - 3 * DAY + HOUR,
+            },
+        ],
+    )
+    derive(
+        settings,
+        "series_health",
+        [
+            {
+                "series_id": "s1",
+                "signal": "errors",
+                "subject_kind": "service",
+                "subject": "payments",
+                "environment": "production",
+                "status": "scored",
+                "n_points": 90,
+                "expected_points": 100,
+                "n_scored": 80,
+                "n_outside_interval": 8,
+                "detector_version": "prophet-1",
+            }
+        ],
+    )
+    candidate = {"incident_id": "INC-1", "score": 0.0, "evidence": []}
+    derive(
+        settings,
+        "candidates",
+        [
+            {
+                **candidate,
+                "rank": 1,
+                "kind": "change",
+                "candidate_id": "dep-2",
+                "service": "payments",
+                "probability": 0.7,
+                "lift": 9.0,
+                "rationale": "Shipped 20 minutes before.",
+                "evidence": ["ev-1", "ev-2"],
+            },
+            {**candidate, "rank": 2, "kind": "none", "candidate_id": "none", "probability": 0.2, "rationale": "Nobody knows."},
+            {
+                **candidate,
+                "rank": 3,
+                "kind": "change",
+                "candidate_id": "dep-4",
+                "service": "web",
+                "probability": 0.1,
+                "rationale": "Shipped 10 minutes before.",
+            },
+        ],
+    )
+    check = {"incident_id": "INC-1", "kind": "change", "candidate_id": "dep-2", "pointer": "{}", "is_interesting": True}
+    derive(
+        settings,
+        "evidence",
+        [
+            {**check, "evidence_id": "ev-1", "check_name": "change_before_onset", "strength": 1.0, "why": "It came just before."},
+            {**check, "evidence_id": "ev-2", "check_name": "undone_after_onset", "strength": 2.0, "why": "Undoing it helped."},
+            {**check, "evidence_id": "ev-3", "check_name": "alerted", "strength": 0.0, "why": "Nothing.", "is_interesting": False},
+        ],
+    )
+    part = {
+        "incident_id": "INC-1",
+        "journey": "checkout",
+        "currency": "EUR",
+        "status": "quantified",
+        "expected_attempts": 100.0,
+        "actual_attempts": 90.0,
+        "window_start": ONSET,
+        "window_end": ONSET + HOUR,
+    }
+    derive(
+        settings,
+        "impact",
+        [
+            {**part, "segment": "region=eu", "region": "eu", "lost_revenue": 100.104, "lost_revenue_low": 50.0, "lost_revenue_high": 150.0},
+            {
+                **part,
+                "segment": "region=us",
+                "region": "us",
+                "lost_revenue": 20.0,
+                "lost_revenue_low": -5.0,
+                "lost_revenue_high": 45.0,
+                "status": "below_noise",
+            },
+            {**part, "segment": "region=asia", "region": "asia", "lost_revenue": 0.0, "status": "unknown", "reason": "too few points"},
+        ],
+    )
+    derive(
+        settings,
+        "incident_loss",
+        [
+            {
+                "incident_id": "INC-1",
+                "lost_successes": 12.0,
+                "lost_revenue": 120.10,
+                "lost_revenue_low": 70.0,
+                "lost_revenue_high": 170.0,
+                "currency": "EUR",
+                "status": "quantified",
+                "journeys": ["checkout"],
+                "segments": ["region=eu", "region=us"],
+            }
+        ],
+    )
+    derive(
+        settings,
+        "families",
+        [{"incident_id": incident, "family_id": "F-1", "family_title": "Bad payment deploys"} for incident in ("INC-0", "INC-1")],
+    )
+    derive(
+        settings,
+        "fix_impact",
+        [
+            {
+                "action_item_id": "A-1",
+                "outcome": "recurrence",
+                "family_id": "F-1",
+                "shipped_at": ONSET + 3 * DAY,
+                "n_before": 1,
+                "exposure_before": 9.0,
+                "n_after": 0,
+                "exposure_after": 2.0,
+                "verdict": "too_early",
+                "weeks_needed": 11.0,
+            }
+        ],
+    )
+    derive(
+        settings,
+        "recommendations",
+        [
+            {
+                "recommendation_id": "R-1",
+                "rank": 1,
+                "family_id": "F-1",
+                "service": "payments",
+                "action": "Canary payment deploys",
+                "rationale": "One incident.",
+                "expected_risk_reduction": 300.0,
+                "currency": "EUR",
+                "confidence": "low",
+                "owner_team": "money",
+                "evidence": ["INC-1"],
+                "n_incidents": 1,
+            }
+        ],
+    )
+
+
+def write_company(settings: Settings) -> None:
+    write_declared_company(settings)
+    write_landed_company(settings)
+    write_derived_company(settings)
