@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from aftercast import landing, warehouse
+from aftercast.analyses import DERIVED
 from aftercast.errors import ConfigError
 from aftercast.settings import Settings
 from aftercast.version import code_version, folder_fingerprint
@@ -151,10 +152,15 @@ def detect() -> None:
 
     settings = Settings.from_environment()
     signals = settings.deployment.signals
+    if not signals:
+        log.info("no signal is declared in %s: nothing is watched", settings.config / "signals.yml")
+        for table in ("anomalies", "series_health", "models"):
+            landing.write_derived(settings, table, pl.DataFrame(schema=DERIVED[table]))
+        return
     with warehouse.connect(settings.warehouse) as connection:
         points = [warehouse.frame(connection, signal_query(signal)) for signal in signals]
         masks = warehouse.frame(connection, "select environment, started_at, impact_end_at as ended_at from star.fct_incident")
-    found = detection.detect(pl.concat(points) if points else detection.no_points(), signals, masks, _window(settings))
+    found = detection.detect(pl.concat(points), signals, masks, _window(settings))
     for table in ("anomalies", "series_health", "models"):
         landing.write_derived(settings, table, getattr(found, table))
     log.info("%d series watched, %d episodes found", found.series_health.height, found.anomalies.height)

@@ -166,7 +166,7 @@ def plant(home: Path) -> Truth:
             errors = random.binomial(requests, ratio)
             for metric, values in (("requests", requests), ("errors", errors)):
                 metrics.append(
-                    pl.DataFrame({"service": service, "region": region, "metric": metric, "ts": times, "value": values.astype(float)})
+                    pl.DataFrame({"service": service, "region": region, "metric": metric, "ts": list(times), "value": values.astype(float)})
                     .with_columns(kind=pl.lit("counter"), unit=pl.lit("1"), environment=pl.lit("production"))
                     .with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")))
                 )
