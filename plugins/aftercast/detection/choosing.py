@@ -17,35 +17,45 @@ from aftercast.detection.prophet_batch import Fit, Spec, fit
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Whole = npt.NDArray[np.intp]
 
 LOWEST = 0.02  # of the median: smaller values are read as that before taking logarithms, or one dead block would bend the whole fit
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Fits of N series; `place` (N,) is a series' row in `logged` where `is_logged`."""
+    """Models of N series: series i is row `place[i]` of `fits[which[i]]`, in logarithms where `is_logged[which[i]]`; -1 without a model."""
 
-    plain: Fit
-    logged: Fit | None
-    place: npt.NDArray[np.intp]
-    is_logged: Flags
+    fits: tuple[Fit, ...]
+    is_logged: tuple[bool, ...]
+    which: Whole
+    place: Whole
+    n_points: Whole
 
     @property
     def ok(self) -> Flags:
-        return self.plain.ok
+        return np.asarray(self.which >= 0)
 
-    def predict(self, times: npt.ArrayLike) -> Array:
-        """Return expected values (M, N) in the units of the series; NaN for series without a fit."""
-        expected = self.plain.predict(times)
-        if self.logged is not None and self.is_logged.any():
-            expected[:, self.is_logged] = _back(self.logged.predict(times))[:, self.place[self.is_logged]]
+    def predict(self, times: Array) -> Array:
+        """Return expected values (N, M) in the units of the series; NaN for series without a model."""
+        expected = np.full((len(self.which), len(times)), np.nan)
+        for number, (fitted, is_logged) in enumerate(zip(self.fits, self.is_logged, strict=True)):
+            rows = np.flatnonzero(self.which == number)
+            if len(rows):
+                found = fitted.take(self.place[rows]).predict(times).T
+                expected[rows] = _back(found) if is_logged else found
         return expected
 
+    def start(self, series: int) -> float:
+        """Seconds of the first training point of a series with a model."""
+        return float(self.fits[self.which[series]].start[self.place[series]])
+
     def parameters(self, series: int) -> dict[str, Any]:
-        """Return the parameters of a series for JSON, with the scale they were fitted on."""
-        if self.logged is not None and self.is_logged[series]:
-            return {"transform": "log", **self.logged.parameters(int(self.place[series]))}
-        return {"transform": "none", **self.plain.parameters(series)}
+        """Return the parameters of a series for JSON, with the growth and the scale they were fitted on."""
+        number = self.which[series]
+        fitted = self.fits[number]
+        transform = "log" if self.is_logged[number] else "none"
+        return {"transform": transform, "growth": fitted.spec.growth, **fitted.parameters(int(self.place[series]))}
 
 
 def may_be_logged(blocks: Array, candidates: Flags) -> Flags:
@@ -61,22 +71,42 @@ def may_be_logged(blocks: Array, candidates: Flags) -> Flags:
         return np.asarray(candidates & (count > 0) & (quantile(0.02) > 0) & (quantile(0.98) > 1.5 * quantile(0.02)))
 
 
-def fit_better(times: Array, training: Array, candidates: Flags, spec: Spec) -> Chosen:
-    """Fit series (N, M) at `times` (M,), trying logarithms for `candidates` (N,)."""
-    plain = fit(times, training.T, spec)
-    place = np.zeros(len(training), dtype=np.intp)
-    rows = np.flatnonzero(candidates & plain.ok)
-    if not len(rows):
-        return Chosen(plain, None, place, np.zeros(len(training), dtype=bool))
-    own = training[rows]
-    with np.errstate(invalid="ignore"):
-        logarithms = np.log(np.maximum(own, LOWEST * np.nanmedian(own, axis=1, keepdims=True)))
-    logged = fit(times, logarithms.T, spec)
-    place[rows] = np.arange(len(rows))
-    missed = [np.nanmedian(np.abs(own - expected.T), axis=1) for expected in (plain.predict(times)[:, rows], _back(logged.predict(times)))]
-    is_logged = np.zeros(len(training), dtype=bool)
-    is_logged[rows] = missed[1] < missed[0]
-    return Chosen(plain, logged, place, is_logged)
+def fit_better(times: Array, training: Array, candidates: Flags, young: Flags, min_points: int) -> Chosen:
+    """Fit series (N, M) at `times` (M,).
+
+    Args:
+        times: in seconds. training: NaN where missing or masked.
+        candidates: (N,) which series may be logged.
+        young: (N,) which have too little history to tell a trend from the shape of a week: their trend is flat, one week tells the shape.
+        min_points: fewer present points give no model.
+    """
+    specs = {False: Spec(min_points=min_points), True: Spec(min_points=min_points, growth="flat", periods_needed=0.9)}
+    fits: list[Fit] = []
+    is_logged: list[bool] = []
+    which, place = np.full(len(training), -1), np.zeros(len(training), dtype=np.intp)
+    for is_young, spec in specs.items():
+        rows = np.flatnonzero(young == is_young)
+        if not len(rows):
+            continue
+        plain = fit(times, training[rows].T, spec)
+        which[rows[plain.ok]], place[rows] = len(fits), np.arange(len(rows))
+        fits.append(plain)
+        is_logged.append(False)
+        tried = np.flatnonzero(candidates[rows] & plain.ok)
+        if not len(tried):
+            continue
+        own = training[rows[tried]]
+        logged = fit(times, np.log(np.maximum(own, LOWEST * np.nanmedian(own, axis=1, keepdims=True))).T, spec)
+        missed = [_missed(own, expected.T) for expected in (plain.take(tried).predict(times), _back(logged.predict(times)))]
+        better = np.flatnonzero(missed[1] < missed[0])
+        which[rows[tried[better]]], place[rows[tried[better]]] = len(fits), better
+        fits.append(logged)
+        is_logged.append(True)
+    return Chosen(tuple(fits), tuple(is_logged), which, place, np.isfinite(training).sum(axis=1))
+
+
+def _missed(actual: Array, expected: Array) -> Array:
+    return np.asarray(np.nanmedian(np.abs(actual - expected), axis=1))
 
 
 def _back(logarithms: Array) -> Array:

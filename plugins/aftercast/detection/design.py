@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,13 @@ TREND_PRIOR_PRECISION = 1.0 / 25.0  # k, m ~ normal(0, 5) in Prophet's Stan mode
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is fitted. Defaults are the library's.
+    """What is fitted. Defaults are the library's; `growth` flat has no slope and no changepoints.
 
-    A seasonality is used only where the library's `auto` would use it: two periods of history (daily two days, weekly two weeks, yearly two
-    years) and a spacing below the period. `min_points` is ours: fewer present points give no fit.
+    A seasonality is used only where the library's `auto` would use it: `periods_needed` periods of history (daily two days, weekly two
+    weeks, yearly two years) and a spacing below the period. `min_points` is ours: fewer present points give no fit.
     """
 
+    growth: Literal["linear", "flat"] = "linear"
     daily_order: int = 4
     weekly_order: int = 3
     yearly_order: int = 0
@@ -30,6 +32,7 @@ class Spec:
     changepoint_prior_scale: float = 0.05
     seasonality_prior_scale: float = 10.0
     regressor_prior_scale: float = 10.0
+    periods_needed: float = 2.0
     min_points: int = 24
 
     @property
@@ -73,12 +76,11 @@ def features_in_use(seconds: Array, n_features: int, spec: Spec) -> Array:
     length = seconds[-1] - seconds[0]
     steps = np.diff(seconds)
     spacing = steps[steps > 0].min()
-    needed = {"yearly": (730 * DAY, np.inf), "weekly": (14 * DAY, 7 * DAY), "daily": (2 * DAY, DAY)}
     used = np.ones(n_features)
     column = 0
-    for name, _ in PERIODS:
-        least, coarsest = needed[name]
-        if length < least or spacing >= coarsest:
+    for name, period in PERIODS:
+        whole = 365.0 if name == "yearly" else period  # the library asks for 730 days
+        if length < spec.periods_needed * whole * DAY or spacing >= period * DAY:
             used[column : column + 2 * spec.orders[name]] = 0.0
         column += 2 * spec.orders[name]
     return used
@@ -87,7 +89,7 @@ def features_in_use(seconds: Array, n_features: int, spec: Spec) -> Array:
 def place_changepoints(t: Array, spec: Spec) -> Array:
     """Potential changepoints as the library places them: evenly by count over the first part of the history."""
     size = int(np.floor(len(t) * spec.changepoint_range))
-    count = min(spec.n_changepoints, size - 1)
+    count = min(spec.n_changepoints, size - 1) if spec.growth == "linear" else 0
     if count <= 0:
         return np.empty(0)
     return np.asarray(t[np.linspace(0, size - 1, count + 1).round().astype(int)][1:], dtype=np.float64)

@@ -133,7 +133,7 @@ def _overlapping(panel: Panel, cut: Cut, spans: Sequence[tuple[datetime, datetim
 
 
 def _trained_from(panel: Panel, cut: Cut, series: int) -> datetime:
-    return max(panel.at(cut.first), datetime.fromtimestamp(cut.model.plain.start[series] // 60 * 60, tz=UTC))
+    return max(panel.at(cut.first), datetime.fromtimestamp(cut.model.start(series) // 60 * 60, tz=UTC))
 
 
 def _anomaly(panel: Panel, scored: Scored, episode: Episode, cut: Cut, who: Row, spans: Sequence[tuple[datetime, datetime]]) -> Row:
@@ -207,7 +207,7 @@ def _model(panel: Panel, scored: Scored, series: int, cut: Cut, who: Row, spans:
         "series_id": who["series_id"],
         "trained_from": _trained_from(panel, cut, series),
         "trained_until": panel.at(cut.until),
-        "n_points": int(cut.model.plain.n_points[series]),
+        "n_points": int(cut.model.n_points[series]),
         "masked_windows": _overlapping(panel, cut, spans),
         "parameters": json.dumps(cut.model.parameters(series), sort_keys=True, allow_nan=False),
         "data_fingerprint": hashlib.sha256(training.tobytes()).hexdigest()[:16],

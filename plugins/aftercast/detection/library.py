@@ -30,6 +30,7 @@ def to_prophet(fitted: Fit, index: int, times: npt.ArrayLike, values: npt.ArrayL
         columns += list(range(column, column + 2 * orders[name]))
         column = end
     model = Prophet(
+        growth=spec.growth,
         yearly_seasonality=orders["yearly"] or False,
         weekly_seasonality=orders["weekly"] or False,
         daily_seasonality=orders["daily"] or False,

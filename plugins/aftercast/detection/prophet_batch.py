@@ -10,7 +10,7 @@ cannot be fitted is marked and predicted as missing; it never fails the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = ["MODEL_VERSION", "Fit", "Spec", "as_seconds", "fit", "load"]
 
 MODEL_VERSION = "prophet-batch-1"
 FEW_POINTS = 1_000
+PER_SERIES = ("start", "span", "y_scale", "k", "m", "delta", "changepoints", "beta", "sigma", "objective", "n_points", "ok")
 BLOCK = 512  # series solved together; bounds the memory of the stacked Gram matrices
 
 
@@ -79,6 +80,11 @@ class Fit:
         expected *= self.y_scale
         expected[:, ~self.ok] = np.nan
         return expected
+
+    def take(self, series: Whole) -> Fit:
+        """Return the fit of some of the series."""
+        arrays = {name: getattr(self, name)[series] for name in PER_SERIES}
+        return replace(self, **arrays, reason=tuple(self.reason[one] for one in series))
 
     def parameters(self, index: int) -> dict[str, Any]:
         """Return everything needed to predict one series again, ready for JSON; see `load`."""
@@ -191,7 +197,7 @@ def _fit_sorted(seconds: Array, y: Array, features: Array, spec: Spec) -> Fit:
         bends = place_changepoints(t, spec)
         changepoints[series, : len(bends)] = bends
         design = np.zeros((len(rows), width + n_bends))
-        design[:, 0], design[:, 1] = t, 1.0
+        design[:, 0], design[:, 1] = t if spec.growth == "linear" else 0.0, 1.0
         seasons = features[rows] if len(rows) < len(seconds) else features
         design[:, 2:width] = seasons * features_in_use(seconds[rows], features.shape[1], spec)
         np.maximum(t[:, None] - bends, 0.0, out=design[:, width : width + len(bends)])

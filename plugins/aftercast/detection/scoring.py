@@ -19,7 +19,6 @@ from aftercast.detection import noise
 from aftercast.detection.choosing import Chosen, fit_better, may_be_logged
 from aftercast.detection.correcting import GAUSS_MAD, level, nan_median, profile
 from aftercast.detection.evidence import usual_evidence, windows
-from aftercast.detection.prophet_batch import Spec
 from aftercast.detection.series import Panel
 
 Array = npt.NDArray[np.float64]
@@ -30,6 +29,7 @@ BLOCK_MINUTES = 30
 WARM_UP_DAYS = 7
 LEAST_DAYS = 5
 HISTORY_DAYS, SCALE_DAYS = 28, 14
+YOUNG_DAYS = 14  # up to here a trend and the shape of a week cannot be told apart
 COARSE_DAYS = 182  # both, for grains of 12 hours and more
 MOST_CUTS = 64
 SCALE_CLASSES = 8  # per day
@@ -122,11 +122,10 @@ def score(panel: Panel, mask: Flags) -> Scored:
     blocks = _block_means(panel, quiet, grid)
     sparse = noise.events_per_block(panel, kind, usual, grid.block) < noise.SPARSE
     candidates = may_be_logged(blocks, ~kind.share & ~sparse)
-    spec = Spec(min_points=max(14, LEAST_DAYS * (grid.day // grid.block) // 2))
     expected, scale, surprise, short, long = (np.full(panel.value.shape, np.nan) for _ in range(5))
     places, cuts = grid.cut_places(), []
     for until, following in zip(places, [*places[1:], grid.total], strict=True):
-        cut = _fit_cut(blocks, candidates, spec, grid, until, following)
+        cut = _fit_cut(blocks, candidates, grid, until, following)
         cuts.append(cut)
         begin = max(cut.first, until - grid.reach(SCALE_DAYS))
         span, new, past = slice(begin, following), slice(until, following), until - begin
@@ -152,17 +151,21 @@ def _block_means(panel: Panel, quiet: Flags, grid: Grid) -> Array:
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=np.isfinite(bottom) & (bottom != 0))
 
 
-def _fit_cut(blocks: Array, candidates: Flags, spec: Spec, grid: Grid, until: int, following: int) -> Cut:
+def _fit_cut(blocks: Array, candidates: Flags, grid: Grid, until: int, following: int) -> Cut:
     first = max(0, until - grid.reach(HISTORY_DAYS))
     own = blocks[:, first // grid.block : until // grid.block]
-    days = np.isfinite(own).reshape(len(own), -1, grid.day // grid.block).any(axis=2).sum(axis=1)
-    training = np.where((days >= LEAST_DAYS)[:, None], own, np.nan)
-    return Cut(first, until, following, fit_better(grid.middles(first, until, grid.block), training, candidates, spec))
+    per_day = grid.day // grid.block
+    present = np.isfinite(own).reshape(len(own), -1, per_day).any(axis=2)
+    training = np.where((present.sum(axis=1) >= LEAST_DAYS)[:, None], own, np.nan)
+    length = present.shape[1] - present.argmax(axis=1)
+    least = max(14, LEAST_DAYS * per_day // 2)
+    model = fit_better(grid.middles(first, until, grid.block), training, candidates, length <= YOUNG_DAYS, least)
+    return Cut(first, until, following, model)
 
 
 def _expect(panel: Panel, quiet: Flags, cut: Cut, grid: Grid, begin: int, sparse: Flags) -> Array:
     """Return what is expected of buckets [begin, cut.next), (N, M): the model, its usual residual at the time of day, the level."""
-    expected = cut.model.predict(grid.middles(begin, cut.next)).T
+    expected = cut.model.predict(grid.middles(begin, cut.next))
     actual = np.where(quiet[:, begin : cut.next], panel.value[:, begin : cut.next], np.nan)
     per_day = grid.day // grid.block
     if per_day > 1:
