@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 
 import altair as alt
@@ -44,23 +45,19 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
     ]
     unknown = [{"x": index, "label": "?"} for index, week in enumerate(weeks) if week.lost.value is None]
     ends = [end for row in rows for end in (row["value"], row["high"]) if end is not None] + list(normal or ())
-    ticks = _ticks(max((float(end) for end in ends), default=0.0))
+    most = max((float(end) for end in ends), default=0.0)
+    ticks = _ticks(most)
     left, plot = 46, width - 46 - 14
     x = alt.X(
         "x:Q", scale=alt.Scale(domain=[-0.5, n - 0.5]), axis=_axis(list(range(n)), [f"Wk {week.label[-2:]}" for week in weeks], grid=False)
     )
-    y_scale, y_axis = alt.Scale(domain=[0, ticks[-1] * 1.08], clamp=True), _axis(ticks, [amount(tick) for tick in ticks], grid=True)
+    y_scale, y_axis = alt.Scale(domain=[0, most * 1.16 or 1.0], clamp=True), _axis(ticks, [amount(tick) for tick in ticks], grid=True)
     layers: list[Any] = []
     if normal:
         layers.append(
             alt.Chart(_data([{"low": normal[0], "high": normal[1]}]))
             .mark_rect(color=BAND)
             .encode(y=alt.Y("low:Q", scale=y_scale, axis=y_axis), y2="high:Q", x=alt.value(0), x2=alt.value(plot))
-        )
-        layers.append(
-            alt.Chart(_data([{"high": normal[1]}]))
-            .mark_text(align="left", baseline="bottom", dx=4, dy=-3, color=MUTED, fontSize=11, text="normal weeks")
-            .encode(y=alt.Y("high:Q", scale=y_scale), x=alt.value(0))
         )
     y = alt.Y("value:Q", scale=y_scale, axis=y_axis)
     colour = alt.condition("datum.last", alt.value(ALARM if alarm else LINE), alt.value(LINE))
@@ -71,14 +68,7 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
         .encode(x=x, y=alt.Y("low:Q", scale=y_scale), y2="high:Q", color=colour),
         base.mark_line(color=LINE, strokeWidth=1.8).encode(x=x, y=y),
         base.mark_point(filled=True, size=46, opacity=1).encode(x=x, y=y, color=colour),
-        base.transform_calculate(top="datum.high == null ? datum.value : max(datum.high, datum.value)")
-        .mark_text(dy=-9, fontSize=12)
-        .encode(
-            x=x,
-            y=alt.Y("top:Q", scale=y_scale),
-            text="label:N",
-            color=alt.condition("datum.last", alt.value(ALARM if alarm else INK), alt.value(INK)),
-        ),
+        *_values(rows, most, x, y_scale, ALARM if alarm else INK),
     ]
     if unknown:
         layers.append(alt.Chart(_data(unknown)).mark_text(color=MUTED, fontSize=13).encode(x=x, y=alt.value(176), text="label:N"))
@@ -89,6 +79,20 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
     return _svg(alt.layer(*layers).properties(width=plot, height=190), left, 14, 22, 24, "Lost revenue by week", told)
 
 
+def _values(rows: list[dict[str, Any]], most: float, x: alt.X, scale: alt.Scale, last: str) -> Iterator[alt.Chart]:
+    """Write each amount above its point and interval, or below it where the line climbs away over the label's place."""
+    placed: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for row, following in zip_longest(rows, rows[1:]):
+        below = following is not None and following["value"] - row["value"] > 0.2 * most and row["value"] > 0.1 * most
+        end = row["value"] if row["high"] is None else max(row["high"], row["value"])
+        placed[below].append(row | {"spot": (row["low"] or row["value"]) if below else end})
+    for below, texts in placed.items():
+        if texts:
+            colour = alt.condition("datum.last", alt.value(last), alt.value(INK))
+            marks = alt.Chart(_data(texts)).mark_text(dy=12 if below else -9, fontSize=12)
+            yield marks.encode(x=x, y=alt.Y("spot:Q", scale=scale), text="label:N", color=colour)
+
+
 def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
     """Draw the error budget each journey used over its window, against even spend, and name the incident on the jump."""
     known = sorted((line for line in journeys if line.burn), key=lambda line: (-(line.budget_used or 0.0), line.journey))[:LINES]
@@ -97,12 +101,13 @@ def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
     worst = known[0]
     top = min(TOP, max(1.12, max((line.budget_used or 0.0) for line in known) * 1.04))
     start, end = min(line.burn[0][0] for line in known), max(line.burn[-1][0] for line in known)
-    left, right = 44, 118
+    narrow = width < 400
+    left, right = 44, 104 if narrow else 152
     plot, height = width - left - right, 190
     x = alt.X(
         "at:T",
         scale=alt.Scale(domain=[start.isoformat(), end.isoformat()], type="utc"),
-        axis=_dates(start.timestamp() * 1000, end.timestamp() * 1000, narrow=width < 400),
+        axis=_dates(start.timestamp() * 1000, end.timestamp() * 1000, narrow=narrow),
     )
     scale = alt.Scale(domain=[0, top])
     ticks = [tick / 2 for tick in range(int(top * 2) + 1)]
@@ -116,7 +121,7 @@ def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
             {
                 "used": spot,
                 "colour": shown if shown != OTHER else MUTED,
-                "text": f"{shorten(line.title, 12)} {percent(line.budget_used)}",
+                "text": f"{shorten(line.title, 10 if narrow else 18)} {percent(line.budget_used)}",
                 "bold": shown != OTHER,
             }
         )
@@ -130,7 +135,7 @@ def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
         alt.Chart(_data(ends))
         .mark_text(align="left", dx=7, fontSize=12, clip=False)
         .encode(x=alt.value(plot), y=alt.Y("used:Q", scale=scale), text="text:N", color=alt.Color("colour:N", scale=None, legend=None)),
-        _note(0, "used:Q", 1.0, "budget gone", scale, align="left", dx=4, dy=-4),
+        _note(0, "used:Q", 1.0, "budget gone", scale, align="left", baseline="bottom", dx=4, dy=-4),
     ]
     middle = start + (end - start) * 0.62
     layers.append(
@@ -140,19 +145,15 @@ def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
     )
     for line in known:
         if line.jump_at and line.jump_incident and (line.budget_used or 0.0) > 0.5:
-            used = dict(line.burn)[line.jump_at]
-            tag = [
-                {
-                    "at": (line.jump_at - timedelta(hours=12)).isoformat(),
-                    "used": min(used, top) * 0.94,
-                    "text": shorten(line.jump_incident, 18),
-                }
-            ]
-            layers.append(
-                alt.Chart(_data(tag))
-                .mark_text(align="right", dx=-8, fontSize=12, color=ALARM if (line.budget_used or 0.0) > 1 else INK)
-                .encode(x=x, y=alt.Y("used:Q", scale=scale), text="text:N")
-            )
+            after = dict(line.burn)[line.jump_at]
+            before = max((used for at, used in line.burn if at < line.jump_at), default=0.0)
+            spot = (min(before, top) + min(after, top)) / 2
+            # Keep off the line that marks the end of the budget.
+            spot = spot if abs(spot - 1) > 0.06 * top else 1 - 0.09 * top
+            tag = [{"at": (line.jump_at - timedelta(hours=12)).isoformat(), "used": spot, "text": shorten(line.jump_incident, 18)}]
+            colour = ALARM if (line.budget_used or 0.0) > 1 else INK
+            mark = alt.Chart(_data(tag)).mark_text(align="right", dx=-8, fontSize=12, color=colour)
+            layers.append(mark.encode(x=x, y=alt.Y("used:Q", scale=scale), text="text:N"))
             break
     told = "; ".join(f"{line.title} used {percent(line.budget_used)} of its {line.window_days}-day budget" for line in known)
     return _svg(alt.layer(*layers).properties(width=plot, height=height), left, right, 12, 24, "Error budget used by journey", told)
@@ -206,12 +207,12 @@ def _dates(start: float, end: float, *, narrow: bool) -> alt.Axis:
 
 
 def _ticks(most: float) -> list[float]:
-    """Return three to five round values from zero to at least `most`."""
+    """Return three to five round values from zero up to about `most`."""
     if most <= 0:
-        return [0.0, 1.0]
+        return [0.0]
     size = 10.0 ** math.floor(math.log10(most))
-    step = next(factor * size / 10 for factor in (1, 2, 2.5, 5, 10, 20, 25) if most / (factor * size / 10) <= 4)
-    return [step * index for index in range(math.ceil(most / step) + 1)]
+    step = next(factor * size / 10 for factor in (1, 2, 2.5, 5, 10, 20, 25) if most / (factor * size / 10) < 4.5)
+    return [step * index for index in range(math.floor(most * 1.1 / step) + 1)]
 
 
 def _apart(spots: list[tuple[float, JourneyLine]], gap: float) -> list[tuple[float, JourneyLine]]:

@@ -21,7 +21,7 @@ from aftercast.reporting.figures import (
 )
 from aftercast.reporting.intervals import Range
 from aftercast.reporting.journeys import worst
-from aftercast.reporting.wording import count, listing, money, part, percent, shorten, span
+from aftercast.reporting.wording import count, listing, money, number_word, part, percent, shorten, span
 
 TITLE = 70
 
@@ -76,11 +76,11 @@ def headline(table: Sequence[IncidentLine], week: Money, *, known: bool) -> tupl
     if lost is None:
         if week.n_below_noise == n:
             return (
-                f"{count(n, 'incident').capitalize()}, no loss beyond noise",
+                f"{number_word(n)} {'incident' if n == 1 else 'incidents'}, no loss beyond noise",
                 "What was lost, if anything, is smaller than the usual swing of revenue.",
             )
         return (
-            f"{count(n, 'incident').capitalize()}, cost not known",
+            f"{number_word(n)} {'incident' if n == 1 else 'incidents'}, cost not known",
             f"None has a loss that could be measured: {week.n_unknown} unknown, {week.n_below_noise} within noise.",
         )
     sums = _sums(n, week)
@@ -102,7 +102,7 @@ def headline(table: Sequence[IncidentLine], week: Money, *, known: bool) -> tupl
             f"One incident cost {money(lost, currency)}, {standing(lost, week.normal)}",
             f"{top.incident_id}, “{shorten(top.title, TITLE)}”. {sums}",
         )
-    return f"{count(n, 'incident')} cost {money(lost, currency)}, {standing(lost, week.normal)}", sums
+    return f"{number_word(n)} incidents cost {money(lost, currency)}, {standing(lost, week.normal)}", sums
 
 
 def _times(number: int) -> str:
@@ -110,8 +110,8 @@ def _times(number: int) -> str:
 
 
 def _sums(n: int, week: Money) -> str:
-    interval = f" (95 % interval {span(week.lost.low, week.lost.high)})" if week.lost.low is not None else ""
-    text = f"{count(n, 'incident').capitalize()} cost {money(week.lost.value, week.currency)}{interval}"
+    interval = f" (95% interval {span(week.lost.low, week.lost.high)})" if week.lost.low is not None else ""
+    text = f"{number_word(n)} {'incident' if n == 1 else 'incidents'} cost {money(week.lost.value, week.currency)}{interval}"
     left = [f"{week.n_unknown} of {n} could not be quantified" if week.n_unknown else "", _noise(week.n_below_noise)]
     return f"{text}; {' and '.join(words for words in left if words)}." if any(left) else f"{text}; every one of them is quantified."
 
@@ -142,10 +142,10 @@ def decision(recommendations: Sequence[Recommendation], journeys: Sequence[Journ
         first = recommendations[0]
         gain = f"Expected to avoid {money(first.reduction.value, first.currency)} in 90 days"
         if first.reduction.low is not None:
-            gain += f" (95 % interval {span(first.reduction.low, first.reduction.high)})"
+            gain += f" (95% interval {span(first.reduction.low, first.reduction.high)})"
         known = f"{gain}, confidence {first.confidence}" if first.reduction.value is not None else f"Confidence {first.confidence}"
         needs = f" Needs: {listing(first.approvals, 4)}." if first.approvals else ""
-        return f"Give {first.owner} the time for: {shorten(first.action, 160)}", f"{known}.{needs}"
+        return f"Approve for {first.owner}: {shorten(first.action, 160)}", f"{known}.{needs}"
     line = worst(journeys)
     if line is not None and (line.budget_used or 0.0) > 1:
         return (
@@ -176,6 +176,17 @@ def journeys_title(journeys: Sequence[JourneyLine]) -> str:
     return f"{hit[0].title} lost most, {part(_share(hit[0].lost, whole))} the total"
 
 
+def slo_title(journeys: Sequence[JourneyLine]) -> str:
+    """Title of the journey table."""
+    known = [line for line in journeys if line.target is not None and line.success_7d is not None]
+    missed = [line for line in known if (line.success_7d or 0.0) < (line.target or 0.0)]
+    if not known:
+        return "No journey has an SLO and attempts to judge it by"
+    if not missed:
+        return "Every SLO was met this week" if len(known) > 1 else f"{known[0].title} met its SLO this week"
+    return f"{number_word(len(missed))} of {count(len(known), 'SLO')} missed this week: {listing([line.title for line in missed], 2)}"
+
+
 def budget_title(journeys: Sequence[JourneyLine]) -> str:
     """Title of the error budget chart."""
     known = [line for line in journeys if line.budget_used is not None]
@@ -203,8 +214,8 @@ def incidents_title(table: Sequence[IncidentLine], currency: str) -> str:
         running += value
         if running > whole / 2:
             if 3 * index <= len(amounts):
-                verb = "incident" if index == 1 else "incidents"
-                return f"{index} {verb} cost more than the other {len(amounts) - index} together"
+                first = f"{number_word(index)} {'incident' if index == 1 else 'incidents'} cost more"
+                return f"{first} than the other {number_word(len(amounts) - index).lower()} together"
             break
     costly = (
         f"{len(amounts)} of {len(table)} with a measured loss"
@@ -213,7 +224,7 @@ def incidents_title(table: Sequence[IncidentLine], currency: str) -> str:
         if amounts
         else "no measured loss"
     )
-    return f"{count(len(table), 'incident').capitalize()}, {costly}"
+    return f"{number_word(len(table))} {'incident' if len(table) == 1 else 'incidents'}, {costly}"
 
 
 def families_title(families: Sequence[FamilyLine]) -> str:
@@ -222,7 +233,7 @@ def families_title(families: Sequence[FamilyLine]) -> str:
         return "No kind of incident came back"
     again = sum(line.this_week > 0 for line in families)
     verb = "kind of incident keeps" if len(families) == 1 else "kinds of incident keep"
-    return f"{len(families)} {verb} coming back; {again or 'none'} struck this week"
+    return f"{number_word(len(families))} {verb} coming back; {number_word(again).lower() if again else 'none'} struck this week"
 
 
 def fixes_title(fixes: Sequence[FixLine]) -> str:
@@ -251,7 +262,8 @@ def actions_title(teams: Sequence[TeamActions]) -> str:
     if not overdue:
         return f"{count(sum(line.n_open for line in teams), 'open action').capitalize()}, none overdue"
     oldest = max(line.oldest_days or 0.0 for line in teams)
-    return f"{count(overdue, 'action')} {'is' if overdue == 1 else 'are'} overdue, the oldest by {count(max(1, math.floor(oldest)), 'day')}"
+    late = count(max(1, math.floor(oldest)), "day")
+    return f"{number_word(overdue)} {'action is' if overdue == 1 else 'actions are'} overdue, the oldest by {late}"
 
 
 def detection_title(detection: Sequence[Detection]) -> str:

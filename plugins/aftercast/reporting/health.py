@@ -79,7 +79,7 @@ def notes(rows: Rows, lines: Sequence[SourceLine], n_excluded: int) -> tuple[str
     if lines:
         said.append(
             f"{wording.count(rejected, 'row')} rejected and kept in quarantine with a reason, {late:,} late, "
-            f"{duplicate:,} duplicates dropped."
+            f"{wording.count(duplicate, 'duplicate')} dropped."
         )
     else:
         said.append("No source coverage is published, so nobody can say what is missing.")

@@ -63,7 +63,7 @@ def loss_bar(value: float, usual: float | None, most: float, *, alarm: bool) -> 
     scale = (width - 4) / most if most > 0 else 0.0
     inside = [Markup('<rect class="bar" x="0" y="3" width="{:.1f}" height="12"/>').format(max(value * scale, 1.0 if value else 0.0))]
     title = f"lost {amount(value)}"
-    if usual is not None:
+    if usual:
         title += f", median of earlier weeks {amount(usual)}"
         inside.append(Markup('<line class="tick" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="18"/>').format(1 + usual * scale))
     return _svg("bars alarm" if alarm else "bars", width, height, title, *inside)
@@ -80,11 +80,11 @@ def loss_interval(lost: Range, most: float) -> Markup:
         left, right = max(0.0, lost.low) * scale, min(width - 1.0, lost.high * scale)
         inside.append(Markup('<line class="whisker" x1="{:.1f}" x2="{:.1f}" y1="7" y2="7"/>').format(left, right))
         inside += [Markup('<line class="whisker" x1="{0:.1f}" x2="{0:.1f}" y1="4" y2="10"/>').format(end) for end in (left, right)]
-    return _svg("interval", width, height, f"{amount(lost.value)}, 95 % interval {span(lost.low, lost.high) or 'not known'}", *inside)
+    return _svg("interval", width, height, f"{amount(lost.value)}, 95% interval {span(lost.low, lost.high) or 'not known'}", *inside)
 
 
 def share_interval(share: Share, before: Share) -> Markup:
-    """Draw k of n on 0 to 100 % with its interval, and a tick where the weeks before stood."""
+    """Draw k of n on 0 to 100% with its interval, and a tick where the weeks before stood."""
     width, height = 180, 18
     if share.value is None or share.low is None or share.high is None:
         return Markup("")
@@ -100,7 +100,7 @@ def share_interval(share: Share, before: Share) -> Markup:
     if before.value is not None:
         inside.append(Markup('<line class="tick" x1="{0:.1f}" x2="{0:.1f}" y1="2" y2="16"/>').format(x(before.value)))
     inside.append(Markup('<circle class="dot" cx="{:.1f}" cy="9" r="4"/>').format(x(share.value)))
-    title = f"{percent(share.value)}, 95 % interval {percent(share.low)} to {percent(share.high)}"
+    title = f"{percent(share.value)}, 95% interval {percent(share.low)} to {percent(share.high)}"
     return _svg("share", width, height, f"{title}; weeks before {percent(before.value)}", *inside)
 
 
@@ -124,6 +124,6 @@ def ratio_interval(fix: FixLine) -> Markup:
         inside.append(Markup('<circle class="dot" cx="{:.1f}" cy="9" r="4"/>').format(x(ratio.value)))
     upper = "more than 10" if ratio.high > 10 else f"{ratio.high:.2g}"
     title = (
-        f"rate after over before: {'not known' if ratio.value is None else f'{ratio.value:.2g}'}, 95 % interval {ratio.low:.2g} to {upper}"
+        f"rate after over before: {'not known' if ratio.value is None else f'{ratio.value:.2g}'}, 95% interval {ratio.low:.2g} to {upper}"
     )
     return _svg(f"ratio {fix.verdict}", width, height, title, *inside)

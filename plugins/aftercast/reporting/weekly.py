@@ -109,6 +109,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
             "money": headlines.money_title(money, len(by_week) - 1),
             "journeys": headlines.journeys_title(journey_lines),
             "budget": headlines.budget_title(journey_lines),
+            "slo": headlines.slo_title(journey_lines),
             "incidents": headlines.incidents_title(table, currency),
             "families": headlines.families_title(families),
             "fixes": headlines.fixes_title(fix_lines),
@@ -136,7 +137,7 @@ def _tiles(
 ) -> tuple[Tile, ...]:
     each = [losses.within(incidents, span) for span in spans]
     lost, now = money.lost, each[-1]
-    interval = f"95 % interval {wording.span(lost.low, lost.high)}" if lost.low is not None and lost.value else "nothing lost to incidents"
+    interval = f"95% interval {wording.span(lost.low, lost.high)}" if lost.low is not None and lost.value else "nothing lost to incidents"
     known = interval if lost.value is not None else "no incident could be quantified"
     majors = now.filter(pl.col("severity").is_in(MAJOR)).height
     found = [noticing.found_by_us(week) for week in each]
@@ -178,7 +179,7 @@ def _tile(
     standing = "unknown" if normal is None or value is None else "usual"
     if normal is not None and value is not None and not normal[0] <= value <= normal[1]:
         standing = "worse" if (value > normal[1]) == (bad > 0) else "better"
-    normal_text = f"{write(normal[0])} to {write(normal[1])}" if normal else "not enough weeks"
+    normal_text = wording.between(write(normal[0]), write(normal[1])) if normal else "not enough weeks"
     return Tile(
         name, label, value, write(value) if value is not None else wording.NOT_KNOWN, note, standing, normal, normal_text, tuple(values)
     )

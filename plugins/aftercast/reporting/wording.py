@@ -33,6 +33,13 @@ def span(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{amount(low)} to {amount(high)}"
 
 
+def between(low: str, high: str) -> str:
+    """Return two written figures as a range, e.g. `27.9k–59.8k`, `50–100%`, or one when they read the same."""
+    if low == high:
+        return low
+    return f"{low.removesuffix('%') if high.endswith('%') else low}–{high}"
+
+
 def percent(share: float | None, digits: int = 0) -> str:
     """Return a share as a percentage; never rounds a share below one up to 100 %, nor one above zero down to 0 %."""
     if share is None:
@@ -48,6 +55,12 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return `1 incident`, `3 incidents`, `no incidents`."""
     words = noun if number == 1 else plural or f"{noun}s"
     return f"no {words}" if number == 0 else f"{number:,} {words}"
+
+
+def number_word(number: int) -> str:
+    """Return a small number as a word to begin a sentence with, larger ones as digits."""
+    words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+    return words[number] if 0 <= number < len(words) else f"{number:,}"
 
 
 def part(share: float) -> str:
