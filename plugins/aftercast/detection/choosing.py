@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aftercast.detection.correcting import nan_median
 from aftercast.detection.prophet_batch import Fit, Spec, fit
 
 Array = npt.NDArray[np.float64]
@@ -36,15 +37,31 @@ class Chosen:
     def ok(self) -> Flags:
         return np.asarray(self.which >= 0)
 
+    @property
+    def logged(self) -> Flags:
+        """Which series (N,) are modelled in logarithms."""
+        return np.isin(self.which, np.flatnonzero(self.is_logged))
+
     def predict(self, times: Array) -> Array:
-        """Return expected values (N, M) in the units of the series; NaN for series without a model."""
+        """Return expected values (N, M), in logarithms where `logged`; NaN for series without a model."""
         expected = np.full((len(self.which), len(times)), np.nan)
-        for number, (fitted, is_logged) in enumerate(zip(self.fits, self.is_logged, strict=True)):
+        for number, fitted in enumerate(self.fits):
             rows = np.flatnonzero(self.which == number)
             if len(rows):
-                found = fitted.take(self.place[rows]).predict(times).T
-                expected[rows] = _back(found) if is_logged else found
+                expected[rows] = fitted.take(self.place[rows]).predict(times).T
         return expected
+
+    def to_scale(self, values: Array) -> Array:
+        """Return values (N, M) on the scale of the models; a logged value is read as at least a sliver of the series' median."""
+        scaled = values.copy()
+        scaled[self.logged] = _logarithms(values[self.logged])
+        return scaled
+
+    def to_units(self, scaled: Array) -> Array:
+        """Return values (N, M) on the scale of the models in the units of the series."""
+        values = scaled.copy()
+        values[self.logged] = _back(scaled[self.logged])
+        return values
 
     def start(self, series: int) -> float:
         """Seconds of the first training point of a series with a model."""
@@ -96,7 +113,7 @@ def fit_better(times: Array, training: Array, candidates: Flags, young: Flags, m
         if not len(tried):
             continue
         own = training[rows[tried]]
-        logged = fit(times, np.log(np.maximum(own, LOWEST * np.nanmedian(own, axis=1, keepdims=True))).T, spec)
+        logged = fit(times, _logarithms(own).T, spec)
         missed = [_missed(own, expected.T) for expected in (plain.take(tried).predict(times), _back(logged.predict(times)))]
         better = np.flatnonzero(missed[1] < missed[0])
         which[rows[tried[better]]], place[rows[tried[better]]] = len(fits), better
@@ -106,7 +123,13 @@ def fit_better(times: Array, training: Array, candidates: Flags, young: Flags, m
 
 
 def _missed(actual: Array, expected: Array) -> Array:
-    return np.asarray(np.nanmedian(np.abs(actual - expected), axis=1))
+    return np.asarray(nan_median(np.abs(actual - expected), axis=1)[0])
+
+
+def _logarithms(values: Array) -> Array:
+    middle, _ = nan_median(values, axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.log(np.maximum(values, np.maximum(LOWEST * middle, 1e-300)[:, None])))
 
 
 def _back(logarithms: Array) -> Array:

@@ -29,7 +29,7 @@ BLOCK_MINUTES = 30
 WARM_UP_DAYS = 7
 LEAST_DAYS = 5
 HISTORY_DAYS, SCALE_DAYS = 28, 14
-YOUNG_DAYS = 14  # up to here a trend and the shape of a week cannot be told apart
+YOUNG_DAYS = 21  # up to here a trend and the shape of a week cannot be told apart
 COARSE_DAYS = 182  # both, for grains of 12 hours and more
 MOST_CUTS = 64
 SCALE_CLASSES = 8  # per day
@@ -129,7 +129,7 @@ def score(panel: Panel, mask: Flags) -> Scored:
         cuts.append(cut)
         begin = max(cut.first, until - grid.reach(SCALE_DAYS))
         span, new, past = slice(begin, following), slice(until, following), until - begin
-        corrected = _expect(panel, quiet, cut, grid, begin, sparse)
+        corrected = _expect(blocks, cut, grid, begin, sparse)
         deviation, unit = noise.deviations(panel.between(begin, following), kind, corrected, usual)
         learned = np.where(quiet[:, span], deviation, np.nan)
         own_scale = _scales(learned[:, :past], grid, following - begin, np.maximum(kind.least, _floor(panel, quiet, unit, begin)))
@@ -163,19 +163,24 @@ def _fit_cut(blocks: Array, candidates: Flags, grid: Grid, until: int, following
     return Cut(first, until, following, model)
 
 
-def _expect(panel: Panel, quiet: Flags, cut: Cut, grid: Grid, begin: int, sparse: Flags) -> Array:
-    """Return what is expected of buckets [begin, cut.next), (N, M): the model, its usual residual at the time of day, the level."""
+def _expect(blocks: Array, cut: Cut, grid: Grid, begin: int, sparse: Flags) -> Array:
+    """Return what is expected of buckets [begin, cut.next), (N, M): the model, its usual residual at the time of day, the level.
+
+    Residuals are those of block means, on the scale of the model (logarithms where it is logged).
+    """
     expected = cut.model.predict(grid.middles(begin, cut.next))
-    actual = np.where(quiet[:, begin : cut.next], panel.value[:, begin : cut.next], np.nan)
+    own = blocks[:, begin // grid.block : -(-cut.next // grid.block)]
+    residual = cut.model.to_scale(own) - cut.model.predict(grid.middles(begin, begin + own.shape[1] * grid.block, grid.block))
+    residual[sparse] = 0.0
     per_day = grid.day // grid.block
     if per_day > 1:
-        past = grid.blocked((actual - expected)[:, : cut.until - begin]).reshape(len(expected), -1, per_day)
-        missed = profile(past, grid.is_weekend(begin, cut.until))
-        days = [np.repeat(missed[bool(weekend)], grid.block, axis=1) for weekend in grid.is_weekend(begin, cut.next)]
-        expected += np.where(sparse[:, None], 0.0, np.concatenate(days, axis=1)[:, : expected.shape[1]])
-    moved = level(grid.blocked(actual - expected), max(per_day, 7))
-    expected += np.where(sparse[:, None], 0.0, np.repeat(moved, grid.block, axis=1)[:, : expected.shape[1]])
-    return expected
+        n_past = (cut.until - begin) // grid.block
+        missed = profile(residual[:, :n_past].reshape(len(residual), -1, per_day), grid.is_weekend(begin, cut.until))
+        by_day = np.concatenate([missed[bool(weekend)] for weekend in grid.is_weekend(begin, cut.next)], axis=1)[:, : own.shape[1]]
+        residual -= by_day
+        expected += np.repeat(by_day, grid.block, axis=1)[:, : expected.shape[1]]
+    expected += np.repeat(level(residual, max(per_day, 7)), grid.block, axis=1)[:, : expected.shape[1]]
+    return cut.model.to_units(expected)
 
 
 def _floor(panel: Panel, quiet: Flags, unit: Array, begin: int) -> Array:
