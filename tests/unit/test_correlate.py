@@ -75,6 +75,8 @@ def test_none_wins_when_nothing_deviates_and_no_change_is_near() -> None:
     assert rows[0]["candidate_id"] == "none"
     assert rows[0]["probability"] > 0.5
     assert "none of" in rows[0]["rationale"]
+    calm = correlate(inputs(), AS_OF).evidence.filter(pl.col("check_name") == "nothing_deviates")
+    assert calm["strength"][0] > 0
 
 
 def test_a_cause_that_starts_after_the_trouble_is_not_a_candidate() -> None:

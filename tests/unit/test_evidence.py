@@ -125,14 +125,15 @@ def test_too_short_a_history_keeps_silent() -> None:
 
 
 def test_an_earlier_incident_is_not_part_of_the_normal() -> None:
-    first = ONSET - timedelta(hours=20)
-    twice = points(CASCADE, onset=first)
-    again = points(CASCADE)
-    both = twice.with_columns(
-        pl.when(pl.col("bucket_at") >= ONSET - timedelta(hours=1)).then(again["value"]).otherwise(pl.col("value")).alias("value")
+    first, last = START + timedelta(hours=6), ONSET - timedelta(hours=3)
+    long_trouble = points(CASCADE).with_columns(
+        pl.when(pl.col("bucket_at").is_between(first, last) & (pl.col("metric") == "errors"))
+        .then(750.0)
+        .otherwise(pl.col("value"))
+        .alias("value")
     )
-    rows = [incident("INC-0", onset=first), incident("INC-1")]
-    found = correlate(inputs(incidents=rows, metric_points=both), AS_OF).evidence.filter(
+    rows = [incident("INC-0", onset=first, impact_end_at=last), incident("INC-1")]
+    found = correlate(inputs(incidents=rows, metric_points=long_trouble), AS_OF).evidence.filter(
         (pl.col("incident_id") == "INC-1") & (pl.col("candidate_id") == "store") & (pl.col("check_name") == "service_deviates")
     )
     assert found["strength"][0] > 2

@@ -63,7 +63,7 @@ def rank(situation: Situation, around: Surroundings) -> list[Ranked]:
 
 
 def softmax(scores: list[float]) -> list[float]:
-    """Probabilities of log-odds given in falling order, to six decimals; what rounding down leaves goes to the first ones: they sum to one."""
+    """Probabilities of log-odds given in falling order, to six decimals; what rounding leaves goes to the first ones: they sum to one."""
     weights = [math.exp(SHARPNESS * (score - scores[0])) for score in scores]
     total = math.fsum(weights)
     parts = [int(weight / total * 10**DIGITS) for weight in weights]

@@ -32,7 +32,8 @@ TIME_OF_DAY = 90 * MINUTE
 STALE = DAY
 """A normal that ended longer ago than this keeps its spread, but its level is taken from the points right before the onset."""
 RELATIVE_FLOOR = 0.02
-RATE_OF_RARE = 1.0
+RATE_OF_RARE = 0.25
+"""Failures expected in a bucket where history shows none: one failure then lies two spreads away, whatever the traffic."""
 _REQUEST_WORDS = frozenset({"request", "requests", "calls", "attempts", "transactions", "count"})
 
 
