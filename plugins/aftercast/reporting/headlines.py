@@ -35,6 +35,7 @@ class Money:
     normal: tuple[float, float] | None
     n_unknown: int
     n_below_noise: int
+    others: tuple[tuple[str, Range], ...] = ()
 
 
 def _share(amount: float | None, of: float | None) -> float:
@@ -112,8 +113,11 @@ def _times(number: int) -> str:
 def _sums(n: int, week: Money) -> str:
     interval = f" (95% interval {span(week.lost.low, week.lost.high)})" if week.lost.low is not None else ""
     text = f"{number_word(n)} {'incident' if n == 1 else 'incidents'} cost {money(week.lost.value, week.currency)}{interval}"
-    left = [f"{week.n_unknown} of {n} could not be quantified" if week.n_unknown else "", _noise(week.n_below_noise)]
-    return f"{text}; {' and '.join(words for words in left if words)}." if any(left) else f"{text}; every one of them is quantified."
+    left = [f"{week.n_unknown:,} of {n:,} could not be quantified" if week.n_unknown else "", _noise(week.n_below_noise)]
+    text += "".join(f", besides {money(other.value, code)}" for code, other in week.others if other.value)
+    if any(left):
+        return f"{text}; {' and '.join(words for words in left if words)}."
+    return f"{text}; every one of them is quantified." if n > 1 else f"{text}."
 
 
 def _noise(number: int) -> str:

@@ -57,7 +57,9 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
     losses.check(rows, this_week, currency, lost, table, by_journey[-1])
     normal = intervals.normal_range(past.lost.value for past in by_week[:-1])
     statuses = this_week["impact_status"].to_list()
-    money = headlines.Money(lost, currency, normal, statuses.count("unknown"), statuses.count("below_noise"))
+    codes = sorted({*this_week["currency"].drop_nulls().to_list()} - {currency})
+    others = tuple((code, losses.lost(this_week.filter(pl.col("currency") == code), code)) for code in codes)
+    money = headlines.Money(lost, currency, normal, statuses.count("unknown"), statuses.count("below_noise"), others)
 
     journey_lines = journeys.lines(rows, spans, by_journey, table)
     families = fixes.families(rows, incidents, spans[-12:], currency)
@@ -70,7 +72,6 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
     n_excluded = losses.within(rows["mart_incidents"], week).height - this_week.height
     finding, sentence = headlines.headline(table, money, known="mart_incidents" not in rows.absent)
     decision, why = headlines.decision(advice, journey_lines)
-    others = sorted({*this_week["currency"].drop_nulls().to_list()} - {currency})
     return Weekly(
         company=run["company"].item() or "",
         week=week,
@@ -86,7 +87,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
         banners=banners,
         tiles=_tiles(by_week, normal, incidents, spans, journey_lines, money),
         lost=lost,
-        other_money=tuple((code, losses.lost(this_week.filter(pl.col("currency") == code), code)) for code in others),
+        other_money=others,
         n_quantified=statuses.count(losses.QUANTIFIED),
         n_below_noise=money.n_below_noise,
         n_unknown=money.n_unknown,
