@@ -33,7 +33,7 @@ STRENGTHS = {
     "region_match": 1.0,
     "region_mismatch": -1.5,
     "global_change_regional_harm": -0.3,
-    "named_origin": 0.7,
+    "named_origin": 0.3,
     "first_to_deviate": 0.4,
     "later_per_bucket": -0.4,
     "latest": -1.2,

@@ -184,7 +184,7 @@ def moves_together(candidate: Candidate, situation: Situation, around: Surroundi
 def named_origin(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
     if candidate.service not in situation.incident.origins:
         return None
-    why = f"the incident names {candidate.service} as its origin"
+    why = f"the incident names {candidate.service} first"
     return Finding(
         "named_origin", STRENGTHS["named_origin"], why, point("bridge_incident_service", service=candidate.service, role="origin")
     )
