@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DBT_PROJECT = PROJECT / "dbt_project"
 MESSAGES_SHOWN = 10
+LOGGING = ("--log-level", "none", "--log-level-file", "info", "--log-file-max-bytes", str(5 * 2**20))
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # dbt reports an absent time as the year 1
 
 
@@ -114,9 +115,7 @@ def _invoke(settings: Settings, arguments: Sequence[str], log_dir: Path | None) 
         *("--target-path", str(target), "--log-path", str(logs)),
     ]
     with _environment(settings):
-        outcome = dbtRunner().invoke(
-            ["--quiet", "--no-use-colors", "--no-version-check", "--no-print", "--log-level", "none", *arguments, *options]
-        )
+        outcome = dbtRunner().invoke(["--quiet", "--no-use-colors", "--no-version-check", "--no-print", *LOGGING, *arguments, *options])
     # The adapter keeps the warehouse open, and DuckDB lets nobody else in, not even this process to read.
     DuckDBConnectionManager.close_all_connections()
     if outcome.exception is not None:

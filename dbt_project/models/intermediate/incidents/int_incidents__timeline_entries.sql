@@ -47,12 +47,16 @@ changes as (
         'change' as kind,
         changes.change_id as subject_id,
         coalesce(changes.title, changes.kind || ' of ' || changes.service)
-        || ' (suspected, ' || cast(round(100 * candidates.probability) as integer) || ' %)' as text,
+        || ' (suspected, '
+        || case
+            when candidates.probability < 0.01 then 'below 1'
+            else cast(cast(round(100 * candidates.probability) as integer) as varchar)
+        end || ' %)' as text,
         changes.started_at as occurred_at
     from {{ ref('fct_incident_candidate') }} as candidates
     inner join {{ ref('fct_change') }} as changes
         on candidates.candidate_id = changes.change_id
-    where candidates.kind = 'change'
+    where candidates.kind = 'change' and candidates.rank <= 5
 )
 
 select incident_id, 2 as kind_order, kind, kind as subject_id, text, occurred_at, cast(null as timestamptz) as recorded_at

@@ -8,7 +8,7 @@ select
     coalesce(plan, '') as plan,
     coalesce(country, '') as country,
     status,
-    reason,
+    nullif(reason, '') as reason,
     currency,
     model_version,
     expected_attempts,

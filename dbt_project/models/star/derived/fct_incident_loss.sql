@@ -4,7 +4,7 @@ select
     journeys,
     segments,
     status,
-    reason,
+    nullif(reason, '') as reason,
     currency,
     model_version,
     lost_successes,

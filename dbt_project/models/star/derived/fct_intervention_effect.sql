@@ -4,7 +4,7 @@ select
     outcome,
     family_id,
     verdict,
-    reason,
+    nullif(reason, '') as reason,
     model_version,
     n_before,
     exposure_before,

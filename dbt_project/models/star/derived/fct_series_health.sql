@@ -8,7 +8,7 @@ select
     coalesce(region, '') as region,
     coalesce(segment, '') as segment,
     status,
-    reason,
+    nullif(reason, '') as reason,
     detector_version,
     model_version,
     n_points,
