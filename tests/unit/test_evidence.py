@@ -212,3 +212,27 @@ def test_each_row_points_to_where_its_numbers_come_from() -> None:
     assert rows.height > 20
     assert all("table" in json.loads(pointer) for pointer in rows["pointer"])
     assert rows.select((pl.col("strength").abs() >= 0.5) == pl.col("is_interesting")).to_series().all()
+
+
+def test_a_change_undone_before_the_trouble_began_is_not_suspected_any_more() -> None:
+    undo = change("undo", "store", before=30, kind="rollback", rolls_back_change_id="old")
+    changes = [change("old", "store", before=60), undo]
+    assert strength("old", "undone_before_onset", failing=CASCADE, changes=changes) < -2
+    assert evidence("old", "undone_before_onset", failing=CASCADE, changes=[changes[0]]) is None
+
+
+def test_the_trouble_of_the_incident_before_is_not_taken_for_the_onset() -> None:
+    first = ONSET - timedelta(minutes=45)
+    earlier = points(CASCADE, onset=first)
+    both = earlier.with_columns(
+        pl.when(pl.col("bucket_at") >= ONSET)
+        .then(points(CASCADE)["value"])
+        .when(pl.col("bucket_at") >= first + timedelta(minutes=30))
+        .then(points()["value"])
+        .otherwise(pl.col("value"))
+        .alias("value")
+    )
+    rows = [incident("INC-0", onset=first, impact_end_at=first + timedelta(minutes=30)), incident("INC-1")]
+    found = correlate(inputs(incidents=rows, metric_points=both, changes=[change("c", "store", before=4)]), AS_OF).evidence
+    row = found.filter((pl.col("incident_id") == "INC-1") & (pl.col("check_name") == "change_before_onset")).row(0, named=True)
+    assert json.loads(row["pointer"])["onset"] == "2026-09-23T12:00:00Z"

@@ -59,7 +59,7 @@ def undone_after_onset(candidate: Candidate, situation: Situation, around: Surro
         for other in around.changes_between(situation.onset + 1, incident.ended + AFTERMATH)
         if other.change_id != change.change_id and other.started > change.started
     ]
-    scored = [(strength, other) for other in after if (strength := _undoes(change, other, around, situation.onset)) > 0]
+    scored = [(strength, other) for other in after if (strength := _undoes(change, other, around, situation.onset + TOLERANCE)) > 0]
     if not scored:
         touched = any(other.service == change.service for other in after)
         if touched or incident.ended + HOUR > around.as_of:
@@ -76,14 +76,30 @@ def undone_after_onset(candidate: Candidate, situation: Situation, around: Surro
     return Finding("undone_after_onset", strength, why, point("fct_change", change_id=undo.change_id, undoes=change.change_id))
 
 
-def _undoes(change: Change, other: Change, around: Surroundings, onset: int) -> float:
+def undone_before_onset(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
+    change = candidate.change
+    if change is None:
+        return None
+    began = situation.onset_at(change.service)
+    between = around.changes_between(change.started + 1, min(began, situation.onset) - 1)
+    undoing = [other for other in between if other.change_id != change.change_id and _undoes(change, other, around, other.started - 1) > 0]
+    if not undoing:
+        return None
+    undo = undoing[0]
+    why = f"it had been undone at {clock(undo.started)}, {(began - undo.started) / MINUTE:.0f} min before the trouble began"
+    return Finding(
+        "undone_before_onset", STRENGTHS["undone_before"], why, point("fct_change", change_id=undo.change_id, undoes=change.change_id)
+    )
+
+
+def _undoes(change: Change, other: Change, around: Surroundings, until: int) -> float:
     if other.rolls_back:
         return STRENGTHS["rolled_back_by_name"] if other.rolls_back == change.change_id else 0.0
     if other.service != change.service:
         return 0.0
     if change.previous_version and other.version == change.previous_version:
         return STRENGTHS["rolled_back_to_previous_version"]
-    latest = [row for row in around.by_service.get(change.service, ()) if row.started <= onset + TOLERANCE and not row.is_rollback]
+    latest = [row for row in around.by_service.get(change.service, ()) if row.started <= until and not row.is_rollback]
     is_latest = bool(latest) and latest[-1].started == change.started
     if other.is_rollback and is_latest:
         return STRENGTHS["undone_on_same_service"]

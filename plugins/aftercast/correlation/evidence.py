@@ -14,6 +14,7 @@ from aftercast.correlation.change_checks import (
     hurt_before_change,
     region_of_change,
     undone_after_onset,
+    undone_before_onset,
 )
 from aftercast.correlation.findings import Candidate, Finding
 from aftercast.correlation.log_checks import novel_log_pattern
@@ -47,7 +48,16 @@ _PLACE: tuple[Check, ...] = (
     callers_hurt,
 )
 CHECKS: dict[str, tuple[Check, ...]] = {
-    "change": (change_before_onset, base_rate_of_changes, undone_after_onset, hurt_before_change, change_failed, region_of_change, *_PLACE),
+    "change": (
+        change_before_onset,
+        base_rate_of_changes,
+        undone_after_onset,
+        undone_before_onset,
+        hurt_before_change,
+        change_failed,
+        region_of_change,
+        *_PLACE,
+    ),
     "service": (*_PLACE, saturation),
     "provider": (*_PLACE, saturation, provider_reported),
     "none": (nothing_deviates, demand_moved, no_change_near),

@@ -45,6 +45,7 @@ STRENGTHS = {
     "filled_before": 1.5,
     "near_limit": 1.0,
     "not_undone": -0.7,
+    "undone_before": -2.5,
     "named_in_logs": 1.0,
     "provider_reported": 2.0,
     "all_callers_hurt": 1.0,

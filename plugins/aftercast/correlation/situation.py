@@ -29,7 +29,7 @@ SYMPTOM_WEIGHT = {ERRORS: 1.0, AVAILABILITY: 1.0, LATENCY: 1.0, SATURATION: 0.8,
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What the ranking needs to know of an incident; times in microseconds."""
+    """What the ranking needs to know of an incident; times in microseconds. `calm_since`: when the last incident before it had ended."""
 
     incident_id: str
     title: str
@@ -40,6 +40,7 @@ class Incident:
     trigger: str
     started: int
     ended: int
+    calm_since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def _onset(incident: Incident, panel: Panel, normal: Normal, near: frozenset[str
     if normal.is_stale:
         return incident.started, False
     until = min(max(incident.started + SEARCH_AFTER, min(incident.ended, incident.started + SEARCH_AFTER)), as_of)
-    columns = panel.between(incident.started - SEARCH_BEFORE, until)
+    columns = panel.between(max(incident.started - SEARCH_BEFORE, incident.calm_since), until)
     if columns.stop - columns.start < 3:
         return incident.started, False
     chosen = [

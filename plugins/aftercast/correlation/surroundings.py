@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -122,7 +122,19 @@ def incidents_of(inputs: Inputs, as_of: datetime) -> list[Incident]:
                 max(micros(ended), micros(row["started_at"])),
             )
         )
-    return found
+    return [replace(incident, calm_since=_calm_since(incident, found)) for incident in found]
+
+
+def _calm_since(incident: Incident, incidents: list[Incident]) -> int:
+    """When the last incident of this environment that was over by the start of this one ended: trouble before that belongs to it."""
+    return max(
+        (
+            other.ended
+            for other in incidents
+            if other.environment == incident.environment and other.started < incident.started >= other.ended
+        ),
+        default=0,
+    )
 
 
 def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident], as_of: datetime) -> Surroundings:
