@@ -184,9 +184,9 @@ def summarise(settings: Settings, seconds: float) -> None:
     from aftercast import questions, reporting, warehouse
 
     for line in questions.summary(warehouse.query, settings.mart):
-        out.print(line)
+        out.print(line, soft_wrap=True, markup=False)
     out.print()
-    out.print(f"  mart      {settings.mart}   [dim]aftercast sql 'from marts.mart_incidents limit 5'[/]")
+    out.print(f"  mart      {settings.mart}   [dim]aftercast sql 'from marts.mart_incidents limit 5'[/]", soft_wrap=True)
     latest = reporting.latest_report(settings)
     out.print(f"  report    {latest if latest else 'none: no report is declared in reports.yml'}")
     out.print("  tour      aftercast demo   [dim](five questions, answered)[/]")

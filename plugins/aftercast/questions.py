@@ -126,13 +126,14 @@ def summary(query: Callable[..., pl.DataFrame], mart: Path) -> list[str]:
     for currency, lost in losses.rows():
         lines.append(f"revenue lost in the quantified ones: {money(None if lost is None else float(lost), currency)}")
     if total:
-        lines += ["", "costliest incidents and their top candidates (a probability, not a verdict):"]
+        first = "costliest" if losses.height else "latest"
+        lines += ["", f"{first} incidents and their top candidates (a probability, not a verdict):"]
     top = query(
         mart,
         """
         select incident_id, title, lost_revenue, lost_revenue_low, lost_revenue_high, currency,
                top_candidate_kind, top_candidate_id, top_candidate_probability
-        from marts.mart_incidents order by lost_revenue desc nulls last, incident_id limit 3
+        from marts.mart_incidents order by lost_revenue desc nulls last, started_at desc, incident_id limit 3
         """,
     )
     lines += [_suspect(row) for row in top.iter_rows(named=True)]
@@ -143,9 +144,12 @@ def _suspect(row: dict[str, Any]) -> str:
     lost = money(None if row["lost_revenue"] is None else float(row["lost_revenue"]), row["currency"])
     if row["lost_revenue_low"] is not None:
         lost += f" ({money(float(row['lost_revenue_low']), None)} to {money(float(row['lost_revenue_high']), None)})"
-    suspect = (
-        f"{row['top_candidate_kind']} {row['top_candidate_id']} ({row['top_candidate_probability']:.0%})"
-        if row["top_candidate_id"]
-        else "no candidate yet"
-    )
-    return f"  {row['incident_id']}  {row['title']}: {lost} · {suspect}"
+    return f"  {row['incident_id']}  {row['title']}: {lost} · {_candidate(row)}"
+
+
+def _candidate(row: dict[str, Any]) -> str:
+    if row["top_candidate_id"] is None:
+        return "no candidate yet"
+    kind, name, probability = row["top_candidate_kind"], row["top_candidate_id"], row["top_candidate_probability"]
+    what = "none of the changes, services and providers we know" if kind == "none" else f"{kind} {name}"
+    return f"{what} ({'over 99%' if probability >= 0.995 else f'{probability:.0%}'})"
