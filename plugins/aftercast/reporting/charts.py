@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from itertools import zip_longest
 from typing import Any
 
 import altair as alt
@@ -80,17 +79,18 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
 
 
 def _values(rows: list[dict[str, Any]], most: float, x: alt.X, scale: alt.Scale, last: str) -> Iterator[alt.Chart]:
-    """Write each amount above its point and interval, or below it where the line climbs away over the label's place."""
-    placed: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
-    for row, following in zip_longest(rows, rows[1:]):
+    """Write each amount above its point and interval, out of the way of a line that climbs away or falls in steeply."""
+    placed: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for before, row, following in zip([None, *rows], rows, [*rows[1:], None], strict=False):
+        falls = before is not None and before["value"] - row["value"] > 0.2 * most
         below = following is not None and following["value"] - row["value"] > 0.2 * most and row["value"] > 0.1 * most
         end = row["value"] if row["high"] is None else max(row["high"], row["value"])
-        placed[below].append(row | {"spot": (row["low"] or row["value"]) if below else end})
-    for below, texts in placed.items():
-        if texts:
-            colour = alt.condition("datum.last", alt.value(last), alt.value(INK))
-            marks = alt.Chart(_data(texts)).mark_text(dy=12 if below else -9, fontSize=12)
-            yield marks.encode(x=x, y=alt.Y("spot:Q", scale=scale), text="label:N", color=colour)
+        offset = (0, 12) if below else (14 if falls else 0, -9)
+        placed.setdefault(offset, []).append(row | {"spot": (row["low"] or row["value"]) if below else end})
+    for (right, down), texts in sorted(placed.items()):
+        colour = alt.condition("datum.last", alt.value(last), alt.value(INK))
+        marks = alt.Chart(_data(texts)).mark_text(dx=right, dy=down, fontSize=12)
+        yield marks.encode(x=x, y=alt.Y("spot:Q", scale=scale), text="label:N", color=colour)
 
 
 def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:

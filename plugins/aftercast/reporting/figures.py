@@ -31,13 +31,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class WeekLoss:
-    """The incidents of one week and what they cost, in the report's currency."""
+    """The incidents of one week and what they cost, in the report's currency; None where incidents are not published."""
 
     label: str
     start: datetime
-    n_incidents: int
-    n_quantified: int
-    n_unknown: int
+    n_incidents: int | None
+    n_quantified: int | None
+    n_unknown: int | None
     lost: Range
 
 

@@ -24,6 +24,7 @@ from aftercast.reporting.journeys import worst
 from aftercast.reporting.wording import count, listing, money, number_word, part, percent, shorten, span
 
 TITLE = 70
+NOT_PUBLISHED = "Not known: incidents are not published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def headline(table: Sequence[IncidentLine], week: Money, *, known: bool) -> tupl
             )
         return (
             f"{number_word(n)} {'incident' if n == 1 else 'incidents'}, cost not known",
-            f"None has a loss that could be measured: {week.n_unknown} unknown, {week.n_below_noise} within noise.",
+            f"Not one has a loss that could be measured: {week.n_unknown} unknown, {week.n_below_noise} within noise.",
         )
     sums = _sums(n, week)
     family = _family_of_the_week(table, currency, lost)
@@ -172,6 +173,8 @@ def money_title(week: Money, n_weeks: int) -> str:
 def journeys_title(journeys: Sequence[JourneyLine]) -> str:
     """Title of the loss by journey."""
     hit = [line for line in journeys if line.lost > 0]
+    if not journeys:
+        return "No journeys are known"
     if not hit:
         return "No journey lost revenue that can be told from noise"
     if len(hit) == 1:
@@ -270,8 +273,10 @@ def actions_title(teams: Sequence[TeamActions]) -> str:
     return f"{number_word(overdue)} {'action is' if overdue == 1 else 'actions are'} overdue, the oldest by {late}"
 
 
-def detection_title(detection: Sequence[Detection]) -> str:
+def detection_title(detection: Sequence[Detection], n_incidents: int) -> str:
     """Title of how incidents were noticed and stopped."""
+    if not n_incidents:
+        return "No incidents to notice this week"
     first = detection[0].share if detection else None
     if first is None or not first.n:
         return "Nobody recorded how this week’s incidents were noticed"

@@ -50,8 +50,13 @@ def lost(incidents: pl.DataFrame, currency: str) -> Range:
     return intervals.total(known.select("lost_revenue", "lost_revenue_low", "lost_revenue_high").rows())
 
 
-def by_week(incidents: pl.DataFrame, spans: Sequence[Window], currency: str) -> tuple[WeekLoss, ...]:
-    """Return each week's incidents and loss, oldest first. A week whose incidents are all within noise lost nothing measurable: zero."""
+def by_week(incidents: pl.DataFrame, spans: Sequence[Window], currency: str, *, known: bool) -> tuple[WeekLoss, ...]:
+    """Return each week's incidents and loss, oldest first. A week whose incidents are all within noise lost nothing measurable: zero.
+
+    With `known` false nobody told us about incidents, and nothing is claimed.
+    """
+    if not known:
+        return tuple(WeekLoss(label(span), span.start, None, None, None, Range(None, None, None)) for span in spans)
     found = []
     for span in spans:
         there = within(incidents, span)

@@ -51,9 +51,10 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
     spans = weeks.up_to(week, covered, WEEKS)
     this_week = losses.within(incidents, week)
     table = losses.lines(rows, this_week)
-    by_week = losses.by_week(incidents, spans, currency)
+    known = "mart_incidents" not in rows.absent
+    by_week = losses.by_week(incidents, spans, currency, known=known)
     by_journey = [losses.by_journey(rows, losses.within(incidents, span), currency) for span in spans]
-    lost = losses.lost(this_week, currency)
+    lost = losses.lost(this_week, currency) if known else by_week[-1].lost
     losses.check(rows, this_week, currency, lost, table, by_journey[-1])
     normal = intervals.normal_range(past.lost.value for past in by_week[:-1])
     statuses = this_week["impact_status"].to_list()
@@ -70,7 +71,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
     sources = health.sources(rows, week)
     banners = health.banners(sources, declared, rows, week, covered.end, now)
     n_excluded = losses.within(rows["mart_incidents"], week).height - this_week.height
-    finding, sentence = headlines.headline(table, money, known="mart_incidents" not in rows.absent)
+    finding, sentence = headlines.headline(table, money, known=known)
     decision, why = headlines.decision(advice, journey_lines)
     return Weekly(
         company=run["company"].item() or "",
@@ -111,11 +112,11 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
             "journeys": headlines.journeys_title(journey_lines),
             "budget": headlines.budget_title(journey_lines),
             "slo": headlines.slo_title(journey_lines),
-            "incidents": headlines.incidents_title(table, currency),
-            "families": headlines.families_title(families),
+            "incidents": headlines.incidents_title(table, currency) if known else headlines.NOT_PUBLISHED,
+            "families": headlines.families_title(families) if known else headlines.NOT_PUBLISHED,
             "fixes": headlines.fixes_title(fix_lines),
             "actions": headlines.actions_title(teams),
-            "detection": headlines.detection_title(detection),
+            "detection": headlines.detection_title(detection, len(table)) if known else headlines.NOT_PUBLISHED,
             "advice": headlines.advice_title(advice),
             "health": headlines.health_title(sources, len(banners)),
         },
@@ -139,7 +140,7 @@ def _tiles(
     each = [losses.within(incidents, span) for span in spans]
     lost, now = money.lost, each[-1]
     interval = f"95% interval {wording.span(lost.low, lost.high)}" if lost.low is not None and lost.value else "nothing lost to incidents"
-    known = interval if lost.value is not None else "no incident could be quantified"
+    told = interval if lost.value is not None else "no incident could be quantified"
     majors = now.filter(pl.col("severity").is_in(MAJOR)).height
     found = [noticing.found_by_us(week) for week in each]
     soon = [noticing.mitigated_soon(week) for week in each]
@@ -148,13 +149,18 @@ def _tiles(
             "lost",
             f"Lost revenue{f', {money.currency}' if money.currency else ''}",
             wording.amount,
-            known,
+            told,
             [week.lost.value for week in by_week],
             1,
             normal,
         ),
         _tile(
-            "incidents", "Incidents", lambda value: f"{value:.0f}", f"{majors} major (sev 1 or 2)", [float(week.height) for week in each], 1
+            "incidents",
+            "Incidents",
+            lambda value: f"{value:.0f}",
+            f"{majors} major (sev 1 or 2)" if by_week[-1].n_incidents is not None else "not published",
+            [None if week.n_incidents is None else float(week.n_incidents) for week in by_week],
+            1,
         ),
         _share_tile("found", "Found by us first", found),
         _share_tile("mitigated", "Mitigated in 30 min", soon),

@@ -1,0 +1,218 @@
+"""The weekly page: one file that needs nothing else, safe with any text, readable when little is known, and written whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aftercast import reporting
+from aftercast.errors import QualityError
+from aftercast.reporting import page, rows, weekly
+from aftercast.settings import Settings
+from tests.unit import weekly_fixture as mart
+from tests.unit.weekly_fixture import WEEK, as_rows, frames, incident
+
+MONDAY = WEEK.start
+EVIL = '<script>alert(1)</script><img src="https://evil.test/x.png" onerror="alert(1)">| `x` [a](javascript:alert(1))'
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Checker(HTMLParser):
+    """Collects tags, attributes and text, and fails on tags that do not close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parse(text: str) -> Checker:
+    checker = Checker()
+    checker.feed(text)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+def html_of(found: mart.Frames, absent: tuple[str, ...] = ()) -> str:
+    return page.html(weekly.figures(as_rows(found, absent), WEEK))
+
+
+def hostile() -> mart.Frames:
+    row: dict[str, Any] = incident(EVIL, MONDAY + timedelta(hours=3), 12_345.67, title=EVIL * 40, url="javascript:alert(1)")
+    row |= {"family_id": "x", "family_title": EVIL, "service_origin": "checkout", "top_candidate_id": EVIL, "status": EVIL}
+    return frames([row, {**row, "incident_id": "INC-2", "title": "تعذر الدفع"}, {**row, "incident_id": "INC-3", "title": "x" * 900}])
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    for found in (frames(), hostile()):
+        checker = parse(html_of(found))
+        for tag, attributes in checker.tags:
+            assert tag not in {"script", "img", "iframe", "object", "embed", "link", "base", "form"}
+            assert not [name for name in attributes if name.startswith("on") or name in {"src", "srcset", "xlink:href"}]
+            if "href" in attributes:
+                assert tag == "a"
+        style = "".join(re.findall(r"<style>(.*?)</style>", html_of(found), re.S))
+        assert "url(" not in style
+        assert "@import" not in style
+    plain = re.sub(r'<a href="https://incidents\.example\.test/INC-2871"', "", html_of(frames()))
+    assert "http://" not in plain
+    assert "https://" not in plain
+
+
+def test_hostile_titles_stay_text() -> None:
+    text = html_of(hostile())
+    assert "<script>alert" not in text
+    assert 'javascript:alert(1)"' not in text
+    checker = parse(text)
+    assert "<script>alert(1)</script>" in checker.text
+    assert not [attributes for tag, attributes in checker.tags if tag == "a"]
+
+
+def test_hostile_titles_stay_in_their_markdown_cell() -> None:
+    text = page.markdown(weekly.figures(as_rows(hostile()), WEEK))
+    assert "<script>" not in text
+    line = next(line for line in text.splitlines() if line.startswith("| INC-2 "))
+    assert len(re.findall(r"(?<!\\)\|", line)) == 10
+
+
+def test_a_cell_of_the_numbers_is_never_a_formula() -> None:
+    found = frames([incident("=HYPERLINK(1)", MONDAY, 5.0)])
+    lines = list(csv.DictReader(io.StringIO(page.numbers(weekly.figures(as_rows(found), WEEK)))))
+    assert {line["item"] for line in lines if line["section"] == "incident"} == {"'=HYPERLINK(1)"}
+
+
+def test_the_numbers_are_those_of_the_page() -> None:
+    lines = list(csv.DictReader(io.StringIO(page.numbers(weekly.figures(as_rows(frames()), WEEK)))))
+    parts = [
+        float(line["value"]) for line in lines if line["section"] == "incident" and line["measure"] == "lost_revenue" and line["value"]
+    ]
+    week = next(line for line in lines if line["section"] == "week" and line["measure"] == "lost_revenue")
+    assert sum(parts) == pytest.approx(float(week["value"]))
+    assert week["unit"] == "EUR"
+
+
+@pytest.mark.parametrize("kind", ["full", "empty week", "one incident", "nothing published", "no revenue"])
+def test_every_state_is_a_readable_page(kind: str) -> None:
+    earlier = [row for row in mart._incidents() if row["started_at"] < MONDAY]
+    absent: tuple[str, ...] = ()
+    found = {
+        "full": frames,
+        "empty week": lambda: frames(earlier),
+        "one incident": lambda: frames([incident("INC-1", MONDAY, 12.0)]),
+        "nothing published": lambda: {name: frame if name == "mart_run" else frame.clear() for name, frame in frames().items()},
+        "no revenue": lambda: frames([*earlier, incident("INC-1", MONDAY, None)]),
+    }[kind]()
+    if kind == "nothing published":
+        absent = tuple(name for name in rows.MARTS if name != "mart_run")
+    checker = parse(html_of(found, absent))
+    expected = {
+        "full": "One recurring fault cost EUR 203k",
+        "empty week": "A week without incidents",
+        "one incident": "One incident cost EUR 12",
+        "nothing published": "The mart of incidents is not published",
+        "no revenue": "One incident, cost not known",
+    }[kind]
+    assert expected in checker.text
+    shown = re.sub(r"<style>.*?</style>", "", checker.text, flags=re.S)
+    assert re.findall(r"\b(None|nan|NaN|inf|Undefined|datetime)\b|\{\{", shown) == []
+
+
+def test_tables_and_drawings_can_be_read_aloud() -> None:
+    checker = parse(html_of(frames()))
+    drawings = [attributes for tag, attributes in checker.tags if tag == "svg"]
+    assert len(drawings) > 20
+    assert all(attributes.get("role") == "img" for attributes in drawings)
+    assert [tag for tag, _ in checker.tags].count("svg") == html_of(frames()).count("<title>") - 1
+    assert all(attributes.get("scope") for tag, attributes in checker.tags if tag == "th")
+    assert [tag for tag, _ in checker.tags].count("table") == [tag for tag, _ in checker.tags].count("caption")
+    assert [tag for tag, _ in checker.tags].count("h1") == 1
+
+
+def test_a_thousand_incidents_stay_one_page() -> None:
+    many = [incident(f"INC-{n}", MONDAY + timedelta(minutes=n), float(n + 1)) for n in range(1000)]
+    text = html_of(frames(many))
+    assert len(text) < 600_000
+    assert "985 smaller or not measured, in the appendix" in text
+    assert "the first 300, all are in weekly.csv" in text
+
+
+def test_the_report_is_read_from_the_published_file(tmp_path: Path) -> None:
+    file = mart.write(tmp_path / "mart.duckdb", frames())
+    report = reporting.render_weekly(file, WEEK)
+    assert report.label == "2026-W45"
+    assert "INC-2871" in report.html
+    assert "INC-2871" in report.markdown
+    assert report.figures["lost"]["value"] == pytest.approx(271_240)
+    assert report == reporting.render_weekly(file)
+
+
+def test_columns_and_marts_that_are_not_published_are_named(tmp_path: Path) -> None:
+    found = frames()
+    found["mart_incidents"] = found["mart_incidents"].drop("family_title", "alerts_n")
+    del found["mart_fix_impact"]
+    held = rows.read(mart.write(tmp_path / "mart.duckdb", found))
+    assert held.absent == ("mart_incidents.alerts_n", "mart_incidents.family_title", "mart_fix_impact")
+    assert held["mart_incidents"]["alerts_n"].null_count() == held["mart_incidents"].height
+    assert "Not published, so not shown: mart_fix_impact." in page.html(weekly.figures(held, WEEK))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "sources.yml").write_text(
+        "history: {start: '2026-09-07', end: '2026-11-09'}\nsources:\n"
+        "  - {name: orders, kind: files}\n  - {name: statuspage, kind: files}\n"
+    )
+    settings = Settings(home=tmp_path / "home", config=config)
+    settings.published.mkdir(parents=True)
+    mart.write(settings.mart, frames())
+    return settings
+
+
+def test_the_report_is_written_with_its_numbers_and_found_again(settings: Settings) -> None:
+    assert reporting.latest_report(settings) is None
+    path = reporting.write_weekly(settings, week="2026-W44")
+    assert path == settings.reports / "2026-W44" / "weekly.html"
+    newest = reporting.write_weekly(settings)
+    assert sorted(file.name for file in newest.parent.iterdir()) == ["weekly.csv", "weekly.html", "weekly.md"]
+    assert reporting.latest_report(settings) == newest
+    assert "Missing: statuspage has delivered nothing yet" in newest.read_text()
+    before = newest.read_bytes()
+    assert reporting.write_weekly(settings).read_bytes() == before
+
+
+def test_a_refused_report_leaves_the_last_one(settings: Settings) -> None:
+    path = reporting.write_weekly(settings)
+    before = path.read_bytes()
+    found = frames()
+    found["mart_incident_impact"] = found["mart_incident_impact"].head(1)
+    settings.mart.unlink()
+    mart.write(settings.mart, found)
+    with pytest.raises(QualityError, match="does not add up"):
+        reporting.write_weekly(settings)
+    assert path.read_bytes() == before
+    assert len(list(path.parent.iterdir())) == 3
