@@ -108,7 +108,7 @@ def summary(query: Callable[..., pl.DataFrame], mart: Path) -> list[str]:
     total = sum(statuses.values())
     lines = [
         "",
-        f"{run['company']}, {run['window_start']:%d %b} to {run['as_of']:%d %b %Y}: {total} incidents"
+        f"{run['company']}, {run['window_start']:%d %b %Y} to {run['as_of']:%d %b %Y}: {total} incidents"
         + (
             f" ({statuses.get('quantified', 0)} with a loss we can tell from noise, {statuses.get('below_noise', 0)} within noise, "
             f"{statuses.get('unknown', 0)} unknown)"
