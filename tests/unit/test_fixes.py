@@ -102,11 +102,14 @@ def test_waiting_is_not_promised_where_it_cannot_tell():
 
 
 def test_a_bad_spell_among_many_families_is_flagged_as_regression_to_the_mean():
-    families = {name: [5.0 + number * 9, 60.0 + number * 4] for number, name in enumerate("bcdefgh")}
-    row = verdict({"a": [30, 35, 40, 44, 47], **families})
+    families = {name: [4.0 + number * 4, 22.0 + number * 3, 60.0 + number * 4] for number, name in enumerate("bcdefghij")}
+    spell = [30, 35, 38, 41, 44, 47]
+    row = verdict({"a": spell, **families})
     assert row["verdict"] == "too_early"
     assert row["regression_to_mean"] is True
+    assert row["ci_high"] < 1  # the exact comparison alone would have believed it
     assert "bad spell" in row["reason"]
+    assert verdict({"a": spell})["verdict"] == "effective"
 
 
 def test_without_any_effect_few_fixes_are_called_effective_even_after_the_worst_spell():
