@@ -12,7 +12,7 @@ import pytest
 
 from aftercast.measurement import Inputs, measure
 from aftercast.measurement.factors import weigh
-from aftercast.measurement.loss import interval
+from aftercast.measurement.outcomes import interval
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 35

@@ -1,0 +1,217 @@
+"""Measured outcomes as rows: status, reasons, what came back, and the incident's total with its joint interval."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from aftercast.measurement.factors import groups_of, seed_of, weigh
+from aftercast.measurement.flows import Array, Flow
+from aftercast.measurement.outcomes import Outcome, interval, joined
+from aftercast.measurement.scope import Group, Scope
+from aftercast.measurement.windows import Ledger, Span, measured_alone
+
+LEAST_COVERAGE = 0.5
+ROUND = 2
+
+Row = dict[str, object]
+
+
+def report(
+    name: str,
+    groups: frozenset[Group],
+    spans: dict[tuple[str, str], Span | str],
+    outcomes: dict[tuple[str, str], Outcome | str],
+    ledger: Ledger,
+    scope: Scope,
+) -> tuple[list[Row], Row]:
+    counted: dict[str, list[int]] = {}
+    measured: dict[str, Outcome] = {}
+    for journey in sorted({group[0] for group in groups}):
+        flow, span = ledger.flows[journey], spans[name, journey]
+        outcome = span if isinstance(span, str) else outcomes[name, journey]
+        if isinstance(outcome, Outcome):
+            columns = [number for region, members in groups_of(flow).items() if (journey, region) in groups for number in members]
+            measured[journey] = outcome
+            counted[journey] = [number for number in columns if _unknown(flow, number, outcome) is None]
+    back = _came_back(name, measured, counted)
+    rows: list[Row] = []
+    parts: list[tuple[npt.NDArray[np.int64], Array]] = []
+    currencies: set[str] = set()
+    for journey in sorted({group[0] for group in groups}):
+        flow, span = ledger.flows[journey], spans[name, journey]
+        found: Outcome | str = measured.get(journey) or str(span if isinstance(span, str) else outcomes[name, journey])
+        for number, segment in enumerate(flow.segments):
+            if (journey, segment["region"]) in groups:
+                rows.append(_row(name, flow, number, segment, span, found, back.get(journey)))
+        if counted.get(journey):
+            currencies.update(code for number in counted[journey] for code in flow.currencies[number])
+            parts.append((measured[journey].times, _net(measured[journey], back.get(journey))[:, counted[journey]].sum(axis=1)))
+    hidden = _hidden(ledger, scope, name, spans, groups, currencies)
+    return rows, _total(name, rows, parts, currencies, hidden, scope, spans, ledger)
+
+
+def _hidden(
+    ledger: Ledger,
+    scope: Scope,
+    name: str,
+    spans: dict[tuple[str, str], Span | str],
+    groups: frozenset[Group],
+    currencies: set[str],
+) -> list[Array]:
+    """Draws of what groups within reach may have lost although they do not stand out: nothing, or what noise can hide."""
+    found = []
+    for journey, region in sorted(scope.near - groups):
+        span, flow = spans[name, journey], ledger.flows[journey]
+        outcome = span if isinstance(span, str) else measured_alone(ledger, journey, span)
+        columns = groups_of(flow)[region]
+        if isinstance(outcome, str) or not flow.earns or {code for number in columns for code in flow.currencies[number]} - currencies:
+            continue
+        draws = outcome.draws[:, columns].sum(axis=1)
+        lost = float(draws.mean())
+        most = float(outcome.actual[columns].sum()) + max(lost, 0.0)
+        found.append(weigh(lost, draws - lost, most, np.random.default_rng(seed_of(name, journey, region))))
+    return found
+
+
+def _net(outcome: Outcome, back: Array | None) -> Array:
+    """Draws of the loss after what came back."""
+    return outcome.draws if back is None else outcome.draws - back[np.arange(len(outcome.draws)) % len(back)]
+
+
+def _came_back(name: str, measured: dict[str, Outcome], counted: dict[str, list[int]]) -> dict[str, Array]:
+    """Draws of the sales that came back, [draw, segment] by journey.
+
+    One share for the whole incident: how ready customers are to return is one thing, and single journeys are too noisy to tell.
+    """
+    heard = {journey: outcome.echo for journey, outcome in measured.items() if outcome.echo is not None and counted[journey]}
+    most = sum(float(echo.most[counted[journey]].sum()) for journey, echo in heard.items())
+    if most <= 0:
+        return {}
+    size = min(len(echo.noise) for echo in heard.values())
+    seen = sum(float(echo.seen[counted[journey]].sum()) for journey, echo in heard.items())
+    noise = np.sum([echo.noise[:size, counted[journey]].sum(axis=1) for journey, echo in heard.items()], axis=0)
+    share = weigh(seen, noise, most, np.random.default_rng(seed_of(name, "back"))) / most
+    return {journey: share[:, None] * echo.most for journey, echo in heard.items()}
+
+
+def _status(low: float) -> str:
+    return "quantified" if low > 0 else "below_noise"
+
+
+def _unknown(flow: Flow, number: int, outcome: Outcome) -> str | None:
+    """Why money cannot be told for a segment; None when it can."""
+    if outcome.coverage[number] < LEAST_COVERAGE:
+        return "no journey data in window"
+    if not flow.earns:
+        return "no step of the journey earns"
+    if len(flow.currencies[number]) > 1:
+        return f"currency mix: {', '.join(flow.currencies[number])}"
+    return None
+
+
+def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span | str, outcome: Outcome | str, back: Array | None) -> Row:
+    row: Row = {"incident_id": name, "journey": flow.journey, **segment, "status": "unknown"}
+    currency = flow.currencies[number]
+    row["currency"] = currency[0] if len(currency) == 1 else None
+    if isinstance(span, Span):
+        row |= {"window_start": flow.moment(span.start), "window_end": flow.moment(span.end)}
+    if isinstance(outcome, str):
+        return row | {"reason": outcome}
+    tries, wins = outcome.attempts[:, number], outcome.successes[:, number]
+    row |= {
+        "expected_attempts": round(float(tries[0]), 3),
+        "expected_attempts_low": round(float(tries[1]), 3),
+        "expected_attempts_high": round(float(tries[2]), 3),
+        "actual_attempts": round(float(tries[3]), 3),
+        "expected_successes": round(float(wins[0]), 3),
+        "actual_successes": round(float(wins[1]), 3),
+        "lost_successes": round(float(wins[0] - wins[1]), 3),
+        "n_buckets": int(outcome.n_buckets[number]),
+        "shared_minutes": float(outcome.shared_minutes[number]),
+        "trained_until": datetime.fromtimestamp(outcome.trained_until, UTC),
+    }
+    unknown = _unknown(flow, number, outcome)
+    if unknown is not None:
+        return row | {"reason": unknown}
+    low, high = interval(_net(outcome, back)[:, number])
+    gross, recovered = float(outcome.gross[number]), float(back[:, number].mean()) if back is not None else 0.0
+    missing = 1 - outcome.coverage[number]
+    return row | {
+        "expected_revenue": round(float(outcome.actual[number]) + gross, ROUND),
+        "actual_revenue": round(float(outcome.actual[number]), ROUND),
+        "lost_revenue": round(gross - recovered, ROUND),
+        "lost_revenue_low": round(min(low, gross - recovered), ROUND),
+        "lost_revenue_high": round(max(high, gross - recovered), ROUND),
+        "recovered_later": round(recovered, ROUND),
+        "status": _status(low),
+        "reason": f"{missing:.0%} of the window has no data and is not counted" if missing > 0.01 else None,
+    }
+
+
+def _total(
+    name: str,
+    rows: list[Row],
+    parts: list[tuple[npt.NDArray[np.int64], Array]],
+    currencies: set[str],
+    hidden: list[Array],
+    scope: Scope,
+    spans: dict[tuple[str, str], Span | str],
+    ledger: Ledger,
+) -> Row:
+    total: Row = {"incident_id": name, "status": "unknown", "journeys": [], "segments": []}
+    if not rows:
+        return total | _nothing_found(name, scope, spans, ledger)
+    total["journeys"] = sorted({str(row["journey"]) for row in rows})
+    total["segments"] = sorted({str(row["segment"]) for row in rows})
+    unknown = [row for row in rows if row["status"] == "unknown"]
+    if len(unknown) == len(rows):
+        return total | {"reason": "; ".join(sorted({str(row["reason"]) for row in unknown}))}
+    total["lost_successes"] = round(sum(float(str(row["lost_successes"])) for row in rows if row["status"] != "unknown"), 3)
+    if len(currencies) > 1:
+        return total | {"reason": f"currency mix: {', '.join(sorted(currencies))}"}
+    draws = joined(parts, name)
+    low, _ = interval(draws)
+    chance = np.random.default_rng(seed_of(name, "hidden"))
+    high = interval(np.sum([draws, *(chance.choice(part, size=len(draws)) for part in hidden)], axis=0))[1]
+    lost = sum(float(str(row["lost_revenue"])) for row in rows if row["status"] != "unknown")
+    reasons = sorted({str(row["reason"]) for row in unknown})
+    return total | {
+        "lost_revenue": round(lost, ROUND),
+        "lost_revenue_low": round(min(low, lost), ROUND),
+        "lost_revenue_high": round(max(high, lost), ROUND),
+        "currency": next(iter(currencies), None),
+        "status": _status(low),
+        "reason": f"{len(unknown)} of {len(rows)} rows are unknown: {'; '.join(reasons)}" if unknown else None,
+    }
+
+
+def _nothing_found(name: str, scope: Scope, spans: dict[tuple[str, str], Span | str], ledger: Ledger) -> Row:
+    """An incident without a linked journey and without a deviation: nothing was lost, within what all journeys together could hide."""
+    parts: list[tuple[npt.NDArray[np.int64], Array]] = []
+    currencies: set[str] = set()
+    why: set[str] = set()
+    for journey in sorted({group[0] for group in scope.possible}):
+        span, flow = spans[name, journey], ledger.flows[journey]
+        outcome = span if isinstance(span, str) else measured_alone(ledger, journey, span)
+        if isinstance(outcome, str):
+            why.add(outcome)
+        elif flow.earns:
+            parts.append((outcome.times, outcome.draws.sum(axis=1)))
+            currencies.update(code for codes in flow.currencies for code in codes)
+    if not parts:
+        return {"reason": "; ".join(sorted(why)) or "no journey data in window"}
+    if len(currencies) > 1:
+        return {"reason": f"currency mix: {', '.join(sorted(currencies))}"}
+    low, high = interval(joined(parts, name))
+    return {
+        "lost_successes": 0.0,
+        "lost_revenue": 0.0,
+        "lost_revenue_low": round(min(low, 0.0), ROUND),
+        "lost_revenue_high": round(max(high, 0.0), ROUND),
+        "currency": next(iter(currencies), None),
+        "status": "below_noise",
+        "reason": f"{scope.rule} and no journey deviates beyond noise; the interval is that of all journeys together",
+    }

@@ -1,0 +1,120 @@
+"""Which buckets belong to an incident on a journey, and the fitted worlds they are measured in.
+
+The window opens with the bucket of the reported start, at an earlier KPI anomaly (one hour at most), or up to 15 minutes earlier while
+the journey is below what 95 % of quiet buckets reach; it closes when the impact ended, or later while the journey stays there (an hour
+at most).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aftercast.measurement.counterfactual import DAY, HOUR, LEAST_DAYS, LEAST_WINDOWS, WEEK, World, build_world, columns_of
+from aftercast.measurement.factors import TAIL
+from aftercast.measurement.flows import Flow, seconds
+from aftercast.measurement.inputs import Inputs
+from aftercast.measurement.outcomes import Outcome, evaluate
+
+LOOK_BACK = 15 * 60
+EARLIEST_SIGN = HOUR
+LONGEST_TAIL = HOUR
+REBOUND = 4 * HOUR
+"""Span after an incident in which lost sales may come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Window of one incident on one journey, in buckets of the flow, end exclusive."""
+
+    incident: str
+    start: int
+    end: int
+
+
+class Ledger:
+    """Worlds of a measurement, fitted once per journey and training span."""
+
+    def __init__(self, flows: dict[str, Flow], masks: dict[str, list[tuple[float, float]]]) -> None:
+        self.flows, self.masks = flows, masks
+        self._worlds: dict[tuple[str, int, int], World | str] = {}
+        self._outcomes: dict[str, Outcome | str] = {}
+
+    def world(self, journey: str, start: int, end: int) -> World | str:
+        flow = self.flows[journey]
+        begin, finish = flow.start + start * flow.grain, flow.start + end * flow.grain
+        key = (journey, (begin - 4 * DAY) // WEEK, (finish - 4 * DAY - 1) // WEEK)
+        if key not in self._worlds:
+            self._worlds[key] = build_world(flow, self.masks[journey], begin, finish)
+        found = self._worlds[key]
+        days = (finish - begin) / DAY
+        if isinstance(found, World) and days * LEAST_WINDOWS > max(known := found.quiet.sum() * flow.grain / DAY, LEAST_DAYS):
+            return f"not enough history: {known:.0f} days, needs {days * LEAST_WINDOWS:.0f}"
+        return found
+
+    def outcome(self, seed: str, world: World, start: int, end: int, cluster: tuple[int, int], until: int) -> Outcome | str:
+        if seed not in self._outcomes:
+            self._outcomes[seed] = evaluate(world, start, end, cluster, until, seed)
+        return self._outcomes[seed]
+
+
+def margins(flow: Flow, start: float, end: float) -> tuple[float, float]:
+    """Span an incident may have touched, masked from training."""
+    if flow.grain > HOUR:
+        return start, end
+    return start - EARLIEST_SIGN, end + LONGEST_TAIL + REBOUND
+
+
+def kpi_signs(inputs: Inputs) -> list[tuple[str, float, float]]:
+    rows = inputs.anomalies.select("subject_kind", "subject", "started_at", "ended_at", "hurts").iter_rows()
+    return sorted((str(name), seconds(begin), seconds(end)) for kind, name, begin, end, hurts in rows if kind == "journey" and hurts)
+
+
+def find_span(ledger: Ledger, name: str, journey: str, start: float, end: float, signs: list[tuple[str, float, float]]) -> Span | str:
+    """Window of an incident on a journey; text says why there is none."""
+    flow = ledger.flows[journey]
+    if end <= flow.start or start >= flow.end:
+        return "no journey data in window"
+    if flow.grain <= HOUR:
+        early = [begin for subject, begin, stop in signs if subject == journey and begin < end and stop > start]
+        start = min([start, *(begin for begin in early if begin >= start - EARLIEST_SIGN)])
+    first = flow.place(start)
+    last = max(flow.place_end(end), first + 1)
+    if first < 0 or last > flow.n_buckets:
+        if first < 0:
+            return "incident began before the journey's data"
+        last = flow.n_buckets
+    world = ledger.world(journey, first, last)
+    if isinstance(world, str):
+        return world
+    first, last = _extended(world, first, last)
+    return Span(name, first, min(last, flow.n_buckets))
+
+
+def _extended(world: World, start: int, end: int) -> tuple[int, int]:
+    """Open the window earlier, and close it later, while the whole journey is below what 95 % of quiet buckets reach."""
+    flow, size = world.flow, len(world.actual)
+    columns = columns_of(world.n_segments)[0 if flow.earns else 2]
+    actual, due = world.actual[:, columns].sum(axis=1), world.seen[:, columns].sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(due > 0, actual / due, 1.0)
+    floor = float(np.quantile(ratio[world.quiet], TAIL)) if world.quiet.any() else 0.0
+    first, last = start - world.first, end - world.first
+    for _ in range(LOOK_BACK // flow.grain):
+        if not 0 < first <= size or ratio[first - 1] >= floor:
+            break
+        first -= 1
+    longest = min(LONGEST_TAIL, max((end - start) * flow.grain, LOOK_BACK)) // flow.grain
+    for _ in range(longest):
+        if not 0 <= last < size or ratio[last] >= floor:
+            break
+        last += 1
+    return first + world.first, last + world.first
+
+
+def measured_alone(ledger: Ledger, journey: str, span: Span) -> Outcome | str:
+    world = ledger.world(journey, span.start, span.end)
+    if isinstance(world, str):
+        return world
+    return ledger.outcome(f"{journey}|{span.start}|{span.end}|alone", world, span.start, span.end, (span.start, span.end), span.end)
