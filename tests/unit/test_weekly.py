@@ -127,7 +127,7 @@ def test_a_share_of_one_incident_is_never_news() -> None:
 
 def test_the_headline_names_a_fault_that_came_twice() -> None:
     page = page_of(frames())
-    assert page.headline == "One recurring fault cost EUR 203k, three-quarters of the week’s loss"
+    assert page.headline == "One recurring fault cost EUR 203k, three-quarters of the week’s measured loss"
     assert "INC-2871 and INC-2869" in page.sentences[0]
     assert "1 of 6 could not be quantified and 1 is within noise" in page.sentences[0]
     assert "Checkout stands worst" in page.sentences[1]

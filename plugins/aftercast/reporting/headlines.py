@@ -86,17 +86,18 @@ def headline(table: Sequence[IncidentLine], week: Money, *, known: bool) -> tupl
             f"Not one has a loss that could be measured: {week.n_unknown} unknown, {week.n_below_noise} within noise.",
         )
     sums = _sums(n, week)
+    of_what = "the week’s measured loss" if week.n_unknown else "the week’s loss"
     family = _family_of_the_week(table, currency, lost)
     if family:
         name, members = family
         cost = math.fsum(line.lost.value or 0.0 for line in members)
         first = f"“{shorten(name, TITLE)}” came {_times(len(members))}: {listing([line.incident_id for line in members], 4)}."
-        return f"One recurring fault cost {money(cost, currency)}, {part(_share(cost, lost))} the week’s loss", f"{first} {sums}"
+        return f"One recurring fault cost {money(cost, currency)}, {part(_share(cost, lost))} {of_what}", f"{first} {sums}"
     top = table[0]
     if n > 1 and top.currency in ("", currency) and _share(top.lost.value, lost) >= 0.5:
         first = f"{top.incident_id}, “{shorten(top.title, TITLE)}”, stands out."
         return (
-            f"One incident cost {money(top.lost.value, currency)}, {part(_share(top.lost.value, lost))} the week’s loss",
+            f"One incident cost {money(top.lost.value, currency)}, {part(_share(top.lost.value, lost))} {of_what}",
             f"{first} {sums}",
         )
     if n == 1:
@@ -191,6 +192,8 @@ def slo_title(journeys: Sequence[JourneyLine]) -> str:
         return "No journey has an SLO and attempts to judge it by"
     if not missed:
         return "Every SLO was met this week" if len(known) > 1 else f"{known[0].title} met its SLO this week"
+    if len(known) == 1:
+        return f"{known[0].title} missed its SLO this week"
     return f"{number_word(len(missed))} of {count(len(known), 'SLO')} missed this week: {listing([line.title for line in missed], 2)}"
 
 
@@ -299,7 +302,7 @@ def health_title(lines: Sequence[SourceLine], n_banners: int) -> str:
         return "Nothing is known about the sources"
     behind = sorted({line.source for line in lines if line.standing != "complete"})
     if behind:
-        return f"{listing(behind)} {'is' if len(behind) == 1 else 'are'} not complete"
+        return f"Not everything was delivered: {listing(behind)} {'is' if len(behind) == 1 else 'are'} incomplete"
     rejected = sum(line.rejected or 0 for line in lines)
     if rejected:
         return f"Every source delivered; {count(rejected, 'row')} {'was' if rejected == 1 else 'were'} rejected"

@@ -83,6 +83,9 @@ def notes(rows: Rows, lines: Sequence[SourceLine], n_excluded: int) -> tuple[str
         )
     else:
         said.append("No source coverage is published, so nobody can say what is missing.")
+    never = [f"{line.source} {line.entity.replace('_', ' ')}" for line in lines if line.standing == "missing"]
+    if never:
+        said.append(f"Declared but never delivered: {wording.listing(never, 8)}.")
     if n_excluded:
         said.append(f"{wording.count(n_excluded, 'incident')} of this week left out: tests, drills or excluded by a person.")
     marts = [name for name in rows.absent if "." not in name and name not in ("mart_incidents", "mart_source_coverage")]

@@ -45,7 +45,7 @@ def lost(incidents: pl.DataFrame, currency: str) -> Range:
     Zero when nothing happened; None when something happened and none of it could be told from noise in this currency.
     """
     if incidents.is_empty():
-        return Range(0.0, 0.0, 0.0)
+        return Range(0.0, None, None)
     known = incidents.filter((pl.col("impact_status") == QUANTIFIED) & (pl.col("currency").fill_null(currency) == currency))
     return intervals.total(known.select("lost_revenue", "lost_revenue_low", "lost_revenue_high").rows())
 

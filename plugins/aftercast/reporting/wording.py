@@ -74,6 +74,8 @@ def part(share: float) -> str:
     ):
         if abs(share - value) < 0.025:
             return words
+    if share >= 0.9995:
+        return "all of"
     return "nearly all of" if share >= 0.93 else f"{share:.0%} of"
 
 
