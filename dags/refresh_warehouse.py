@@ -2,8 +2,8 @@
 
 **When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
 `plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
-failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite, the
-expectation and what was seen. Fix the cause and clear the failed task; every task replaces its whole output.
+failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the
+suite, the expectation and what was seen. Fix the cause and clear the failed task; every task replaces its whole output.
 
 `plan` skips the rest when nothing changed since the published mart was built.
 """
