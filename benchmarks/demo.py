@@ -5,7 +5,7 @@ scorer reads the truth.
 
 - `top1_pct`, `top3_pct`: incidents whose true cause (kind and id) is ranked first, or among the first three. A cause that is not
   listed counts as missed.
-- `loss_coverage_pct`: incidents whose true net loss lies inside the stated 90 % interval. An incident of unknown loss counts as not covered
+- `loss_coverage_pct`: incidents whose true net loss lies inside the stated 95 % interval. An incident of unknown loss counts as not covered
   and is listed under `unknown`.
 - `false_loss_claims_per_quiet_week`: how many incidents a week would be said to have lost money in weeks in which none did. Placebo
   incidents of an hour are put into quiet time (six hours away from any true or reported impact), with the services and region of real

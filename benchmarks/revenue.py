@@ -6,7 +6,7 @@ by one and the money they carried is the truth. The incident that is measured sa
 `aftercast.measurement.measure` does the rest.
 
 Errors are relative to what the window would have earned, so an estimator that knows nothing of the drop's size is as good as its
-expectation. `coverage_pct`: true loss inside the stated 90 % interval. `noticed_30pct_pct`: one-day losses of 30 % that are called
+expectation. `coverage_pct`: true loss inside the stated 95 % interval. `noticed_30pct_pct`: one-day losses of 30 % that are called
 quantified. `placebo_flags_pct`: the same windows with nothing taken out that are called quantified.
 """
 
@@ -232,13 +232,13 @@ def weekday_median(case: Case) -> Estimate:
         usual = expected(day)
         if usual and not case.drop.start <= day < case.drop.end:
             misses.append(daily.get(day, 0.0) / usual - 1)
-    spread = np.quantile(misses, [0.05, 0.95]) / np.sqrt(max(len(due), 1))
+    spread = np.quantile(misses, [0.025, 0.975]) / np.sqrt(max(len(due), 1))
     total = sum(due)
     return Estimate(total - actual, total * (1 + spread[0]) - actual, total * (1 + spread[1]) - actual, total * (1 + spread[0]) > actual)
 
 
 def plain_prophet(case: Case) -> Estimate:
-    """The library as it comes, fitted on the other days, with its own 90 % interval per day."""
+    """The library as it comes, fitted on the other days, with its own 95 % interval per day."""
     import pandas as pd
     from prophet import Prophet
 
@@ -247,7 +247,7 @@ def plain_prophet(case: Case) -> Estimate:
     series = [(day, daily.get(day, 0.0)) for day in sorted(set(case.orders["day"]))]
     inside = [day for day, _ in series if case.drop.start <= day < case.drop.end]
     history = [(day, value) for day, value in series if not case.drop.start <= day < case.drop.end]
-    model = Prophet(interval_width=0.9, daily_seasonality=False)
+    model = Prophet(interval_width=0.95, daily_seasonality=False)
     np.random.seed(0)
     model.fit(pd.DataFrame(history, columns=["ds", "y"]).assign(ds=lambda frame: pd.to_datetime(frame["ds"])))
     ahead = model.predict(pd.DataFrame({"ds": pd.to_datetime(pd.Series(inside))}))

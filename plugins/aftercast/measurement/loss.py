@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from aftercast.measurement.counterfactual import DAY, HOUR
-from aftercast.measurement.factors import TAIL
+from aftercast.measurement.factors import RARE
 from aftercast.measurement.flows import read_flows, seconds
 from aftercast.measurement.inputs import Inputs
 from aftercast.measurement.outcomes import Outcome, add_up
@@ -92,7 +92,7 @@ def _choose(ledger: Ledger, scope: Scope, name: str, spans: dict[tuple[str, str]
     odds.sort()
     kept = 0
     for place, (chance, _) in enumerate(odds, start=1):
-        if chance <= TAIL * place / len(odds):
+        if chance <= RARE * place / len(odds):
             kept = place
     return scope.linked | frozenset(group for _, group in odds[:kept])
 

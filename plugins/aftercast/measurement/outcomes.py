@@ -43,7 +43,7 @@ class Outcome:
 
 
 def interval(draws: Array) -> tuple[float, float]:
-    """Nominal 90 % interval: ranks (n + 1) p of the draws."""
+    """Nominal 95 % interval: ranks (n + 1) p of the draws."""
     low, high = np.quantile(draws, [TAIL, 1 - TAIL], method="weibull")
     return float(low), float(high)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aftercast.measurement.counterfactual import DAY, HOUR, LEAST_DAYS, LEAST_WINDOWS, WEEK, World, build_world, columns_of
-from aftercast.measurement.factors import TAIL
+from aftercast.measurement.factors import RARE
 from aftercast.measurement.flows import Flow, seconds
 from aftercast.measurement.inputs import Inputs
 from aftercast.measurement.outcomes import Outcome, evaluate
@@ -99,7 +99,7 @@ def _extended(world: World, start: int, end: int) -> tuple[int, int]:
     actual, due = world.actual[:, columns].sum(axis=1), world.seen[:, columns].sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(due > 0, actual / due, 1.0)
-    floor = float(np.quantile(ratio[world.quiet], TAIL)) if world.quiet.any() else 0.0
+    floor = float(np.quantile(ratio[world.quiet], RARE)) if world.quiet.any() else 0.0
     first, last = start - world.first, end - world.first
     for _ in range(LOOK_BACK // flow.grain):
         if not 0 < first <= size or ratio[first - 1] >= floor:
