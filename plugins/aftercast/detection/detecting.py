@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aftercast.analyses import DERIVED
 from aftercast.detection.episodes import Episode, find_episodes, severity_score
 from aftercast.detection.prophet_batch import MODEL_VERSION
 from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS, Cut, Scored, score
-from aftercast.detection.series import IDENTITY, Panel, masked, panels
+from aftercast.detection.series import Panel, masked, panels
 from aftercast.settings import SignalRow
 from aftercast.window import Window
 
@@ -63,10 +64,11 @@ def detect(points: pl.DataFrame, signals: Sequence[SignalRow], masks: pl.DataFra
         AftercastError: a column of `points` is missing or of another type.
     """
     rows = _Rows()
-    for panel in panels(points, signals, window):
-        for begin in range(0, panel.identity.height, SERIES_AT_ONCE):
-            members = np.arange(begin, min(begin + SERIES_AT_ONCE, panel.identity.height))
-            _judge(panel.take(members), masks, window, rows)
+    with threadpool_limits(limits=1):  # thousands of small solves: BLAS threads only wait for each other
+        for panel in panels(points, signals, window):
+            for begin in range(0, panel.identity.height, SERIES_AT_ONCE):
+                members = np.arange(begin, min(begin + SERIES_AT_ONCE, panel.identity.height))
+                _judge(panel.take(members), masks, window, rows)
     order = {
         "anomalies": ["series_id", "started_at", "direction"],
         "series_health": ["series_id"],
@@ -108,15 +110,11 @@ def _without_twins(episodes: Sequence[Episode]) -> Iterator[Episode]:
 
 
 def _effect(panel: Panel, scored: Scored, episode: Episode) -> float:
-    """Size of an episode: for a ratio the mean difference in its own units, for a value the mean difference as a share of what was expected."""
+    """Size of an episode: the mean difference to what was expected, in the units of the signal."""
     span = slice(episode.start, episode.end)
     actual, expected = panel.value[episode.series, span], scored.expected[episode.series, span]
     known = np.isfinite(actual) & np.isfinite(expected)
-    difference = abs(float((actual - expected)[known].mean()))
-    if panel.numerator is not None:
-        return difference
-    level = abs(float(expected[known].mean()))
-    return difference / level if level > 0 else np.inf
+    return abs(float((actual - expected)[known].mean()))
 
 
 def _cut_at(scored: Scored, bucket: int) -> int:
@@ -192,7 +190,7 @@ def _health(panel: Panel, scored: Scored, series: int, cut: Cut | None, who: Row
         "n_points": len(present),
         "expected_points": buckets - int(present[0]) if len(present) else buckets,
         "n_scored": n_scored,
-        "n_outside_interval": int((np.abs(surprise) > INTERVAL).sum()),
+        "n_outside_interval": int((np.abs(panel.value[series] - scored.expected[series]) > INTERVAL * scored.scale[series]).sum()),
         "last_seen_at": panel.at(int(present[-1])) if len(present) else None,
         "trained_until": None if cut is None else panel.at(cut.until),
         "detector_version": DETECTOR_VERSION,

@@ -25,7 +25,7 @@ MERGE_MINUTES = 30
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Buckets [start, end) of series `series`; `sign` is 1 for up; `severity` is the strongest evidence, unclipped, ENTER at the threshold."""
+    """Buckets [start, end) of a series; `sign` is 1 for up; `severity` is the strongest evidence, unclipped, ENTER at the threshold."""
 
     series: int
     start: int

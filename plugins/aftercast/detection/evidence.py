@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float64]
 CLIP = 6.0  # 6 / sqrt(2) stays below the threshold of an episode
 GAUSS_IQR = 1.349
 GAUSS_P99 = 2.3263
-TAIL_PAID = 2.0  # heavy tails raise the bar up to this factor over the spread of the body
+TAIL_PAID = 1.5  # heavy tails raise the bar up to this factor over the spread of the body
 
 
 def windows(grain_minutes: int) -> tuple[int, int]:

@@ -40,18 +40,18 @@ class Kind:
 
 def kinds(panel: Panel) -> Kind:
     """Judge each series by its own values."""
-    value, everything = panel.value, np.ones(panel.value.shape[0], dtype=bool)
+    value, none = panel.value, np.zeros(panel.value.shape[0], dtype=bool)
     known = np.isfinite(value)
     if panel.numerator is not None and panel.denominator is not None:
         top, bottom = panel.numerator, panel.denominator
         sides = np.isfinite(top) & np.isfinite(bottom)
         whole = (np.abs(top - np.rint(top)) < 1e-6) & (np.abs(bottom - np.rint(bottom)) < 1e-6) & (top >= 0) & (top <= bottom)
-        weighted = (~known | (sides & (bottom > 0))).all(axis=1)
-        share = (~sides | whole).all(axis=1) & weighted
-        return Kind(share=share, count=~everything, total=~everything, weighted=weighted & ~share)
-    positive = (~known | (value >= 0)).all(axis=1) & (panel.signal.aggregate == "sum")
-    count = positive & (~known | (np.abs(value - np.rint(value)) < 1e-6)).all(axis=1)
-    return Kind(share=~everything, count=count, total=positive & ~count, weighted=~everything)
+        weighted = np.asarray((~known | (sides & (bottom > 0))).all(axis=1))
+        share = np.asarray((~sides | whole).all(axis=1) & weighted)
+        return Kind(share=share, count=none, total=none, weighted=weighted & ~share)
+    positive = np.asarray((~known | (value >= 0)).all(axis=1) & (panel.signal.aggregate == "sum"))
+    count = np.asarray(positive & (~known | (np.abs(value - np.rint(value)) < 1e-6)).all(axis=1))
+    return Kind(share=none, count=count, total=positive & ~count, weighted=none)
 
 
 def deviations(panel: Panel, kind: Kind, expected: Array, usual: Array) -> tuple[Array, Array]:
@@ -103,11 +103,12 @@ def usual_levels(panel: Panel, kind: Kind, quiet: Flags) -> Array:
         known = quiet & np.isfinite(panel.numerator) & np.isfinite(panel.denominator)
         top, bottom = (np.where(known, side, 0.0).sum(axis=1) for side in (panel.numerator, panel.denominator))
         pooled = (top + 0.5) / (bottom + 1.0)
-        return np.where(kind.share, pooled, np.divide(top, bottom, out=np.zeros_like(top), where=bottom != 0))
+        plain = np.divide(top, bottom, out=np.zeros_like(top), where=bottom != 0)
+        return np.asarray(np.where(kind.share, pooled, plain))
     known = quiet & np.isfinite(panel.value)
     n_known = np.maximum(known.sum(axis=1), 1)
     mean = np.where(known, panel.value, 0.0).sum(axis=1) / n_known
-    return np.where(kind.count, np.maximum(mean, 0.5 / n_known), mean)
+    return np.asarray(np.where(kind.count, np.maximum(mean, 0.5 / n_known), mean))
 
 
 def events_per_block(panel: Panel, kind: Kind, usual: Array, block: int) -> Array:

@@ -71,7 +71,7 @@ def maximise_posterior(statistics: Statistics, prior: Prior, *, bends_first: boo
 def _squared_error(statistics: Statistics, theta: Array) -> Array:
     fitted = (statistics.gram @ theta[..., None])[..., 0]
     error = statistics.power + np.einsum("ni,ni->n", theta, fitted - 2.0 * statistics.moment)
-    return np.maximum(error, 1e-13 * statistics.power)  # below that, rounding; a perfect fit must not have zero noise
+    return np.asarray(np.maximum(error, 1e-13 * statistics.power))  # below that, rounding; a perfect fit must not have zero noise
 
 
 def _least_squares_error(statistics: Statistics, size: int) -> Array:

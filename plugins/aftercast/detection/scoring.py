@@ -1,8 +1,8 @@
 """Points to surprise and evidence, causally: each day is judged by what was learned before it.
 
 1. A Prophet model is fitted to the block means (30 minutes, or the grain) of up to 28 days before the day, masked windows left out.
-2. What the model usually misses at a time of day (workdays and weekends apart) is added, shrunk to zero where it is not significant; then
-   the level is corrected by the median residual of the last 24 hours, from completed blocks outside masked windows.
+2. What the model usually misses at a time of the week is added, shrunk to zero where it is not significant; then the level is corrected
+   by the median residual of the last 24 hours. Both come from completed blocks outside masked windows.
 3. Deviations (noise.py) are divided by a robust scale of their time of day, learned from the same model over the two weeks before the day;
    so are the sums that make evidence (evidence.py).
 Series too sparse for medians of blocks keep the plain model.
@@ -11,6 +11,7 @@ Series too sparse for medians of blocks keep the plain model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ COARSE_DAYS = 182  # both, for grains of 12 hours and more
 MOST_CUTS = 64
 SCALE_CLASSES = 8  # per day
 CLASS_WEIGHT = 100.0  # points of a class that weigh as much as the whole history
+WIDEST = 2.5  # however odd its history, a series may widen its scale by this much and no more
 SLIVER = 0.005  # of the usual level: a series that hardly moves must not cry at rounding
 
 
@@ -98,11 +100,12 @@ class Grid:
 
     def middles(self, first: int, until: int, width: int = 1) -> Array:
         """Seconds at the middle of the buckets (or groups of `width` buckets) from first to until."""
-        return self.start + (np.arange(first, until, width) + width / 2.0) * self.step
+        return np.asarray(self.start + (np.arange(first, until, width) + width / 2.0) * self.step, dtype=np.float64)
 
-    def is_weekend(self, first: int, until: int) -> Flags:
+    def weekdays(self, first: int, until: int) -> npt.NDArray[np.intp]:
+        """Weekday (Monday 0, UTC) of every day from first to until."""
         days = np.arange(first // self.day, -(-until // self.day)) + int(self.start // 86_400)
-        return np.asarray((days + 3) % 7 >= 5)  # 1970 began on a Thursday
+        return np.asarray((days + 3) % 7, dtype=np.intp)  # 1970 began on a Thursday
 
     def blocked(self, values: Array) -> Array:
         """Return the mean of the present values of each block, (N, M) to (N, ceil(M / block))."""
@@ -112,7 +115,8 @@ class Grid:
         parts = padded.reshape(values.shape[0], n_blocks, self.block)
         known = np.isfinite(parts)
         count = known.sum(axis=2)
-        return np.divide(np.where(known, parts, 0.0).sum(axis=2), count, out=np.full(count.shape, np.nan), where=count > 0)
+        total: Array = np.where(known, parts, 0.0).sum(axis=2)
+        return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
 
 
 def score(panel: Panel, mask: Flags) -> Scored:
@@ -123,8 +127,8 @@ def score(panel: Panel, mask: Flags) -> Scored:
     sparse = noise.events_per_block(panel, kind, usual, grid.block) < noise.SPARSE
     candidates = may_be_logged(blocks, ~kind.share & ~sparse)
     expected, scale, surprise, short, long = (np.full(panel.value.shape, np.nan) for _ in range(5))
-    places, cuts = grid.cut_places(), []
-    for until, following in zip(places, [*places[1:], grid.total], strict=True):
+    cuts = []
+    for until, following in pairwise([*grid.cut_places(), grid.total]):
         cut = _fit_cut(blocks, candidates, grid, until, following)
         cuts.append(cut)
         begin = max(cut.first, until - grid.reach(SCALE_DAYS))
@@ -133,10 +137,10 @@ def score(panel: Panel, mask: Flags) -> Scored:
         deviation, unit = noise.deviations(panel.between(begin, following), kind, corrected, usual)
         learned = np.where(quiet[:, span], deviation, np.nan)
         own_scale = _scales(learned[:, :past], grid, following - begin, np.maximum(kind.least, _floor(panel, quiet, unit, begin)))
-        judged = deviation / own_scale
-        judged[:, :past] = learned[:, :past] / own_scale[:, :past]
+        interval_scale, tail_scale = (own_scale * stretch for stretch in _tails(learned[:, :past] / own_scale[:, :past]))
+        judged = np.concatenate([learned[:, :past], deviation[:, past:]], axis=1) / tail_scale
         expected[:, new], surprise[:, new] = corrected[:, past:], judged[:, past:]
-        scale[:, new] = (own_scale * unit)[:, past:]
+        scale[:, new] = (interval_scale * unit)[:, past:]
         for found, length in zip((short, long), windows(panel.grain_minutes), strict=True):
             found[:, new] = usual_evidence(judged, past, length)[:, past:]
     return Scored(tuple(cuts), grid.block, blocks, expected, scale, surprise, short, long, non_negative=kind.non_negative, share=kind.share)
@@ -164,23 +168,24 @@ def _fit_cut(blocks: Array, candidates: Flags, grid: Grid, until: int, following
 
 
 def _expect(blocks: Array, cut: Cut, grid: Grid, begin: int, sparse: Flags) -> Array:
-    """Return what is expected of buckets [begin, cut.next), (N, M): the model, its usual residual at the time of day, the level.
+    """Return what is expected of buckets [begin, cut.next), (N, M): the model, its usual residual at the time of the week, the level.
 
-    Residuals are those of block means, on the scale of the model (logarithms where it is logged).
+    Residuals are those of block means over the whole training span, on the scale of the model (logarithms where it is logged).
     """
-    expected = cut.model.predict(grid.middles(begin, cut.next))
-    own = blocks[:, begin // grid.block : -(-cut.next // grid.block)]
-    residual = cut.model.to_scale(own) - cut.model.predict(grid.middles(begin, begin + own.shape[1] * grid.block, grid.block))
+    until = -(-cut.next // grid.block) * grid.block
+    residual = cut.model.to_scale(blocks[:, cut.first // grid.block : until // grid.block])
+    residual -= cut.model.predict(grid.middles(cut.first, until, grid.block))
     residual[sparse] = 0.0
+    correction = np.zeros_like(residual)
     per_day = grid.day // grid.block
     if per_day > 1:
-        n_past = (cut.until - begin) // grid.block
-        missed = profile(residual[:, :n_past].reshape(len(residual), -1, per_day), grid.is_weekend(begin, cut.until))
-        by_day = np.concatenate([missed[bool(weekend)] for weekend in grid.is_weekend(begin, cut.next)], axis=1)[:, : own.shape[1]]
-        residual -= by_day
-        expected += np.repeat(by_day, grid.block, axis=1)[:, : expected.shape[1]]
-    expected += np.repeat(level(residual, max(per_day, 7)), grid.block, axis=1)[:, : expected.shape[1]]
-    return cut.model.to_units(expected)
+        past = residual[:, : (cut.until - cut.first) // grid.block].reshape(len(residual), -1, per_day)
+        usual = profile(past, grid.weekdays(cut.first, cut.until))
+        days = usual[:, grid.weekdays(cut.first, cut.next)].reshape(len(residual), -1)
+        correction = days[:, : residual.shape[1]]
+    correction = correction + level(residual - correction, max(per_day, 7))
+    points = np.repeat(correction, grid.block, axis=1)[:, begin - cut.first : cut.next - cut.first]
+    return cut.model.to_units(points + cut.model.predict(grid.middles(begin, cut.next)))
 
 
 def _floor(panel: Panel, quiet: Flags, unit: Array, begin: int) -> Array:
@@ -189,6 +194,19 @@ def _floor(panel: Panel, quiet: Flags, unit: Array, begin: int) -> Array:
     usual, _ = nan_median(np.abs(np.where(quiet[:, own], panel.value[:, own], np.nan)), axis=1)
     usual_unit, _ = nan_median(unit, axis=1)
     return np.maximum(np.nan_to_num(SLIVER * usual / usual_unit), 1e-12)
+
+
+def _tails(past: Array) -> tuple[Array, Array]:
+    """How much wider than the body of a Gaussian the middle 95 % and the tails of history are, each (N, 1) in [1, WIDEST]."""
+    ordered = np.sort(np.abs(past), axis=1)
+    last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
+
+    def stretch(share: float, gauss: float) -> Array:
+        place = np.rint(share * last).astype(np.intp)[:, None]
+        found: Array = np.take_along_axis(ordered, place, axis=1) / gauss
+        return np.clip(np.nan_to_num(found), 1.0, WIDEST)
+
+    return stretch(0.95, 1.9600), stretch(0.99, 2.5758)
 
 
 def _scales(past: Array, grid: Grid, length: int, least: Array) -> Array:

@@ -22,7 +22,7 @@ KPI_COLUMNS = {
 def signal_query(signal: SignalRow) -> str:
     """Return SQL over the star with the columns of `series.POINTS`: series_id, signal, subject_kind, subject, environment, region,
     segment, bucket_at, numerator, denominator, value; one row per series and bucket of the signal's grain, in no order.
-    """  # noqa: D205
+    """
     places = [place for place in PLACES[signal.fact] if place in signal.by or place == "environment"]
     subject = "service" if signal.fact == "metric" else "journey"
     parts = [f"case when {place} <> '' then '|{place}=' || {place} else '' end" for place in places]
