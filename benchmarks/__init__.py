@@ -1,0 +1,1 @@
+"""Benchmarks beside their peers: one module a command, the same keys on any data, labels and truth read by the scorer only."""
