@@ -330,3 +330,36 @@ def test_points_of_a_wrong_shape_are_refused() -> None:
         detect(whole.drop("denominator"), SIGNALS, NO_MASKS, WINDOW)
     with pytest.raises(AftercastError, match="without zone is not guessed"):
         detect(whole.with_columns(pl.col("bucket_at").dt.replace_time_zone(None)), SIGNALS, NO_MASKS, WINDOW)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("signal", [REQUESTS, LATENCY], ids=["sums", "means"])
+def test_one_bad_series_never_fails_the_batch(signal: SignalRow) -> None:
+    random = np.random.default_rng(0)
+    total = N_DAYS * PER_DAY
+    late = np.arange(total) > 0.6 * total
+    values = {
+        "huge": 1e300 * (1 + random.random(total)),
+        "tiny": 1e-300 * (1 + random.random(total)),
+        "below zero": -random.random(total),
+        "hardly ever": (random.random(total) < 0.002).astype(float),
+        "infinite": np.full(total, np.inf),
+        "sparse": np.where(random.random(total) < 0.03, random.random(total), np.nan),
+        "exploding": np.exp(np.arange(total) / 20.0),
+        "dying": np.where(late, np.nan, random.poisson(50, total)),
+        "newborn": np.where(late, random.poisson(50, total), np.nan),
+    }
+    detection = detect(pl.concat([points(signal, name, value) for name, value in values.items()]), (signal,), NO_MASKS, WINDOW)
+    status = dict(detection.series_health.select("subject", "status").iter_rows())
+    assert set(status) == set(values)
+    assert (status["infinite"], status["huge"]) == ("not_enough_data", "not_enough_data")
+    assert (status["dying"], status["newborn"]) == ("scored", "scored")
+    assert detection.anomalies.filter(pl.col("subject").is_in(["dying", "newborn"])).is_empty()
+    assert detection.anomalies.select(pl.col("expected", "low", "high", "score").is_finite().all()).row(0) == (True,) * 4
+
+
+def test_duplicated_points_count_once() -> None:
+    series = points(REQUESTS, "cart", np.random.default_rng(1).poisson(200 * rhythm()).astype(float))
+    once, twice = (detect(frame, (REQUESTS,), NO_MASKS, WINDOW) for frame in (series, pl.concat([series, series])))
+    assert once.series_health.equals(twice.series_health)
+    assert once.anomalies.equals(twice.anomalies)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from aftercast.detection.correcting import nan_median
 from aftercast.detection.series import Panel
 
 Array = npt.NDArray[np.float64]
@@ -76,7 +77,7 @@ def deviations(panel: Panel, kind: Kind, expected: Array, usual: Array) -> tuple
     if kind.weighted.any() and panel.denominator is not None:
         rows = kind.weighted
         count = panel.denominator[rows]
-        unit[rows] = np.sqrt(np.nanmedian(np.where(count > 0, count, np.nan), axis=1, keepdims=True) / np.maximum(count, 1e-300))
+        unit[rows] = np.sqrt(nan_median(np.where(count > 0, count, np.nan), axis=1)[0][:, None] / np.maximum(count, 1e-300))
         deviation[rows] /= unit[rows]
     if kind.count.any():
         rows = kind.count
@@ -116,7 +117,7 @@ def events_per_block(panel: Panel, kind: Kind, usual: Array, block: int) -> Arra
     events = np.full(len(usual), np.inf)
     events[kind.count] = usual[kind.count] * block
     if kind.share.any() and panel.denominator is not None:
-        count = np.nanmedian(np.where(np.isfinite(panel.value), panel.denominator, np.nan)[kind.share], axis=1)
+        count = nan_median(np.where(np.isfinite(panel.value), panel.denominator, np.nan)[kind.share], axis=1)[0]
         rarer = np.minimum(usual[kind.share], 1.0 - usual[kind.share])
         events[kind.share] = np.nan_to_num(count) * rarer * block
     return events

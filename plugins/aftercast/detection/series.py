@@ -28,6 +28,8 @@ POINTS: dict[str, ColumnType] = {
 }
 MASKS: dict[str, ColumnType] = {"environment": TEXT, "started_at": TIME, "ended_at": TIME}
 
+ABSURD = 1e100  # no measurement is that large; its square would overflow
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -67,7 +69,7 @@ def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -
     """Yield the panels of every signal in the order given; rows outside the window and of other signals are left out.
 
     A series whose points usually lie further apart than the signal's grain (a journey of coarser grain) is put on the coarser grid.
-    Rows of one series and bucket are averaged; infinite values are missing.
+    Rows of one series and bucket are averaged; infinite and absurd values are missing.
 
     Raises:
         AftercastError: a column is missing or has another type, a time has no zone.
@@ -86,9 +88,9 @@ def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -
         row = number["series"].to_numpy()
         minute = ((own["bucket_at"].cast(pl.Int64) - int(start.timestamp() * 1e6)) // 60_000_000).to_numpy()
         spacing = _spacing(row, minute // signal.grain_minutes, identity.height)
-        for factor in np.unique(spacing):
-            grain = int(min(factor * signal.grain_minutes, 1440))
-            members = np.flatnonzero(spacing == factor)
+        grains = np.array([_grid_grain(signal.grain_minutes, int(factor)) for factor in spacing])
+        for grain in np.unique(grains).tolist():
+            members = np.flatnonzero(grains == grain)
             place = np.full(identity.height, -1)
             place[members] = np.arange(len(members))
             kept = place[row] >= 0
@@ -98,6 +100,11 @@ def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -
             sides = [_matrix(own[name].to_numpy()[kept], flat, shape) for name in ("value", "numerator", "denominator")]
             is_ratio = signal.numerator is not None
             yield Panel(signal, identity[members], start, grain, sides[0], *(sides[1:] if is_ratio else (None, None)))
+
+
+def _grid_grain(grain: int, factor: int) -> int:
+    """Return the largest multiple of the signal's grain, up to `factor` times it, that divides a day; the grain itself if none does."""
+    return max((size for size in range(grain, min(grain * factor, 1440) + 1, grain) if 1440 % size == 0), default=grain)
 
 
 def _check(points: pl.DataFrame) -> None:
@@ -130,7 +137,7 @@ def _spacing(row: npt.NDArray[np.int64], bucket: npt.NDArray[np.int64], n_series
 
 def _matrix(values: npt.NDArray[np.generic], flat: npt.NDArray[np.int64], shape: tuple[int, int]) -> Array:
     numbers = values.astype(np.float64)
-    known = np.isfinite(numbers)
+    known = np.abs(numbers) < ABSURD  # neither missing nor infinite
     size = shape[0] * shape[1]
     counts = np.bincount(flat[known], minlength=size)
     sums = np.bincount(flat[known], weights=numbers[known], minlength=size)
