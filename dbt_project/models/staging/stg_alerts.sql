@@ -1,4 +1,4 @@
--- One row per alert episode, the version received last.
+-- One row per alert episode: an ended version before an open one, then the version received last.
 select
     {{ surrogate_key(['alerts.fingerprint', 'epoch_us(alerts.started_at)']) }} as alert_id,
     alerts.fingerprint,
@@ -11,4 +11,4 @@ select
     alerts.ended_at
 from {{ source('landing', 'alerts') }} as alerts
 {{ declared_name_joins('alerts', ['service', 'environment', 'region']) }}
-{{ latest_version(['alerts.fingerprint', 'alerts.started_at'], ['alerts.ingested_at']) }}
+{{ latest_version(['alerts.fingerprint', 'alerts.started_at'], ['alerts.ended_at is not null', 'alerts.ingested_at']) }}

@@ -1,4 +1,4 @@
--- One row per change, the version received last.
+-- One row per change: a finished version before an unfinished one, then the version received last.
 select
     changes.change_id,
     changes.kind,
@@ -16,4 +16,4 @@ select
     changes.finished_at
 from {{ source('landing', 'changes') }} as changes
 {{ declared_name_joins('changes', ['service', 'environment', 'region']) }}
-{{ latest_version(['changes.change_id'], ['changes.ingested_at']) }}
+{{ latest_version(['changes.change_id'], ['changes.finished_at is not null', 'changes.ingested_at']) }}
