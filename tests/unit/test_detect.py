@@ -11,6 +11,7 @@ import pytest
 
 from aftercast.analyses import DERIVED
 from aftercast.detection import Detection, detect
+from aftercast.detection.correcting import level, profile
 from aftercast.detection.prophet_batch import Spec, as_seconds, load
 from aftercast.detection.series import MASKS, POINTS
 from aftercast.errors import AftercastError
@@ -363,3 +364,32 @@ def test_duplicated_points_count_once() -> None:
     once, twice = (detect(frame, (REQUESTS,), NO_MASKS, WINDOW) for frame in (series, pl.concat([series, series])))
     assert once.series_health.equals(twice.series_health)
     assert once.anomalies.equals(twice.anomalies)
+
+
+def test_one_odd_point_of_a_series_is_no_episode() -> None:
+    value = 100 * rhythm() * np.exp(0.03 * np.random.default_rng(8).normal(size=N_DAYS * PER_DAY))
+    value[20 * PER_DAY + 40] *= 50
+    detection = detect(points(LATENCY, "cart", value), (LATENCY,), NO_MASKS, WINDOW)
+    assert detection.anomalies.is_empty()
+    assert detection.series_health["n_outside_interval"][0] > 0
+
+
+def test_a_block_never_moves_its_own_level() -> None:
+    residual = np.random.default_rng(3).normal(size=(1, 60))
+    moved = residual.copy()
+    moved[0, 30] += 100
+    before, after = level(residual, 8), level(moved, 8)
+    assert np.array_equal(before[0, :31], after[0, :31])
+    assert (before[0, 31:39] != after[0, 31:39]).any()
+    assert np.array_equal(before[0, 39:], after[0, 39:])
+
+
+def test_the_usual_residual_of_a_weekday_is_kept_when_it_is_clear_and_dropped_when_it_is_noise() -> None:
+    random = np.random.default_rng(1)
+    weekday = np.arange(28) % 7
+    noise = random.normal(size=(1, 28, 48))
+    habit = noise + np.where(weekday == 2, 20.0, 0.0)[None, :, None]
+    assert np.abs(profile(noise, weekday)).mean() < 0.15
+    learned = profile(habit, weekday)[0].mean(axis=1)
+    assert learned[2] == pytest.approx(20, rel=0.1)
+    assert np.abs(np.delete(learned, 2)).max() < 1

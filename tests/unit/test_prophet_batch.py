@@ -154,3 +154,11 @@ def test_times_without_order_or_meaning_are_refused() -> None:
         fit(np.array([0.0, np.nan]), np.zeros(2))
     with pytest.raises(ValueError, match="expected \\(480"):
         fit(TIMES, np.zeros((3, 1)))
+
+
+def test_the_noise_is_stationary_under_its_prior() -> None:
+    values = np.random.default_rng(5).normal(size=30)
+    found = fit(TIMES[:30], values)
+    noise = found.sigma[0] / found.y_scale[0]
+    error = (((values - found.predict(TIMES[:30])[:, 0]) / found.y_scale[0]) ** 2).sum()
+    assert 4 * noise**4 + 30 * noise**2 == pytest.approx(error, rel=1e-5)
