@@ -47,7 +47,11 @@ fixes as (
         on members.incident_id = items.incident_id
     left join {{ ref('fct_intervention_effect') }} as effects
         on items.action_item_id = effects.action_item_id and effects.outcome = 'recurrence'
-    where items.shipped_at is not null and items.status <> 'cancelled'
+    -- Only repairs and preventions promise fewer recurrences; an item without a type is taken for one.
+    where
+        items.shipped_at is not null
+        and items.status <> 'cancelled'
+        and coalesce(items.type, 'repair') in ('repair', 'prevent')
     qualify row_number() over (partition by members.family_id order by items.shipped_at desc, items.action_item_id asc) = 1
 )
 

@@ -17,7 +17,11 @@ first_fixes as (
     from members
     inner join {{ ref('fct_action_item') }} as items
         on members.incident_id = items.incident_id
-    where items.shipped_at is not null and items.status <> 'cancelled'
+    -- Only repairs and preventions promise fewer recurrences; an item without a type is taken for one.
+    where
+        items.shipped_at is not null
+        and items.status <> 'cancelled'
+        and coalesce(items.type, 'repair') in ('repair', 'prevent')
     group by members.family_id
 )
 
