@@ -278,6 +278,31 @@ def test_hours_that_are_always_closed_expect_nothing():
     assert found.incident_loss["status"].to_list() == ["below_noise"]
 
 
+def test_days_of_a_shop_that_closes_at_night_and_on_saturdays_are_measured_like_any_other():
+    opened = pl.col("bucket_at").dt.hour().is_between(8, 19) & (pl.col("bucket_at").dt.weekday() != 6)
+    begin, end = at(14, 8), at(16, 20)
+    days: tuple[Hit, ...] = ((begin, end, "eu", 0.3), (begin, end, "us", 0.3))
+    listed = [("drop", begin, end, ""), ("quiet", at(21, 8), at(23, 20), "")]
+    covered = 0
+    for seed in (3, 4, 5, 6):
+        hit, whole = world(days, seed).filter(opened), world(seed=seed).filter(opened)
+        rows = {row["incident_id"]: row for row in measure(inputs(hit, listed), AS_OF).incident_loss.to_dicts()}
+        true = revenue(whole, begin, end) - revenue(hit, begin, end)
+        assert rows["drop"]["status"] == "quantified"
+        assert rows["drop"]["lost_revenue"] == pytest.approx(true, rel=0.15)
+        covered += rows["drop"]["lost_revenue_low"] <= true <= rows["drop"]["lost_revenue_high"]
+        covered += rows["quiet"]["lost_revenue_low"] <= 0 <= rows["quiet"]["lost_revenue_high"]
+    assert covered >= 7
+
+
+def test_days_without_rows_now_and_then_are_missing_and_not_closed():
+    gap = pl.col("bucket_at").is_between(at(1, 0), at(26, 23.99))
+    asked = at(31, 0)
+    found = measure(inputs(world().filter(~gap & (pl.col("bucket_at") < asked)), [("a", at(28, 12), at(28, 14), "")]), asked)
+    assert found.incident_loss["status"].to_list() == ["unknown"]
+    assert found.incident_loss["reason"][0].endswith("needs 14")
+
+
 def test_empty_tables_measure_to_empty_tables():
     found = measure(Inputs(), AS_OF)
     assert found.impact.is_empty()

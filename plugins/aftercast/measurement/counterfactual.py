@@ -28,14 +28,24 @@ HOUR, DAY, WEEK = 3_600, 86_400, 604_800
 GRAINS = (HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY)
 FEWEST_PER_BUCKET = 8.0
 """Sales a journey must have per modelled bucket on average; below, buckets are made coarser."""
-SPAN, SPAN_DAILY = 42 * DAY, 182 * DAY
-"""Training reaches this far to both sides, whole weeks; days need more history than hours."""
+SPAN, SPAN_LONG = 42 * DAY, 182 * DAY
+"""Training reaches this far to both sides, whole weeks; the long one where buckets are days or the window is longer than a day."""
+TAIL = 0.025
+"""Share of draws beyond each end of an interval: nominal 95 %."""
 LEAST_DAYS = 14.0
 LEAST_WINDOWS = 8
 """Quiet windows without overlap that an interval needs."""
+MOST_MISSING = 0.2
+"""Share of its expectation that a quiet window may miss."""
+ALIKE = (0.5, 2.0)
+"""Quiet windows are expected to sell this many times as much as the window asked about."""
 MATCHED_WITHIN = 2 * HOUR
 ENOUGH_MATCHED = 60
 MOST_WINDOWS = 400
+TREND_PARAMETERS = 5
+"""Level, slope and what changepoints amount to."""
+MOST_SPENT = 0.5
+"""Beyond this share of a window fitted away, intervals are not widened further."""
 REACHES = (3, 24, 168)
 """Modelled buckets over which the nearness of the context fades."""
 LOG_OFFSET = 0.05
@@ -72,7 +82,8 @@ class World:
     Attributes:
         first: bucket of the flow at which the span begins.
         actual: 0 where missing. expected: Prophet's, everywhere. present: there is a row. quiet: bucket outside every mask.
-        parameters_per_point: how much of each training point the model spends on itself.
+        periods: seconds after which what each parameter says repeats, infinite for level and trend.
+        trained: seconds the model was fitted on.
         trained_until: end of the last training bucket, seconds since 1970.
     """
 
@@ -83,7 +94,8 @@ class World:
     expected: Array
     present: Flags
     quiet: Flags
-    parameters_per_point: float
+    periods: Array
+    trained: float
     trained_until: int
 
     @property
@@ -102,10 +114,15 @@ class World:
         return np.concatenate([zero, self.actual.cumsum(axis=0)]), np.concatenate([zero, self.seen.cumsum(axis=0)])
 
     @cached_property
-    def loud(self) -> npt.NDArray[np.int64]:
-        """Running count of buckets that are masked or miss the whole journey."""
-        bad = ~(self.quiet & self.present.any(axis=1))
-        return np.concatenate([[0], bad.cumsum()])
+    def running(self) -> tuple[Array, Array, Array]:
+        """Running sums with a leading zero of the journey's expectation, of the part without any row, and of open buckets that are masked.
+
+        Closed buckets expect nothing: whether they have rows or masks does not matter.
+        """
+        due = self.expected[:, columns_of(self.n_segments)[0 if self.flow.earns else 2]].sum(axis=1)
+        missing = np.where(self.present.any(axis=1), 0.0, due)
+        masked = (~self.quiet & (due > 0)).astype(float)
+        return _running(due), _running(missing), _running(masked)
 
     @cached_property
     def contexts(self) -> list[tuple[Array, Array, Array, Array, Array]]:
@@ -146,19 +163,34 @@ class World:
         actual, seen = self.sums
         return actual[ends] - actual[starts], seen[ends] - seen[starts]
 
+    def spent(self, length: int) -> float:
+        """Share of a window's noise that the model took for rhythm or trend: a wave counts as far as a window of that length sees it."""
+        seconds = length * self.flow.grain
+        return float((np.sinc(seconds / self.periods) ** 2).sum() * seconds / self.trained)
+
     def quiet_starts(self, start: int, length: int) -> Whole:
-        """Starts of quiet windows of a length: near the same time of day if they are enough, otherwise at any time."""
+        """Starts of quiet windows of a length: near the same time of day if they are enough, otherwise at any time.
+
+        A quiet window is unmasked, misses little of what it should sell, and should sell about as much as the one asked about.
+        """
         grain, step = self.flow.grain, max(self.modelled // self.flow.grain, length // 4, 1)
         per_day = DAY // grain
-        every = np.arange(start % step, len(self.actual) - length + 1, step)
-        choices = [every]
+        latest = len(self.actual) - length + 1
+        every = np.arange(start % step, latest, step)
+        choices: list[Whole] = [every]
         if per_day > 1 and length <= per_day // 2:
             shift = (every - start + per_day // 2) % per_day - per_day // 2
             choices.insert(0, every[np.abs(shift) * grain <= MATCHED_WITHIN])
+        elif per_day > 1:
+            choices.insert(0, np.arange(start % per_day, latest, per_day))
+        due, missing, masked = self.running
+        own = due[start + length] - due[start]
         for starts in choices:
-            calm = starts[(self.loud[starts + length] - self.loud[starts]) <= 0.2 * length]
-            masked = np.concatenate([[0], (~self.quiet).cumsum()])
-            calm = calm[masked[calm + length] == masked[calm]]
+            size, gone, hidden = (part[starts + length] - part[starts] for part in (due, missing, masked))
+            fits = (hidden == 0) & (gone <= MOST_MISSING * size)
+            if own > 0:
+                fits &= (size >= ALIKE[0] * own) & (size <= ALIKE[1] * own)
+            calm: Whole = starts[fits]
             if len(calm) >= ENOUGH_MATCHED:
                 break
         if len(calm) > MOST_WINDOWS:
@@ -183,20 +215,29 @@ class World:
         own = self.drift(np.array([start]), np.array([end]), lead, gap, after=after)[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             off = np.where(due > 0, actual / due - 1.0, 0.0)
+        learned = 0.0
         moved, correction = np.zeros_like(off), np.zeros(off.shape[1])
         for columns in columns_of(self.n_segments):
-            weights = _learn(features[:, columns], np.clip(off[:, columns], -1.0, 2.0), due[:, columns])
+            weights, freedom = _learn(features[:, columns], np.clip(off[:, columns], -1.0, 2.0), due[:, columns])
+            learned = max(learned, freedom)
             moved[:, columns] = features[:, columns] @ weights
             correction[columns] = own[columns] @ weights
         usual = (off - moved).mean(axis=0) * apart / (apart + 10.0)
         expected = np.maximum(due * (1.0 + moved + usual), 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.where(expected > 0, actual / expected - 1.0, 0.0)
-        wider = float(stats.t.ppf(0.95, apart - 1) / stats.norm.ppf(0.95) * np.sqrt(1.0 + 1.0 / apart) * (1.0 + self.parameters_per_point))
+        few = float(stats.t.ppf(1 - TAIL, apart - 1) / stats.norm.ppf(1 - TAIL))
+        inside = min(self.spent(length) + learned / apart, MOST_SPENT)  # quiet windows were fitted, the window asked about was not
+        wider = few * np.sqrt(1.0 + 1.0 / apart) * np.sqrt((1.0 + inside) / (1.0 - inside))
         middle = errors.mean(axis=0)
         errors = middle + (errors - middle) * wider
         times = self.flow.start + (self.first + starts.astype(np.int64)) * self.flow.grain
         return Quiet(times, errors, np.maximum(correction + usual, -1.0), expected, actual)
+
+
+def _running(values: Array) -> Array:
+    """Running sums with a leading zero."""
+    return np.concatenate([[0.0], values.cumsum()])
 
 
 def _masked_run(quiet: Flags, most: int) -> int:
@@ -214,15 +255,16 @@ def _apart(starts: Whole, length: int) -> int:
     return count
 
 
-def _learn(features: Array, off: Array, weight: Array) -> Array:
-    """Ridge coefficients of `off` on the drift features, each window and segment weighing what it is expected to sell."""
+def _learn(features: Array, off: Array, weight: Array) -> tuple[Array, float]:
+    """Ridge coefficients of `off` on the drift features and their degrees of freedom; windows and segments weigh what they should sell."""
     x, y, w = features.reshape(-1, features.shape[2]), off.ravel(), weight.ravel()
     if w.sum() <= 0:
-        return np.zeros(x.shape[1])
+        return np.zeros(x.shape[1]), 0.0
     w = w / w.sum()
     gram = (x * w[:, None]).T @ x
     ridge = 0.05 * np.trace(gram) / len(gram) + 1e-9
-    return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), (x * w[:, None]).T @ y))
+    solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), np.column_stack([(x * w[:, None]).T @ y, gram]))
+    return solved[:, 0], float(np.trace(solved[:, 1:]))
 
 
 def modelled_grain(flow: Flow) -> int:
@@ -235,10 +277,15 @@ def modelled_grain(flow: Flow) -> int:
     return fitting[-1] if fitting else flow.grain
 
 
+def is_long(start: float, end: float) -> bool:
+    """Whether a window is so long that quiet windows of its length must be looked for farther away."""
+    return end - start > DAY
+
+
 def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end: float) -> World | str:
     """Fit a journey around [start, end) in seconds; returns the reason in words when there is too little history."""
     grain = modelled_grain(flow)
-    span = SPAN_DAILY if grain >= DAY else SPAN
+    span = SPAN_LONG if grain >= DAY or is_long(start, end) else SPAN
     monday = (start - 4 * DAY) // WEEK * WEEK + 4 * DAY  # 1970-01-05 was a Monday
     last_week = -((4 * DAY - end) // WEEK) * WEEK + 4 * DAY
     first = max(flow.place(monday - span), 0)
@@ -253,11 +300,11 @@ def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end:
     for masked_from, masked_to in masks:
         quiet[max(flow.place(masked_from) - first, 0) : max(flow.place_end(masked_to) - first, 0)] = False
     known = quiet & present[:, columns_of(len(flow.segments))[2]].any(axis=1)
-    days = known.sum() * flow.grain / DAY
+    days = (known | (quiet & _always_closed(stamps, present.any(axis=1), flow.grain))).sum() * flow.grain / DAY
     needed = max(LEAST_DAYS, LEAST_WINDOWS * (end - start) / DAY)
     if days < needed:
         return f"not enough history: {days:.0f} days, needs {needed:.0f}"
-    expected, spent = _expect(stamps, np.where(quiet[:, None], raw, np.nan), flow, grain)
+    expected, periods, trained = _expect(stamps, np.where(quiet[:, None], raw, np.nan), flow, grain)
     return World(
         flow=flow,
         first=first,
@@ -266,13 +313,14 @@ def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end:
         expected=expected,
         present=present,
         quiet=quiet,
-        parameters_per_point=spent,
+        periods=periods,
+        trained=trained,
         trained_until=int(stamps[np.flatnonzero(known)[-1]] + flow.grain),
     )
 
 
-def _expect(stamps: npt.NDArray[np.int64], values: Array, flow: Flow, grain: int) -> tuple[Array, float]:
-    """Prophet's expectation per bucket and column, never negative, and its parameters per training point."""
+def _expect(stamps: npt.NDArray[np.int64], values: Array, flow: Flow, grain: int) -> tuple[Array, Array, float]:
+    """Prophet's expectation per bucket and column, never negative, the periods of its parameters and the seconds it was fitted on."""
     middles, means = _coarsen(stamps, values, grain // flow.grain, grain)
     count = np.isfinite(means).sum(axis=0)
     size = np.divide(np.nansum(means, axis=0), count, out=np.zeros(len(count)), where=count > 0)
@@ -288,8 +336,8 @@ def _expect(stamps: npt.NDArray[np.int64], values: Array, flow: Flow, grain: int
     expected = _predict(middles, relative, spec, bend, at) * scale
     expected[~np.isfinite(expected)] = 0.0
     expected *= _open(middles, means, stamps, grain)[:, None] & (size > 0)[None, :]
-    parameters = 2 + 2 * (spec.daily_order + spec.weekly_order) + 3
-    return expected, parameters / max(float(count.max()), 1.0)
+    waves = [DAY / order for order in range(1, spec.daily_order + 1)] + [WEEK / order for order in range(1, spec.weekly_order + 1)]
+    return expected, np.array([np.inf] * TREND_PARAMETERS + waves * 2), max(float(count.max()), 1.0) * grain
 
 
 def _spec(grain: int) -> prophet_batch.Spec:
@@ -320,6 +368,15 @@ def _open(middles: Array, means: Array, stamps: npt.NDArray[np.int64], grain: in
     sold = np.bincount(slot[seen], weights=np.nansum(np.abs(means[seen]), axis=1), minlength=n_slots)
     closed = (sold == 0) & ((rows >= 3) | ((rows == 0) & (stamps[-1] - stamps[0] >= 3 * WEEK)))
     return np.asarray(~closed[stamps % WEEK // grain])
+
+
+def _always_closed(stamps: npt.NDArray[np.int64], present: Flags, grain: int) -> Flags:
+    """Buckets at times of the week that never have a row, in weeks that have some: closed, not missing. Takes three weeks to tell."""
+    slot, week = stamps % WEEK // grain, (stamps - stamps[0]) // WEEK
+    opened = np.bincount(week[present], minlength=int(week.max()) + 1) > 0
+    if opened.sum() < 3:
+        return np.zeros(len(stamps), dtype=bool)
+    return np.asarray((np.bincount(slot[present], minlength=int(slot.max()) + 1)[slot] == 0) & opened[week])
 
 
 _BENDS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {

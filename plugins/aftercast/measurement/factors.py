@@ -17,8 +17,6 @@ from scipy import stats
 from aftercast.measurement.counterfactual import LEAST_WINDOWS, Quiet, columns_of
 from aftercast.measurement.flows import Array, Flow
 
-TAIL = 0.025
-"""Share of draws beyond each end of an interval: nominal 95 %."""
 RARE = 0.05
 """Share of quiet windows a figure may lie beyond before it is called unusual."""
 PRIOR_SALES = 10.0

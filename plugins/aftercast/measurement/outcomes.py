@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from aftercast.measurement.counterfactual import HOUR, LEAST_WINDOWS, World, columns_of
-from aftercast.measurement.factors import TAIL, Echo, hear_echo, seed_of, window_loss
+from aftercast.measurement.counterfactual import HOUR, LEAST_WINDOWS, TAIL, World, columns_of
+from aftercast.measurement.factors import Echo, hear_echo, seed_of, window_loss
 from aftercast.measurement.flows import Array
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aftercast.measurement.counterfactual import DAY, HOUR, LEAST_DAYS, LEAST_WINDOWS, WEEK, World, build_world, columns_of
+from aftercast.measurement.counterfactual import DAY, HOUR, LEAST_DAYS, LEAST_WINDOWS, WEEK, World, build_world, columns_of, is_long
 from aftercast.measurement.factors import RARE
 from aftercast.measurement.flows import Flow, seconds
 from aftercast.measurement.inputs import Inputs
@@ -38,13 +38,13 @@ class Ledger:
 
     def __init__(self, flows: dict[str, Flow], masks: dict[str, list[tuple[float, float]]]) -> None:
         self.flows, self.masks = flows, masks
-        self._worlds: dict[tuple[str, int, int], World | str] = {}
+        self._worlds: dict[tuple[str, int, int, bool], World | str] = {}
         self._outcomes: dict[str, Outcome | str] = {}
 
     def world(self, journey: str, start: int, end: int) -> World | str:
         flow = self.flows[journey]
         begin, finish = flow.start + start * flow.grain, flow.start + end * flow.grain
-        key = (journey, (begin - 4 * DAY) // WEEK, (finish - 4 * DAY - 1) // WEEK)
+        key = (journey, (begin - 4 * DAY) // WEEK, (finish - 4 * DAY - 1) // WEEK, is_long(begin, finish))
         if key not in self._worlds:
             self._worlds[key] = build_world(flow, self.masks[journey], begin, finish)
         found = self._worlds[key]
