@@ -129,7 +129,7 @@ def _judge(name: str, suite: Suite, summary: pl.DataFrame) -> list[dict[str, Any
     import great_expectations as gx
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it names a folder it never makes
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of folders it never makes and methods it never needs
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     table = context.data_sources.add_pandas("summaries").add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
