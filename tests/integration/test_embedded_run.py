@@ -22,15 +22,27 @@ def run(home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def processes_of(home: Path) -> list[str]:
-    """Command lines of processes whose environment names this home."""
+    """Command lines of processes that hold a file of this home open or name it in their environment (process titles overwrite that)."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if f"AFTERCAST_HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            open_files = [os.readlink(link) for link in (folder / "fd").iterdir()]
+            if f"AFTERCAST_HOME={home}".encode() in environment or any(name.startswith(f"{home}/") for name in open_files):
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
     return found
+
+
+def test_a_process_that_hides_its_environment_is_still_seen(tmp_path: Path):
+    with (tmp_path / "log").open("w") as log:
+        sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], stdout=log, env={})
+        try:
+            assert len(processes_of(tmp_path)) >= 1
+        finally:
+            sleeper.kill()
+            sleeper.wait()
 
 
 @pytest.mark.slow
