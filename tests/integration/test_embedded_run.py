@@ -27,7 +27,7 @@ def processes_of(home: Path) -> list[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
-            open_files = [os.readlink(link) for link in (folder / "fd").iterdir()]
+            open_files = [str(link.readlink()) for link in (folder / "fd").iterdir()]
             if f"AFTERCAST_HOME={home}".encode() in environment or any(name.startswith(f"{home}/") for name in open_files):
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
