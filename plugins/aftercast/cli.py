@@ -22,6 +22,7 @@ from rich.table import Table
 
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
+from aftercast.sources import check_kind
 from aftercast.window import Window
 
 app = typer.Typer(
@@ -71,6 +72,8 @@ def run(
     if (since is None) != (until is None):
         raise ConfigError("give both --from and --to, or neither")
     window = Window.parse(since, until) if since and until else deployment.history
+    for source in deployment.sources:
+        check_kind(source)
     started = time.monotonic()
     unchanged = False
 
@@ -122,7 +125,7 @@ def status() -> None:
         warehouse.query(
             settings.mart,
             """
-            select source, entity, window_end, received, landed, rejected, duplicate, late, watermark
+            select source, entity, received, rejected, duplicate, late, watermark
             from marts.mart_source_coverage order by source, entity
             """,
         )

@@ -68,6 +68,17 @@ def test_an_example_without_data_is_refused_with_the_command_to_use(home: Path, 
     assert "DATA=" in errors
 
 
+def test_an_unknown_kind_is_refused_before_anything_starts(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "sources.yml").write_text("history: {start: '2026-09-21', end: '2026-09-28'}\nsources: [{name: shop, kind: filles}]\n")
+    monkeypatch.setenv("AFTERCAST_CONFIG", str(tmp_path))
+    code, _, errors = run("run", capsys=capsys)
+    assert code == 1
+    assert "did you mean 'files'" in errors
+    assert not (home / "airflow").exists()
+
+
 def test_one_end_of_a_window_is_not_a_window(home: Path, capsys: pytest.CaptureFixture[str]):
     code, _, errors = run("run", "--from", "2026-09-21", capsys=capsys)
     assert code == 1

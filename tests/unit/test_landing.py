@@ -119,7 +119,7 @@ def test_a_changed_value_changes_one_file_and_the_fingerprint(place):
     assert landing.landing_fingerprint(place) != fingerprint
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cuts=st.sets(st.integers(1, 71), max_size=5), sizes=st.integers(1, 30), data=st.data())
 def test_landing_in_pieces_equals_landing_at_once(tmp_path, cuts, sizes, data):
     shutil.rmtree(tmp_path, ignore_errors=True)
