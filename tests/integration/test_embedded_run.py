@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,14 +22,23 @@ def run(home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([AFTERCAST, "run"], env=environment, capture_output=True, text=True, check=False, timeout=500)
 
 
+def open_files(folder: Path) -> list[str]:
+    """Names of the files a process holds open; those it closes while we look are left out."""
+    names = []
+    for link in (folder / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            names.append(str(link.readlink()))
+    return names
+
+
 def processes_of(home: Path) -> list[str]:
     """Command lines of processes that hold a file of this home open or name it in their environment (process titles overwrite that)."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
-            open_files = [str(link.readlink()) for link in (folder / "fd").iterdir()]
-            if f"AFTERCAST_HOME={home}".encode() in environment or any(name.startswith(f"{home}/") for name in open_files):
+            held = any(name.startswith(f"{home}/") for name in open_files(folder))
+            if held or f"AFTERCAST_HOME={home}".encode() in environment:
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
