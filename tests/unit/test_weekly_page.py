@@ -140,6 +140,14 @@ def test_every_state_is_a_readable_page(kind: str) -> None:
     assert re.findall(r"\b(None|nan|NaN|inf|Undefined|datetime)\b|\{\{", shown) == []
 
 
+def test_a_journey_of_unknown_loss_is_not_said_to_have_lost_nothing() -> None:
+    earlier = [row for row in mart._incidents() if row["started_at"] < MONDAY]
+    unknown = html_of(frames([*earlier, incident("INC-1", MONDAY, None)]))
+    assert 'data-label="Lost" class="n">not known</td>' in unknown
+    assert 'data-label="Lost" class="n">0</td>' not in unknown
+    assert 'data-label="Lost" class="n">not known</td>' not in html_of(frames(earlier))
+
+
 def test_tables_and_drawings_can_be_read_aloud() -> None:
     checker = parse(html_of(frames()))
     drawings = [attributes for tag, attributes in checker.tags if tag == "svg"]
