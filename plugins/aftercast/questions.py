@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from aftercast.reporting import wording
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -85,15 +87,8 @@ def all_questions() -> tuple[Question, ...]:
 
 
 def money(amount: float | None, currency: str | None) -> str:
-    """Return an amount with three significant figures and its currency; a missing amount is said to be missing."""
-    if amount is None:
-        return "not quantified"
-    for size, suffix in ((1_000_000, "M"), (1_000, "k")):
-        if abs(amount) >= size * 0.9995:
-            scaled = amount / size
-            digits = 0 if abs(scaled) >= 99.95 else 1 if abs(scaled) >= 9.995 else 2
-            return f"{currency or ''} {scaled:,.{digits}f}{suffix}".strip()
-    return f"{currency or ''} {amount:,.0f}".strip()
+    """Return an amount as the report writes it, in characters every terminal has; a missing one is said to be missing."""
+    return "not quantified" if amount is None else wording.money(amount, currency).replace("−", "-")
 
 
 def summary(query: Callable[..., pl.DataFrame], mart: Path) -> list[str]:
@@ -152,4 +147,4 @@ def _candidate(row: dict[str, Any]) -> str:
         return "no candidate yet"
     kind, name, probability = row["top_candidate_kind"], row["top_candidate_id"], row["top_candidate_probability"]
     what = "none of the changes, services and providers we know" if kind == "none" else f"{kind} {name}"
-    return f"{what} ({'over 99%' if probability >= 0.995 else f'{probability:.0%}'})"
+    return f"{what} ({wording.percent(probability).replace('>', 'over ')})"

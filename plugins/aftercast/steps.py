@@ -142,6 +142,7 @@ MEASUREMENT_READS = {
     "action_items": "fct_action_item",
     "changes": "fct_change",
 }
+DETECTED = ("anomalies", "series_health", "models")
 REAL_INCIDENTS = "select * from star.fct_incident where not exclude_from_metrics"
 
 
@@ -154,14 +155,14 @@ def detect() -> None:
     signals = settings.deployment.signals
     if not signals:
         log.info("no signal is declared in %s: nothing is watched", settings.config / "signals.yml")
-        for table in ("anomalies", "series_health", "models"):
+        for table in DETECTED:
             landing.write_derived(settings, table, pl.DataFrame(schema=DERIVED[table]))
         return
     with warehouse.connect(settings.warehouse) as connection:
         points = [warehouse.frame(connection, signal_query(signal)) for signal in signals]
         masks = warehouse.frame(connection, "select environment, started_at, impact_end_at as ended_at from star.fct_incident")
     found = detection.detect(pl.concat(points), signals, masks, _window(settings))
-    for table in ("anomalies", "series_health", "models"):
+    for table in DETECTED:
         landing.write_derived(settings, table, getattr(found, table))
     log.info("%d series watched, %d episodes found", found.series_health.height, found.anomalies.height)
 
@@ -213,8 +214,12 @@ def _derived(settings: Settings, table: str) -> pl.DataFrame:
     return pl.read_parquet(landing.derived_path(settings, table))
 
 
+def _run(settings: Settings) -> dict[str, Any]:
+    return pl.read_parquet(landing.declared_path(settings, "run")).row(0, named=True)
+
+
 def _window(settings: Settings) -> Window:
-    run = pl.read_parquet(landing.declared_path(settings, "run")).row(0, named=True)
+    run = _run(settings)
     return Window(parse_utc(run["window_start"].isoformat()), parse_utc(run["as_of"].isoformat()))
 
 
@@ -233,7 +238,7 @@ def publish() -> None:
     from aftercast import publishing
 
     settings = Settings.from_environment()
-    run = pl.read_parquet(landing.declared_path(settings, "run")).row(0, named=True)
+    run = _run(settings)
     parts = "".join(run[name] for name in ("code_version", "configuration_fingerprint", "landing_fingerprint"))
     version = f"{run['as_of']:%Y%m%dT%H%M}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
     log.info("%s", publishing.publish(settings, version=version))
