@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 # Before any import of Airflow: it reads its home once.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="aftercast-airflow-")
+atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
 os.environ.update(
     {
         "AIRFLOW_HOME": _AIRFLOW_HOME,

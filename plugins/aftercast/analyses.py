@@ -30,7 +30,10 @@ DERIVED: dict[str, Schema] = {
         "low": NUMBER,
         "high": NUMBER,
         "score": NUMBER,  # severity in [0, 1]
+        "evidence": NUMBER,  # strongest evidence in units of the threshold of a sensitivity of 1; comparable between versions
         "n_points": COUNT,
+        "explained_by": TEXT,  # name of the calendar row that expected it, null when none did
+        "mode": TEXT,  # live | shadow | retired
         "detector_version": TEXT,
         "trained_from": TIME,
         "trained_until": TIME,
@@ -46,15 +49,63 @@ DERIVED: dict[str, Schema] = {
         "environment": TEXT,
         "region": TEXT,
         "segment": TEXT,
-        "status": TEXT,  # scored | not_enough_data | flat
+        "status": TEXT,  # scored | learning | stopped | not_enough_data | flat
         "reason": TEXT,
         "n_points": COUNT,
         "expected_points": COUNT,
         "n_scored": COUNT,
         "n_outside_interval": COUNT,
+        "first_seen_at": TIME,
         "last_seen_at": TIME,
         "trained_until": TIME,
         "detector_version": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per watched series and day it was judged: what was seen, scored, and outside the 95 % interval.
+    "series_days": {
+        "series_id": TEXT,
+        "signal": TEXT,
+        "day_at": TIME,  # midnight, UTC
+        "n_points": COUNT,
+        "expected_points": COUNT,
+        "n_scored": COUNT,
+        "n_outside_interval": COUNT,
+        "detector_version": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per live episode that hurts and bucket around it: what a picture of the episode needs.
+    "anomaly_points": {
+        "anomaly_id": TEXT,
+        "series_id": TEXT,
+        "bucket_at": TIME,
+        "actual": NUMBER,
+        "expected": NUMBER,
+        "low": NUMBER,
+        "high": NUMBER,
+        "is_masked": FLAG,  # nothing was learned from this bucket
+        "model_version": TEXT,
+    },
+    # One row per detector version, context and proposed change of its sensitivity.
+    "tuning_proposals": {
+        "proposal_id": TEXT,
+        "detector_version": TEXT,
+        "signal": TEXT,
+        "subject": TEXT,  # '' = every subject of the signal
+        "current_sensitivity": NUMBER,
+        "proposed_sensitivity": NUMBER,
+        "n_train": COUNT,  # judged episodes the proposal was chosen on, all before holdout_from
+        "holdout_from": TIME,
+        "n_holdout": COUNT,  # judged episodes it was compared on
+        "rejected_dropped": COUNT,  # of the holdout: false alarms the proposal would not have raised
+        "confirmed_dropped": COUNT,  # of the holdout: true alarms it would have lost
+        "precision_current": NUMBER,
+        "precision_current_low": NUMBER,
+        "precision_current_high": NUMBER,
+        "precision_proposed": NUMBER,
+        "precision_proposed_low": NUMBER,
+        "precision_proposed_high": NUMBER,
+        "verdict": TEXT,  # run_in_shadow | promote | keep | not_enough_data
+        "reason": TEXT,
         "model_version": TEXT,
     },
     # One row per series and training cut: the fitted parameters.

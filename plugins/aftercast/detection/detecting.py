@@ -19,7 +19,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aftercast.analyses import DERIVED
-from aftercast.detection.episodes import Episode, find_episodes, severity_score
+from aftercast.detection.episodes import ENTER, Episode, find_episodes, severity_score
 from aftercast.detection.prophet_batch import MODEL_VERSION
 from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS, Cut, Scored, score
 from aftercast.detection.series import Panel, masked, panels
@@ -158,7 +158,10 @@ def _anomaly(panel: Panel, scored: Scored, episode: Episode, cut: Cut, who: Row,
         "low": low,
         "high": high,
         "score": severity_score(episode.severity),
+        "evidence": episode.severity / ENTER,
         "n_points": int(np.isfinite(scored.surprise[series, episode.start : episode.end]).sum()),
+        "explained_by": None,
+        "mode": "live",
         "detector_version": DETECTOR_VERSION,
         "trained_from": _trained_from(panel, cut, series),
         "trained_until": panel.at(cut.until),
@@ -191,6 +194,7 @@ def _health(panel: Panel, scored: Scored, series: int, cut: Cut | None, who: Row
         "expected_points": buckets - int(present[0]) if len(present) else buckets,
         "n_scored": n_scored,
         "n_outside_interval": int((np.abs(panel.value[series] - scored.expected[series]) > INTERVAL * scored.scale[series]).sum()),
+        "first_seen_at": panel.at(int(present[0])) if len(present) else None,
         "last_seen_at": panel.at(int(present[-1])) if len(present) else None,
         "trained_until": None if cut is None else panel.at(cut.until),
         "detector_version": DETECTOR_VERSION,
