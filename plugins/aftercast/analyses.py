@@ -23,6 +23,7 @@ DERIVED: dict[str, Schema] = {
         "started_at": TIME,
         "ended_at": TIME,
         "peak_at": TIME,
+        "alarmed_at": TIME,  # end of the bucket whose evidence sufficed; started_at is found looking back from there
         "direction": TEXT,  # up | down
         "hurts": FLAG,
         "expected": NUMBER,
@@ -30,7 +31,7 @@ DERIVED: dict[str, Schema] = {
         "low": NUMBER,
         "high": NUMBER,
         "score": NUMBER,  # severity in [0, 1]
-        "evidence": NUMBER,  # strongest evidence in units of the threshold of a sensitivity of 1; comparable between versions
+        "evidence": NUMBER,  # strongest evidence in units of the signal's own threshold; survives a tuning of m if evidence * m >= 1
         "n_points": COUNT,
         "explained_by": TEXT,  # name of the calendar row that expected it, null when none did
         "mode": TEXT,  # live | shadow | retired
@@ -282,6 +283,13 @@ DECLARED: dict[str, Schema] = {
         "sensitivity": NUMBER,
         "minimum_effect": NUMBER,
         "formula": TEXT,
+    },
+    "detectors": {
+        "version": TEXT,
+        "state": TEXT,  # live | shadow | retired
+        "since": TIME,
+        "note": TEXT,
+        "tuning": TEXT,  # JSON: [{signal, subject, sensitivity}]
     },
     "sources": {"source": TEXT, "kind": TEXT, "owner": TEXT, "schedule": TEXT, "entities": TEXTS},
     # One row: what this refresh is a function of.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,6 +60,13 @@ def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
                     "formula": _formula(row),
                 }
                 for row in deployment.signals
+            ),
+        ),
+        "detectors": _frame(
+            "detectors",
+            (
+                {**row.model_dump(exclude={"tuning"}), "tuning": json.dumps([one.model_dump() for one in row.tuning])}
+                for row in deployment.detectors
             ),
         ),
         "sources": _frame(

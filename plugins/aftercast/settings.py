@@ -11,12 +11,13 @@ import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
@@ -81,6 +82,47 @@ class SignalRow(Row):
             if column not in allowed:
                 raise ValueError(f"cannot group {self.fact} points by {column!r}; choose from {', '.join(sorted(allowed))}")
         return self
+
+
+class TuningRow(Row):
+    """How much more (above 1) or less (below 1) sensitive than its row in signals.yml a signal is, for one subject or for all of them."""
+
+    signal: str
+    subject: str = ""
+    sensitivity: float = Field(gt=0, allow_inf_nan=False)
+
+
+class DetectorRow(Row):
+    """A version of the detector: the live one decides, a shadow is only judged, a retired one is kept for comparison."""
+
+    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    state: Literal["live", "shadow", "retired"]
+    since: datetime | None = None
+    note: str = ""
+    tuning: tuple[TuningRow, ...] = ()
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _since_is_utc(cls, value: Any) -> Any:
+        if not isinstance(value, str | date):
+            return value
+        try:
+            return parse_utc(value if isinstance(value, str) else value.isoformat(), what="since")
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> DetectorRow:
+        if self.state == "shadow" and self.since is None:
+            raise ValueError(f"shadow version {self.version!r} needs `since`: how long it ran decides when it may go live")
+        contexts = [(row.signal, row.subject) for row in self.tuning]
+        for signal, subject in contexts:
+            if contexts.count((signal, subject)) > 1:
+                raise ValueError(f"version {self.version!r} tunes signal {signal!r} of {subject or 'every subject'} twice")
+        return self
+
+
+DEFAULT_DETECTOR = DetectorRow(version="prophet-episodes-2", state="live")
 
 
 class StepRow(Row):
@@ -178,6 +220,17 @@ class SignalsFile(Row):
     signals: tuple[SignalRow, ...] = ()
 
 
+class DetectorsFile(Row):
+    detectors: tuple[DetectorRow, ...] = (DEFAULT_DETECTOR,)
+
+    @model_validator(mode="after")
+    def _one_is_live(self) -> DetectorsFile:
+        live = [row.version for row in self.detectors if row.state == "live"]
+        if len(live) != 1:
+            raise ValueError(f"exactly one detector version must be live, found {', '.join(live) or 'none'}")
+        return self
+
+
 class JourneysFile(Row):
     journeys: tuple[JourneyRow, ...] = ()
 
@@ -273,12 +326,18 @@ class Deployment:
     history: Window
     sources: tuple[SourceRow, ...]
     signals: tuple[SignalRow, ...]
+    detectors: tuple[DetectorRow, ...]
     journeys: tuple[JourneyRow, ...]
     reports: tuple[ReportRow, ...]
     services: tuple[ServiceRow, ...]
     edges: tuple[EdgeRow, ...]
     teams: tuple[TeamRow, ...]
     aliases: tuple[AliasRow, ...]
+
+    @property
+    def live_detector(self) -> DetectorRow:
+        """The version whose episodes everything but the scorecard reads."""
+        return next(row for row in self.detectors if row.state == "live")
 
     def source(self, name: str) -> SourceRow:
         """Return the source row of that name.
@@ -311,12 +370,22 @@ def load_deployment(folder: Path) -> Deployment:
     sources = _read_yaml(folder / "sources.yml", SourcesFile, required=True)
     journeys = _read_yaml(folder / "journeys.yml", JourneysFile).journeys
     signals = _read_yaml(folder / "signals.yml", SignalsFile).signals
+    detectors = _read_yaml(folder / "detectors.yml", DetectorsFile).detectors
     reports = _read_yaml(folder / "reports.yml", ReportsFile).reports
     catalog = folder / "catalog"
     services = _read_csv(catalog / "services.csv", ServiceRow)
     _unique(folder / "sources.yml", "source", (row.name for row in sources.sources))
     _unique(folder / "journeys.yml", "journey", (row.journey for row in journeys))
     _unique(folder / "signals.yml", "signal", (row.name for row in signals))
+    _unique(folder / "detectors.yml", "detector version", (row.version for row in detectors))
+    watched = {row.name for row in signals}
+    for detector in detectors:
+        for tuning in detector.tuning:
+            if tuning.signal not in watched:
+                raise ConfigError(
+                    f"{folder / 'detectors.yml'}: version {detector.version!r} tunes signal {tuning.signal!r}, "
+                    f"which is not in signals.yml{_nearest(tuning.signal, watched)}"
+                )
     _unique(catalog / "services.csv", "service", (row.service for row in services))
     known = {row.service for row in services}
     for journey in journeys:
@@ -333,6 +402,7 @@ def load_deployment(folder: Path) -> Deployment:
         history=sources.history.window,
         sources=sources.sources,
         signals=signals,
+        detectors=detectors,
         journeys=journeys,
         reports=reports,
         services=services,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,44 @@ def test_home_moves_all_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         settings.airflow,
     )
     assert all(place.is_relative_to(tmp_path) for place in places)
+
+
+SIGNALS = "signals:\n  - {name: errors, fact: metric, value: errors, by: [service]}\n"
+LIVE = "detectors:\n  - {version: one, state: live}\n"
+
+
+def test_without_a_file_one_detector_version_is_live(tmp_path: Path):
+    deployment = load_deployment(write(tmp_path, sources_yml=SOURCES))
+    assert [(row.version, row.state) for row in deployment.detectors] == [("prophet-episodes-2", "live")]
+    assert deployment.live_detector is deployment.detectors[0]
+
+
+def test_detector_versions_are_read_with_their_tuning(tmp_path: Path):
+    shadow = "  - {version: two, state: shadow, since: 2026-10-01, tuning: [{signal: errors, sensitivity: 0.8}]}\n"
+    deployment = load_deployment(write(tmp_path, sources_yml=SOURCES, signals_yml=SIGNALS, detectors_yml=LIVE + shadow))
+    assert deployment.live_detector.version == "one"
+    two = deployment.detectors[1]
+    assert two.since == datetime(2026, 10, 1, tzinfo=UTC)
+    assert [(row.signal, row.subject, row.sensitivity) for row in two.tuning] == [("errors", "", 0.8)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("detectors: []\n", "exactly one detector version must be live, found none"),
+        (LIVE + "  - {version: two, state: live}\n", "must be live, found one, two"),
+        (LIVE + "  - {version: one, state: retired}\n", "detector version 'one' is declared twice"),
+        (LIVE + "  - {version: two, state: shadow}\n", "shadow version 'two' needs `since`"),
+        (LIVE + "  - {version: two, state: retired, since: '2026-10-01T10:00'}\n", "no time zone"),
+        (LIVE + "  - {version: two, state: retired, tuning: [{signal: erors, sensitivity: 2}]}\n", "did you mean 'errors'"),
+        (LIVE + "  - {version: two, state: retired, tuning: [{signal: errors, sensitivity: 0}]}\n", "greater than 0"),
+        (
+            LIVE + "  - {version: two, state: retired, tuning: [{signal: errors, sensitivity: 2}, {signal: errors, sensitivity: 3}]}\n",
+            "tunes signal 'errors' of every subject twice",
+        ),
+    ],
+)
+def test_detector_versions_that_make_no_sense_are_refused(tmp_path: Path, rows: str, message: str):
+    write(tmp_path, sources_yml=SOURCES, signals_yml=SIGNALS, detectors_yml=rows)
+    with pytest.raises(ConfigError, match=message):
+        load_deployment(tmp_path)
