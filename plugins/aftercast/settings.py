@@ -9,15 +9,17 @@ from __future__ import annotations
 import csv
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
@@ -55,7 +57,8 @@ class SignalRow(Row):
     """One watched series per combination of `by`.
 
     A signal is either one column (`value`) or a ratio (`numerator` over `denominator`). For `fact: metric` these are metric names; for
-    `fact: kpi` they are columns of the journey KPIs (attempts, successes, revenue_minor).
+    `fact: kpi` they are columns of the journey KPIs (attempts, successes, revenue_minor). A sum may be told `per: minute`, which makes
+    series of different grain comparable; buckets of a ratio whose denominator is below `minimum_volume` are missing.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -69,12 +72,18 @@ class SignalRow(Row):
     hurts: Literal["up", "down", "both"] = "both"
     sensitivity: float = Field(default=1.0, gt=0)
     minimum_effect: float = Field(default=0.0, ge=0)
+    minimum_volume: float = Field(default=0.0, ge=0)
+    per: Literal["bucket", "minute"] = "bucket"
     steps: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _value_or_ratio(self) -> SignalRow:
         if (self.value is None) == (self.numerator is None) or (self.numerator is None) != (self.denominator is None):
             raise ValueError("give either value, or numerator and denominator")
+        if self.per == "minute" and (self.value is None or self.aggregate != "sum"):
+            raise ValueError("only a sum can be counted per minute: a ratio, a mean or a maximum is the same in a bucket of any length")
+        if self.minimum_volume and self.denominator is None:
+            raise ValueError("minimum_volume is the smallest denominator that counts, so it needs numerator and denominator")
         allowed = (
             {"service", "environment", "region"} if self.fact == "metric" else {"journey", "step", "region", "tier", "plan", "country"}
         )
@@ -145,6 +154,103 @@ class JourneyRow(Row):
     slo_target: float | None = Field(default=None, gt=0, lt=1)
     slo_window_days: int = Field(default=28, ge=1, le=90)
     steps: tuple[StepRow, ...]
+
+
+def _text_of_time(value: Any) -> Any:
+    """YAML reads an unquoted date or time as such; take it back as it would have been written."""
+    return value.isoformat() if isinstance(value, date | datetime) else value
+
+
+TimeText = Annotated[str, BeforeValidator(_text_of_time)]
+
+
+class SpanRow(Row):
+    """From a time or day on, until another; the end itself is not part of it."""
+
+    starts: TimeText
+    ends: TimeText
+
+
+class CalendarRow(Row):
+    """A known unusual time that may come again: what it is, when, where, and which way it moves which signals.
+
+    When: one window (`starts`, `ends`), several (`times`), or the public holidays of a `country`. Times need a zone; a bare date is its
+    midnight in `zone`, and so begins every holiday. An empty list of the scope means all. Without `signals` it moves those of journeys.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    kind: Literal["holiday", "promotion", "other"]
+    starts: TimeText | None = None
+    ends: TimeText | None = None
+    times: tuple[SpanRow, ...] = ()
+    country: str | None = None
+    subdivision: str | None = None
+    zone: str = "UTC"
+    journeys: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    expects: Literal["up", "down", "both"] = "both"
+    before_minutes: int = Field(default=0, ge=0, le=1440)
+    after_minutes: int = Field(default=0, ge=0, le=1440)
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError(f"unknown time zone {zone!r}{_nearest(zone, available_timezones(), most=0)}")
+        return zone
+
+    @model_validator(mode="after")
+    def _has_times(self) -> CalendarRow:
+        if (self.starts is None) != (self.ends is None):
+            raise ValueError("give both starts and ends")
+        if (self.starts is not None) + bool(self.times) + (self.country is not None) != 1:
+            raise ValueError("say when: either starts and ends, or times, or country")
+        if self.subdivision is not None and self.country is None:
+            raise ValueError("a subdivision needs its country")
+        if self.country is not None:
+            _check_holidays_of(self.country, self.subdivision)
+        try:
+            windows = self.windows
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        for before, after in pairwise(windows):
+            if after.start < before.end:
+                raise ValueError(f"its times overlap: {before} and {after}")
+        return self
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows written in the row, in the order of time; none where a country says when."""
+        written = [(span.starts, span.ends) for span in self.times]
+        if self.starts is not None and self.ends is not None:
+            written = [(self.starts, self.ends)]
+        return tuple(sorted(Window(*(_moment(text, self.zone) for text in pair)) for pair in written))
+
+
+def _moment(text: str, zone: str) -> datetime:
+    """The time a text means; a bare date is its midnight in the zone."""
+    if len(text) > 10:
+        return parse_utc(text)
+    midnight = parse_utc(text).replace(tzinfo=ZoneInfo(zone))
+    return midnight.astimezone(UTC)
+
+
+def _check_holidays_of(country: str, subdivision: str | None) -> None:
+    import holidays
+
+    try:
+        holidays.country_holidays(country, subdiv=subdivision)
+    except NotImplementedError as error:
+        known = holidays.list_supported_countries()
+        if country not in known:
+            raise ValueError(f"no public holidays are known of country {country!r}{_nearest(country, known, most=0)}") from error
+        raise ValueError(
+            f"no public holidays are known of subdivision {subdivision!r} of {country!r}{_nearest(str(subdivision), known[country])}"
+        ) from error
 
 
 class ReportRow(Row):
@@ -235,6 +341,10 @@ class JourneysFile(Row):
     journeys: tuple[JourneyRow, ...] = ()
 
 
+class CalendarFile(Row):
+    calendar: tuple[CalendarRow, ...] = ()
+
+
 class ReportsFile(Row):
     reports: tuple[ReportRow, ...] = ()
 
@@ -242,9 +352,13 @@ class ReportsFile(Row):
 AnyRow = TypeVar("AnyRow", bound=Row)
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose from {', '.join(sorted(known))}"
+def _nearest(word: str, known: Iterable[str], most: int = 100) -> str:
+    """What may have been meant; the whole choice when nothing is near and there are at most `most`."""
+    choice = sorted(known)
+    close = difflib.get_close_matches(word, choice, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; choose from {', '.join(choice)}" if len(choice) <= most else ""
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -333,6 +447,7 @@ class Deployment:
     edges: tuple[EdgeRow, ...]
     teams: tuple[TeamRow, ...]
     aliases: tuple[AliasRow, ...]
+    calendar: tuple[CalendarRow, ...] = ()
 
     @property
     def live_detector(self) -> DetectorRow:
@@ -357,6 +472,35 @@ def _unique(path: Path, what: str, names: Iterable[str]) -> None:
         if name in seen:
             raise ConfigError(f"{path}: {what} {name!r} is declared twice")
         seen.add(name)
+
+
+def _check_calendar(
+    path: Path,
+    calendar: Sequence[CalendarRow],
+    signals: Sequence[SignalRow],
+    journeys: Sequence[JourneyRow],
+    services: Sequence[ServiceRow],
+) -> tuple[CalendarRow, ...]:
+    """Return the rows, each of which names only what exists and moves something; a row of journeys also moves what carries them."""
+    carried = {row.journey: [service for step in row.steps for service in step.services] for row in journeys}
+    facts = {row.name: row.fact for row in signals}
+    catalogued = {row.service for row in services}
+    checked = []
+    for number, row in enumerate(calendar, start=1):
+        where = f"{path}: row {number} ({row.name})"
+        for what, names, known in (
+            ("journey", row.journeys, set(carried)),
+            ("signal", row.signals, set(facts)),
+            ("service", row.services if catalogued else (), catalogued),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ConfigError(f"{where}: unknown {what} {name!r}{_nearest(name, known)}")
+        if row.services and not row.journeys and "metric" not in {facts[name] for name in row.signals}:
+            raise ConfigError(f"{where}: names services but no signal of theirs, so it moves nothing; name signals")
+        derived = row.services or tuple(dict.fromkeys(service for name in row.journeys for service in carried[name]))
+        checked.append(row.model_copy(update={"services": derived}))
+    return tuple(checked)
 
 
 def load_deployment(folder: Path) -> Deployment:
@@ -387,6 +531,8 @@ def load_deployment(folder: Path) -> Deployment:
                     f"which is not in signals.yml{_nearest(tuning.signal, watched)}"
                 )
     _unique(catalog / "services.csv", "service", (row.service for row in services))
+    calendar = _read_yaml(folder / "calendar.yml", CalendarFile).calendar
+    _unique(folder / "calendar.yml", "calendar row", (row.name for row in calendar))
     known = {row.service for row in services}
     for journey in journeys:
         for step in journey.steps:
@@ -409,6 +555,7 @@ def load_deployment(folder: Path) -> Deployment:
         edges=_read_csv(catalog / "dependencies.csv", EdgeRow),
         teams=_read_csv(catalog / "teams.csv", TeamRow),
         aliases=_read_csv(catalog / "aliases.csv", AliasRow),
+        calendar=_check_calendar(folder / "calendar.yml", calendar, signals, journeys, services),
     )
 
 
