@@ -1,4 +1,6 @@
-"""Refresh the warehouse after a landing: stage, star, detect, correlate, measure, marts, check, publish.
+"""Refresh the warehouse after a landing: stage, star, watch, detect, gather, correlate, measure, marts, check, publish.
+
+`watch` deals the watched series to chunks, `detect` refits and scores one chunk a task, `gather` puts together what they found.
 
 **When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
 `plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
@@ -32,25 +34,22 @@ with DAG(
     default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), "retry_policy": NO_RETRY_WHEN_REFUSED},
 ):
 
-    def step(name: str, **arguments: object):  # noqa: ANN201
-        """Return a task that runs the function of that name in `aftercast.steps`."""
+    def step(name: str, decorate=task, **arguments: object):  # noqa: ANN001, ANN201
+        """Return a task that runs the function of that name in `aftercast.steps` on chunks of series, if it takes any."""
 
-        @task(task_id=name, **arguments)
-        def run() -> None:
+        @decorate(task_id=name, **arguments)
+        def run(chunks: object = None) -> object:
             from aftercast import steps
 
-            getattr(steps, name)()
+            return getattr(steps, name)(*([] if chunks is None else [chunks]))
 
-        return run()
+        return run
 
-    @task.short_circuit
-    def plan() -> bool:
-        from aftercast import steps
-
-        return steps.plan()
-
+    chunks = step("watch")()
+    chain(step("plan", task.short_circuit)(), step("stage")(), step("star")(), chunks)
     chain(
-        plan(),
-        *(step(name) for name in ("stage", "star", "detect", "correlate", "measure", "marts", "check")),
-        step("publish", outlets=[MART]),
+        step("detect", pool="default_pool").expand(chunks=chunks),
+        step("gather")(chunks),
+        *(step(name)() for name in ("correlate", "measure", "marts", "check")),
+        step("publish", outlets=[MART])(),
     )

@@ -17,6 +17,7 @@ import polars as pl
 from aftercast import landing, warehouse
 from aftercast.analyses import DERIVED
 from aftercast.errors import ConfigError
+from aftercast.landing import working
 from aftercast.settings import Settings
 from aftercast.version import code_version, folder_fingerprint
 from aftercast.window import Window, parse_utc
@@ -142,29 +143,66 @@ MEASUREMENT_READS = {
     "action_items": "fct_action_item",
     "changes": "fct_change",
 }
-DETECTED = ("anomalies", "series_health", "models")
 REAL_INCIDENTS = "select * from star.fct_incident where not exclude_from_metrics"
+MASKS = """
+    select 'incident' as kind, incident_id as name, environment, '' as service, started_at, impact_end_at as ended_at from star.fct_incident
+"""
+SERIES_PER_TASK = 256
 
 
-def detect() -> None:
-    """Find episodes in every watched series; incident windows are masked from training."""
+def watch() -> list[str]:
+    """Read the points of every watched series from the star and deal them to chunks; returns the chunks, at least one."""
     from aftercast import detection
-    from aftercast.detection.signals import signal_query
 
     settings = Settings.from_environment()
     signals = settings.deployment.signals
     if not signals:
         log.info("no signal is declared in %s: nothing is watched", settings.config / "signals.yml")
-        for table in DETECTED:
-            landing.write_derived(settings, table, pl.DataFrame(schema=DERIVED[table]))
-        return
     with warehouse.connect(settings.warehouse) as connection:
-        points = [warehouse.frame(connection, signal_query(signal)) for signal in signals]
-        masks = warehouse.frame(connection, "select environment, started_at, impact_end_at as ended_at from star.fct_incident")
-    found = detection.detect(pl.concat(points), signals, masks, _window(settings))
-    for table in DETECTED:
-        landing.write_derived(settings, table, getattr(found, table))
-    log.info("%d series watched, %d episodes found", found.series_health.height, found.anomalies.height)
+        queries = {signal.name: detection.signal_query(signal) for signal in signals}
+        n_series = sum(warehouse.frame(connection, f"select count(distinct series_id) as n from ({sql})")["n"][0] for sql in queries.values())
+        chunks = working.chunks_for(n_series, SERIES_PER_TASK)
+        for name, sql in queries.items():
+            working.write_watched(settings, name, warehouse.frame(connection, sql), len(chunks))
+        working.write_masks(settings, warehouse.frame(connection, MASKS))
+    log.info("%d series of %d signals in %d chunks", n_series, len(signals), len(chunks))
+    return [str(chunk) for chunk in chunks]
+
+
+def detect(chunk: str) -> None:
+    """Refit and score the series of a chunk where anything has changed, and find their episodes; incident windows are masked from training."""
+    from aftercast import detection
+
+    settings, part, code = Settings.from_environment(), working.Chunk.parse(chunk), _detection_code()
+    masks, kept = working.read_masks(settings), working.kept_scores(settings, code, part)
+    found: list[detection.Detection] = []
+    for signal in settings.deployment.signals:
+        points = working.read_watched(settings, signal.name, part)
+        found.append(detection.detect(points, [signal], masks, _window(settings), detectors=settings.deployment.detectors, kept=kept))
+        log.info("%s: %d series, %d days scored", signal.name, found[-1].series_health.height, len(found[-1].scored_days))
+    for table in detection.TABLES:
+        rows = [getattr(one, table) for one in found] or [pl.DataFrame(schema=DERIVED[table])]
+        working.write_found(settings, table, part, pl.concat(rows))
+    if found:
+        days = frozenset[datetime]().union(*(one.scored_days for one in found))
+        working.keep_scores(settings, code, part, pl.concat([one.scores for one in found]), days)
+
+
+def gather(chunks: list[str]) -> None:
+    """Put together what the chunks found, and forget the scores of other code."""
+    from aftercast import detection
+
+    settings, parts = Settings.from_environment(), [working.Chunk.parse(chunk) for chunk in chunks]
+    tables = {table: detection.as_table(table, working.read_found(settings, table, parts)) for table in detection.TABLES}
+    for table, rows in tables.items():
+        landing.write_derived(settings, table, rows)
+    working.forget_others(settings, _detection_code(), len(parts))
+    log.info("%d series watched, %d episodes found", tables["series_health"].height, tables["anomalies"].height)
+
+
+def _detection_code() -> str:
+    """Return the fingerprint of the code scores depend on."""
+    return folder_fingerprint(Path(__file__).parent / "detection")
 
 
 def correlate() -> None:
@@ -175,7 +213,7 @@ def correlate() -> None:
     with warehouse.connect(settings.warehouse) as connection:
         frames = {name: warehouse.frame(connection, f"select * from star.{table}") for name, table in CORRELATION_READS.items()}
         frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
-    frames["anomalies"] = _derived(settings, "anomalies")
+    frames["anomalies"] = _live_anomalies(settings)
     found = correlation.correlate(correlation.Inputs.of(frames), _window(settings).end)
     for table, rows in found.tables().items():
         landing.write_derived(settings, table, rows)
@@ -196,7 +234,7 @@ def measure() -> None:
     with warehouse.connect(settings.warehouse) as connection:
         frames = {name: warehouse.frame(connection, f"select * from star.{table}") for name, table in MEASUREMENT_READS.items()}
         frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
-    frames |= {name: _derived(settings, name) for name in ("anomalies", "families", "candidates")}
+    frames |= {name: _derived(settings, name) for name in ("families", "candidates")} | {"anomalies": _live_anomalies(settings)}
     measured = measurement.measure(measurement.Inputs(**frames), as_of)
     for table in ("impact", "incident_loss", "fix_impact"):
         landing.write_derived(settings, table, getattr(measured, table))
@@ -212,6 +250,11 @@ def measure() -> None:
 
 def _derived(settings: Settings, table: str) -> pl.DataFrame:
     return pl.read_parquet(landing.derived_path(settings, table))
+
+
+def _live_anomalies(settings: Settings) -> pl.DataFrame:
+    """Return the episodes of the live detector version; only the scorecard looks at the others."""
+    return _derived(settings, "anomalies").filter(pl.col("mode") == "live")
 
 
 def _run(settings: Settings) -> dict[str, Any]:

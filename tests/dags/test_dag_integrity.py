@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import AssetAll, AssetAny
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from aftercast.assets import MART, WRITER_POOL
 from aftercast.settings import PROJECT, Settings
 
 HEAVY = {"prophet", "dbt", "great_expectations", "duckdb", "pandas", "sklearn", "altair", "scipy"}
-CHAIN = ["plan", "stage", "star", "detect", "correlate", "measure", "marts", "check", "publish"]
+CHAIN = ["plan", "stage", "star", "watch", "detect", "gather", "correlate", "measure", "marts", "check", "publish"]
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +39,13 @@ def test_the_refresh_runs_its_steps_in_order(bag: DagBag):
     dag = bag.dags["refresh_warehouse"]
     assert set(dag.task_ids) == set(CHAIN)
     for before, after in itertools.pairwise(CHAIN):
-        assert dag.get_task(before).downstream_task_ids == {after}
+        assert dag.get_task(before).downstream_task_ids == ({after, "gather"} if before == "watch" else {after})
 
 
-def test_every_task_that_touches_the_warehouse_takes_the_writer_slot(bag: DagBag):
-    assert {task.pool for task in bag.dags["refresh_warehouse"].tasks} == {WRITER_POOL}
+def test_every_task_but_the_mapped_one_takes_the_writer_slot(bag: DagBag):
+    dag = bag.dags["refresh_warehouse"]
+    assert {task.task_id for task in dag.tasks if task.pool != WRITER_POOL} == {"detect"}
+    assert isinstance(dag.get_task("detect"), MappedOperator)
 
 
 def test_a_landing_triggers_the_refresh_and_a_publish_triggers_the_reports(bag: DagBag):

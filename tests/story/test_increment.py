@@ -11,8 +11,8 @@ import pytest
 from aftercast import steps, warehouse
 from aftercast.settings import PROJECT, Settings
 from aftercast.window import Window
+from tests.story.refreshing import refresh
 
-REFRESH = ("stage", "star", "detect", "correlate", "measure", "marts", "check", "publish")
 # What is said about the way the rows came in may differ; what is said about the world may not.
 ABOUT_THE_WAY = {"mart_source_coverage": None, "mart_run": ("landing_fingerprint",)}
 
@@ -23,8 +23,7 @@ def build(home: Path, monkeypatch: pytest.MonkeyPatch, *windows: Window) -> Sett
     for window in windows:
         steps.extract("demo", window, ingested_at=datetime(2026, 12, 1, tzinfo=UTC))
         assert steps.plan()
-        for step in REFRESH:
-            getattr(steps, step)()
+        refresh()
     return Settings.from_environment()
 
 

@@ -18,8 +18,7 @@ from aftercast.settings import Settings
 from aftercast.window import Window
 from tests.story import planted_world
 from tests.story.planted_world import CULPRIT, ONSET, OVER, Truth
-
-REFRESH = ("stage", "star", "detect", "correlate", "measure", "marts", "check", "publish")
+from tests.story.refreshing import refresh
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     settings = Settings.from_environment()
     counts = steps.extract("drop", Window.parse("2026-08-31", "2026-09-28"), ingested_at=datetime(2026, 9, 28, 1, tzinfo=UTC))
     assert steps.plan()
-    for step in REFRESH:
-        getattr(steps, step)()
+    refresh()
     yield Story(settings, truth, counts, steps.send_report("weekly"))
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -150,8 +148,7 @@ def test_rebuilding_from_files_gives_the_same_mart(story: Story):
     for table in ("anomalies", "candidates", "impact"):
         landing.derived_path(story.settings, table).unlink()
     landing.prepare(story.settings)
-    for step in REFRESH:
-        getattr(steps, step)()
+    refresh()
     for table in tables:
         after = story.mart(f"from marts.{table}")
         assert sorted(map(repr, after.rows())) == sorted(map(repr, before[table].rows())), table

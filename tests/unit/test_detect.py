@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from aftercast.analyses import DERIVED
-from aftercast.detection import Detection, detect
+from aftercast.detection import TABLES, Detection, detect
 from aftercast.detection.correcting import level, profile
 from aftercast.detection.prophet_batch import Spec, as_seconds, load
 from aftercast.detection.series import MASKS, POINTS
 from aftercast.errors import AftercastError
-from aftercast.settings import SignalRow
+from aftercast.settings import DetectorRow, SignalRow, TuningRow
 from aftercast.window import Window
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -199,7 +199,10 @@ def test_the_order_of_rows_does_not_matter_and_runs_repeat() -> None:
 
 
 def incidents(*spans: tuple[int, int]) -> pl.DataFrame:
-    rows = [{"environment": "production", "started_at": at(first), "ended_at": at(end)} for first, end in spans]
+    rows = [
+        {"kind": "incident", "name": "", "environment": "production", "service": "", "started_at": at(first), "ended_at": at(end)}
+        for first, end in spans
+    ]
     return pl.DataFrame(rows, schema=dict(MASKS))
 
 
@@ -283,7 +286,7 @@ def test_a_series_that_cannot_be_judged_says_why() -> None:
 def test_a_window_shorter_than_the_warm_up_scores_nothing() -> None:
     detection = detect(company()[0], SIGNALS, NO_MASKS, Window(START, START + timedelta(days=5)))
     assert detection.anomalies.is_empty()
-    assert set(detection.series_health["status"]) == {"not_enough_data"}
+    assert set(detection.series_health["status"]) == {"learning"}
     assert detect(company()[0], SIGNALS, NO_MASKS, Window(START - timedelta(days=30), START)).series_health.is_empty()
 
 
@@ -307,6 +310,91 @@ def test_a_journey_of_coarser_grain_is_watched_on_its_own_grid() -> None:
     coarse = points(REQUESTS, "cart", np.random.default_rng(1).poisson(200 * rhythm()).astype(float))
     (health,) = detect(coarse, (fine,), NO_MASKS, WINDOW).series_health.to_dicts()
     assert (health["status"], health["expected_points"]) == ("scored", N_DAYS * PER_DAY)
+
+
+def test_a_window_of_one_service_masks_that_service_only() -> None:
+    whole, _ = company()
+    window = incidents((10 * PER_DAY, 11 * PER_DAY))
+    detection = detect(whole, (REQUESTS,), window.with_columns(service=pl.lit("s1")), WINDOW)
+    masked = dict(detection.models.filter(pl.col("trained_until") > at(11 * PER_DAY)).select("series_id", "masked_windows").iter_rows())
+    assert {name[-2:]: n for name, n in masked.items()} == {"s0": 0, "s1": 1, "s2": 0, "s3": 0, "s4": 0}
+
+
+def kept_apart(points_: pl.DataFrame, masks: pl.DataFrame, kept: pl.DataFrame | None, window: Window = WINDOW) -> Detection:
+    return detect(points_, SIGNALS, masks, window, kept=kept)
+
+
+def test_kept_scores_are_used_and_change_nothing() -> None:
+    whole, _ = company()
+    first = found()
+    again = kept_apart(whole, NO_MASKS, first.scores)
+    assert again.scored_days == frozenset()
+    for table in TABLES:
+        assert getattr(again, table).equals(getattr(first, table))
+
+
+def test_an_increment_equals_a_rebuild_and_scores_only_what_changed() -> None:
+    whole, _ = company()
+    early = Window(START, at(20 * PER_DAY + 30))
+    before = kept_apart(whole, NO_MASKS, None, early).scores
+    masks = incidents((19 * PER_DAY + 4, 19 * PER_DAY + 8))
+    grown = kept_apart(whole, masks, before, Window(START, at(20 * PER_DAY + 34)))
+    rebuilt = kept_apart(whole, masks, None, Window(START, at(20 * PER_DAY + 34)))
+    assert grown.scored_days == {at(19 * PER_DAY), at(20 * PER_DAY)}
+    for table in TABLES:
+        assert getattr(grown, table).equals(getattr(rebuilt, table))
+
+
+def test_a_late_point_is_scored_again_for_its_series_only() -> None:
+    whole, _ = company()
+    late = whole.with_columns(
+        value=pl.when((pl.col("series_id").str.ends_with("s3")) & (pl.col("bucket_at") == at(15 * PER_DAY))).then(0.0).otherwise("value")
+    )
+    scores = kept_apart(late, NO_MASKS, found().scores).scores.join(
+        found().scores.select("series_id", "day_at", "fingerprint"), on=["series_id", "day_at", "fingerprint"], how="anti"
+    )
+    assert set(scores["series_id"].str.slice(-2)) == {"s3"}
+    assert scores["day_at"].min() == at(15 * PER_DAY)
+    assert scores["day_at"].n_unique() == N_DAYS - 15
+
+
+def test_every_declared_version_judges_the_same_scores() -> None:
+    whole, _ = company()
+    versions = (
+        DetectorRow(version="a", state="live"),
+        DetectorRow(version="b", state="shadow", since=START, tuning=(TuningRow(signal="latency", subject="s1", sensitivity=0.2),)),
+    )
+    anomalies = detect(whole, SIGNALS, NO_MASKS, WINDOW, detectors=versions).anomalies
+    keys = ["series_id", "started_at", "ended_at", "direction", "evidence"]
+    live, shadow = (anomalies.filter(pl.col("mode") == mode) for mode in ("live", "shadow"))
+    assert live.select(keys).equals(found().anomalies.select(keys))
+    lost = live.join(shadow, on=keys, how="anti")
+    assert set(lost["series_id"]) == {"latency|environment=production|service=s1"}
+    assert lost["evidence"].max() < 5
+    assert set(anomalies["detector_version"]) == {"a", "b"}
+    assert shadow.filter(pl.col("evidence") * 0.2 < 1, pl.col("series_id") == "latency|environment=production|service=s1").is_empty()
+
+
+def test_a_picture_holds_the_episode_and_as_much_around_it() -> None:
+    anomaly = found().anomalies.filter(pl.col("hurts")).row(0, named=True)
+    picture = found().anomaly_points.filter(pl.col("anomaly_id") == anomaly["anomaly_id"]).sort("bucket_at")
+    n_inside = (anomaly["ended_at"] - anomaly["started_at"]) // timedelta(minutes=GRAIN)
+    around = max(n_inside, 6)
+    assert picture["bucket_at"][0] == anomaly["started_at"] - around * timedelta(minutes=GRAIN)
+    assert picture.height == n_inside + 2 * around
+    (peak,) = picture.filter(pl.col("bucket_at") == anomaly["peak_at"]).to_dicts()
+    assert [peak[name] for name in ("actual", "expected", "low", "high")] == [
+        anomaly[name] for name in ("actual", "expected", "low", "high")
+    ]
+    assert set(found().anomaly_points["anomaly_id"]) == set(found().anomalies.filter(pl.col("hurts"))["anomaly_id"])
+
+
+def test_days_add_up_to_the_health_of_a_series() -> None:
+    days = found().series_days.group_by("series_id").agg(pl.col("n_scored", "n_outside_interval").sum())
+    both = days.join(found().series_health, on="series_id", suffix="_whole")
+    assert both.height == 15
+    assert (both["n_scored"] == both["n_scored_whole"]).all()
+    assert (both["n_outside_interval"] == both["n_outside_interval_whole"]).all()
 
 
 def test_small_effects_are_left_out() -> None:
@@ -354,7 +442,7 @@ def test_one_bad_series_never_fails_the_batch(signal: SignalRow) -> None:
     status = dict(detection.series_health.select("subject", "status").iter_rows())
     assert set(status) == set(values)
     assert (status["infinite"], status["huge"]) == ("not_enough_data", "not_enough_data")
-    assert (status["dying"], status["newborn"]) == ("scored", "scored")
+    assert (status["dying"], status["newborn"]) == ("stopped", "scored")
     assert detection.anomalies.filter(pl.col("subject").is_in(["dying", "newborn"])).is_empty()
     assert detection.anomalies.select(pl.col("expected", "low", "high", "score").is_finite().all()).row(0) == (True,) * 4
 

@@ -1,6 +1,7 @@
 """Watched series to anomaly episodes: an exact batched Prophet, causal scores, episodes, and the models behind them."""
 
-from aftercast.detection.detecting import DETECTOR_VERSION, Detection, detect
+from aftercast.detection.detecting import TABLES, Detection, as_table, detect
+from aftercast.detection.scores import SCORES, no_scores
 from aftercast.detection.signals import signal_query
 
-__all__ = ["DETECTOR_VERSION", "Detection", "detect", "signal_query"]
+__all__ = ["SCORES", "TABLES", "Detection", "as_table", "detect", "no_scores", "signal_query"]

@@ -2,101 +2,154 @@
 
 Detection is causal: nothing at or after a point decides about it, and the model behind an anomaly was trained before it began. Known
 incident and maintenance windows are masked from training, never from scoring. One bad series never fails the batch: it is reported as
-`not_enough_data` or `flat` with the reason.
+`learning`, `stopped`, `not_enough_data` or `flat` with the reason.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aftercast.analyses import DERIVED
 from aftercast.detection.episodes import ENTER, Episode, find_episodes, severity_score
 from aftercast.detection.prophet_batch import MODEL_VERSION
-from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS, Cut, Scored, score
-from aftercast.detection.series import Panel, masked, panels
-from aftercast.settings import SignalRow
+from aftercast.detection.scores import Scored, no_scores, score
+from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS
+from aftercast.detection.series import Panel, Span, masked, panels
+from aftercast.detection.versions import sensitivity_of
+from aftercast.settings import DEFAULT_DETECTOR, DetectorRow, SignalRow
 from aftercast.window import Window
 
-DETECTOR_VERSION = "prophet-episodes-1"
 MASK_BEFORE = timedelta(minutes=15)
 MASK_AFTER = timedelta(minutes=30)
 INTERVAL = 1.96  # published intervals hold 95 % of quiet points
 SERIES_AT_ONCE = 128
+SILENT_AFTER = timedelta(days=1)  # or three buckets, whatever is longer
+PICTURE_BUCKETS = (6, 96)  # shown before and after an episode: as many as it has, within these
+PICTURE_AT_MOST = 600
 
+Array = npt.NDArray[np.float64]
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Frames in the schemas of `analyses.DERIVED`: anomalies, series_health, and the models either of them names."""
+    """Frames in the schemas of `analyses.DERIVED`, and the scores behind them.
+
+    `models` are those that an anomaly or the health of a series names. `scores` has the columns of `scores.SCORES`; `scored_days` are the
+    days of which at least one row was not kept but computed.
+    """
 
     anomalies: pl.DataFrame
     series_health: pl.DataFrame
+    series_days: pl.DataFrame
+    anomaly_points: pl.DataFrame
     models: pl.DataFrame
+    scores: pl.DataFrame
+    scored_days: frozenset[datetime]
+
+
+TABLES = ("anomalies", "series_health", "series_days", "anomaly_points", "models")
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    anomalies: list[Row] = field(default_factory=list)
-    health: list[Row] = field(default_factory=list)
-    models: list[Row] = field(default_factory=list)
+class _Found:
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in TABLES})
+    scores: list[pl.DataFrame] = field(default_factory=list)
+    scored_days: set[datetime] = field(default_factory=set)
 
 
-def detect(points: pl.DataFrame, signals: Sequence[SignalRow], masks: pl.DataFrame, window: Window) -> Detection:
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A panel with its scores, and the masked windows of each of its series."""
+
+    panel: Panel
+    scored: Scored
+    mask: npt.NDArray[np.bool_]
+    spans: list[list[Span]]
+    who: list[Row]
+
+
+def detect(
+    points: pl.DataFrame,
+    signals: Sequence[SignalRow],
+    masks: pl.DataFrame,
+    window: Window,
+    *,
+    detectors: Sequence[DetectorRow] = (DEFAULT_DETECTOR,),
+    kept: pl.DataFrame | None = None,
+) -> Detection:
     """Find the episodes of every series of `signals` in the window.
 
     Args:
         points: columns of `series.POINTS` (what `signal_query` returns), any order.
         signals: what to watch; points of other signals are ignored.
-        masks: environment, started_at, ended_at (null: still open) of incidents and maintenance; environment '' or null means all.
+        masks: columns of `series.MASKS`; an `ended_at` of null is still open.
         window: the span judged; its first seven days only train.
+        detectors: versions that judge the same scores; one of them is live.
+        kept: scores of an earlier call by the same code; used where nothing they depend on has changed.
 
     Raises:
         AftercastError: a column of `points` is missing or of another type.
     """
-    rows = _Rows()
+    found = _Found()
+    earlier = no_scores() if kept is None else kept
     with threadpool_limits(limits=1):  # thousands of small solves: BLAS threads only wait for each other
         for panel in panels(points, signals, window):
             for begin in range(0, panel.identity.height, SERIES_AT_ONCE):
                 members = np.arange(begin, min(begin + SERIES_AT_ONCE, panel.identity.height))
-                _judge(panel.take(members), masks, window, rows)
-    order = {
-        "anomalies": ["series_id", "started_at", "direction"],
-        "series_health": ["series_id"],
-        "models": ["series_id", "trained_until"],
-    }
-    frames = {"anomalies": rows.anomalies, "series_health": rows.health, "models": rows.models}
-    return Detection(**{name: pl.DataFrame(frames[name], schema=dict(DERIVED[name]), orient="row").sort(order[name]) for name in frames})
+                _judge(panel.take(members), masks, window, detectors, earlier, found)
+    return Detection(
+        **{name: as_table(name, found.rows[name]) for name in TABLES},
+        scores=pl.concat(found.scores) if found.scores else no_scores(),
+        scored_days=frozenset(found.scored_days),
+    )
 
 
-def _judge(panel: Panel, masks: pl.DataFrame, window: Window, rows: _Rows) -> None:
-    identity = panel.identity.to_dicts()
-    mask, spans = masked(masks, panel.identity["environment"].to_list(), panel, MASK_BEFORE, MASK_AFTER)
-    scored = score(panel, mask)
-    named: dict[tuple[int, int], None] = {}
-    episodes = find_episodes(scored, panel.grain_minutes, panel.signal.sensitivity)
-    for episode in _without_twins(episodes):
-        if _effect(panel, scored, episode) < panel.signal.minimum_effect:
-            continue
-        cut = _cut_at(scored, episode.start)
-        named[episode.series, cut] = None
-        rows.anomalies.append(_anomaly(panel, scored, episode, scored.cuts[cut], identity[episode.series], spans[episode.series]))
-    for series, who in enumerate(identity):
-        last = _last_cut(scored, series)
+def as_table(name: str, rows: Iterable[Row] | pl.DataFrame) -> pl.DataFrame:
+    """Return rows of a derived table of detection in its schema and order; NaN becomes null: unknown."""
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), schema=dict(DERIVED[name]), orient="row")
+    frame = frame.with_columns(pl.col(column).fill_nan(None) for column, kind in frame.schema.items() if kind.is_float())
+    order = ("series_id", "started_at", "direction", "detector_version", "anomaly_id", "bucket_at", "day_at", "trained_until")
+    return frame.sort([column for column in order if column in frame.columns])
+
+
+def _judge(panel: Panel, masks: pl.DataFrame, window: Window, detectors: Sequence[DetectorRow], kept: pl.DataFrame, found: _Found) -> None:
+    mask, spans = masked(masks, panel, MASK_BEFORE, MASK_AFTER)
+    scored = score(panel, mask, kept)
+    found.scores.append(scored.rows)
+    found.scored_days.update(panel.at(cut.until) for cut, is_new in zip(scored.cuts, scored.is_new, strict=True) if is_new)
+    judged = _Judged(panel, scored, mask, spans, panel.identity.to_dicts())
+    named: set[tuple[int, int]] = set()
+    for detector in detectors:
+        sensitivity = [sensitivity_of(detector, panel.signal, who["subject"]) for who in judged.who]
+        episodes = find_episodes(scored.surprise, scored.short, scored.long, panel.grain_minutes, sensitivity)
+        for episode in _without_twins(episodes):
+            if _effect(judged, episode) < panel.signal.minimum_effect:
+                continue
+            day = _day_at(scored, episode.start)
+            named.add((episode.series, day))
+            anomaly = _anomaly(judged, episode, day, detector)
+            found.rows["anomalies"].append(anomaly)
+            if detector.state == "live" and anomaly["hurts"]:
+                found.rows["anomaly_points"] += _picture(judged, episode, anomaly["anomaly_id"])
+    live = next((detector.version for detector in detectors if detector.state == "live"), detectors[0].version)
+    modelled = scored.rows["parameters"].is_not_null().to_numpy().reshape(len(scored.cuts), len(judged.who))
+    for series in range(len(judged.who)):
+        last = int(np.flatnonzero(modelled[:, series])[-1]) if modelled[:, series].any() else None
         if last is not None:
-            named[series, last] = None
-        rows.health.append(_health(panel, scored, series, None if last is None else scored.cuts[last], who, window))
-    for series, number in sorted(named):
-        rows.models.append(_model(panel, scored, series, scored.cuts[number], identity[series], spans[series]))
+            named.add((series, last))
+        found.rows["series_health"].append(_health(judged, series, last, window, live))
+        found.rows["series_days"] += _days(judged, series, live)
+    found.rows["models"] += [_model(judged, series, day) for series, day in sorted(named)]
 
 
 def _without_twins(episodes: Sequence[Episode]) -> Iterator[Episode]:
@@ -109,109 +162,168 @@ def _without_twins(episodes: Sequence[Episode]) -> Iterator[Episode]:
     yield from strongest.values()
 
 
-def _effect(panel: Panel, scored: Scored, episode: Episode) -> float:
+def _effect(judged: _Judged, episode: Episode) -> float:
     """Size of an episode: the mean difference to what was expected, in the units of the signal."""
     span = slice(episode.start, episode.end)
-    actual, expected = panel.value[episode.series, span], scored.expected[episode.series, span]
+    actual, expected = judged.panel.value[episode.series, span], judged.scored.expected[episode.series, span]
     known = np.isfinite(actual) & np.isfinite(expected)
     return abs(float((actual - expected)[known].mean()))
 
 
-def _cut_at(scored: Scored, bucket: int) -> int:
+def _day_at(scored: Scored, bucket: int) -> int:
     return next(number for number, cut in enumerate(scored.cuts) if cut.until <= bucket < cut.next)
 
 
-def _last_cut(scored: Scored, series: int) -> int | None:
-    fitted = [number for number, cut in enumerate(scored.cuts) if cut.model.ok[series]]
-    return fitted[-1] if fitted else None
+def _overlapping(judged: _Judged, series: int, day: int) -> int:
+    cut = judged.scored.cuts[day]
+    begin, end = judged.panel.at(cut.first), judged.panel.at(cut.until)
+    return sum(1 for started, ended in judged.spans[series] if started < end and ended > begin)
 
 
-def _overlapping(panel: Panel, cut: Cut, spans: Sequence[tuple[datetime, datetime]]) -> int:
-    return sum(1 for begin, end in spans if begin < panel.at(cut.until) and end > panel.at(cut.first))
+def _interval(judged: _Judged, series: int, day: int, span: slice) -> tuple[Array, Array, Array]:
+    """Return expected, low and high of a span of one day, within what values of the series can be."""
+    row = judged.scored.row(series, day)
+    expected, reach = judged.scored.expected[series, span], INTERVAL * judged.scored.scale[series, span]
+    low, high = expected - reach, expected + reach
+    if row["non_negative"]:
+        expected, low = np.maximum(expected, 0.0), np.maximum(low, 0.0)
+    return expected, low, np.minimum(high, 1.0) if row["share"] else high
 
 
-def _trained_from(panel: Panel, cut: Cut, series: int) -> datetime:
-    return max(panel.at(cut.first), datetime.fromtimestamp(cut.model.start(series) // 60 * 60, tz=UTC))
-
-
-def _anomaly(panel: Panel, scored: Scored, episode: Episode, cut: Cut, who: Row, spans: Sequence[tuple[datetime, datetime]]) -> Row:
-    series, peak = episode.series, episode.peak
+def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow) -> Row:
+    panel, series, peak = judged.panel, episode.series, episode.peak
+    who, trained = judged.who[series], judged.scored.row(series, day)
     started_at = panel.at(episode.start)
     direction = "up" if episode.sign > 0 else "down"
-    expected = float(scored.expected[series, peak])
-    if scored.non_negative[series]:
-        expected = max(expected, 0.0)
-    reach = INTERVAL * float(scored.scale[series, peak])
-    low = max(expected - reach, 0.0) if scored.non_negative[series] else expected - reach
-    high = min(expected + reach, 1.0) if scored.share[series] else expected + reach
-    name = f"{who['series_id']}|{started_at.isoformat()}|{DETECTOR_VERSION}"
+    expected, low, high = _interval(judged, series, _day_at(judged.scored, peak), slice(peak, peak + 1))
+    name = f"{who['series_id']}|{started_at.isoformat()}|{detector.version}"
     return {
         "anomaly_id": "anomaly-" + hashlib.sha256(name.encode()).hexdigest()[:16],
         **who,
         "started_at": started_at,
         "ended_at": panel.at(episode.end),
         "peak_at": panel.at(peak),
+        "alarmed_at": panel.at(episode.alarm + 1),
         "direction": direction,
         "hurts": panel.signal.hurts in (direction, "both"),
-        "expected": expected,
+        "expected": float(expected[0]),
         "actual": float(panel.value[series, peak]),
-        "low": low,
-        "high": high,
+        "low": float(low[0]),
+        "high": float(high[0]),
         "score": severity_score(episode.severity),
-        "evidence": episode.severity / ENTER,
-        "n_points": int(np.isfinite(scored.surprise[series, episode.start : episode.end]).sum()),
+        "evidence": episode.evidence / ENTER * panel.signal.sensitivity,
+        "n_points": int(np.isfinite(judged.scored.surprise[series, episode.start : episode.end]).sum()),
         "explained_by": None,
-        "mode": "live",
-        "detector_version": DETECTOR_VERSION,
-        "trained_from": _trained_from(panel, cut, series),
-        "trained_until": panel.at(cut.until),
-        "masked_windows": _overlapping(panel, cut, spans),
+        "mode": detector.state,
+        "detector_version": detector.version,
+        "trained_from": trained["trained_from"],
+        "trained_until": trained["day_at"],
+        "masked_windows": _overlapping(judged, series, day),
         "model_version": MODEL_VERSION,
     }
 
 
-def _health(panel: Panel, scored: Scored, series: int, cut: Cut | None, who: Row, window: Window) -> Row:
+def _picture(judged: _Judged, episode: Episode, anomaly_id: str) -> list[Row]:
+    """Return the points of an episode and as many around it, what was expected of them, and what was not learned from."""
+    panel, series = judged.panel, episode.series
+    around = int(np.clip(episode.end - episode.start, *PICTURE_BUCKETS))
+    begin = max(episode.start - around, 0)
+    end = min(episode.end + around, begin + PICTURE_AT_MOST, panel.value.shape[1])
+    rows = []
+    for day, cut in enumerate(judged.scored.cuts):
+        span = slice(max(begin, cut.until), min(end, cut.next))
+        if span.start >= span.stop:
+            continue
+        lines = (panel.value[series, span], *_interval(judged, series, day, span))
+        for bucket, (actual, expected, low, high) in enumerate(zip(*(line.tolist() for line in lines), strict=True), span.start):
+            rows.append(
+                {
+                    "anomaly_id": anomaly_id,
+                    "series_id": judged.who[series]["series_id"],
+                    "bucket_at": panel.at(bucket),
+                    "actual": actual,
+                    "expected": expected,
+                    "low": low,
+                    "high": high,
+                    "is_masked": bool(judged.mask[series, bucket]),
+                    "model_version": MODEL_VERSION,
+                }
+            )
+    return rows
+
+
+def _outside(judged: _Judged, series: int) -> npt.NDArray[np.bool_]:
+    scored = judged.scored
+    return np.asarray(np.abs(judged.panel.value[series] - scored.expected[series]) > INTERVAL * scored.scale[series])
+
+
+def _days(judged: _Judged, series: int, version: str) -> Iterator[Row]:
+    panel, scored = judged.panel, judged.scored
+    present, was_scored, outside = np.isfinite(panel.value[series]), np.isfinite(scored.surprise[series]), _outside(judged, series)
+    for cut in scored.cuts:
+        span = slice(cut.until, cut.next)
+        yield {
+            "series_id": judged.who[series]["series_id"],
+            "signal": panel.signal.name,
+            "day_at": panel.at(cut.until),
+            "n_points": int(present[span].sum()),
+            "expected_points": cut.next - cut.until,
+            "n_scored": int(was_scored[span].sum()),
+            "n_outside_interval": int(outside[span].sum()),
+            "detector_version": version,
+            "model_version": MODEL_VERSION,
+        }
+
+
+def _health(judged: _Judged, series: int, last: int | None, window: Window, version: str) -> Row:
+    panel, scored = judged.panel, judged.scored
     present = np.flatnonzero(np.isfinite(panel.value[series]))
-    surprise = scored.surprise[series]
-    n_scored = int(np.isfinite(surprise).sum())
+    n_scored = int(np.isfinite(scored.surprise[series]).sum())
     buckets = -(-int((window.end - panel.start).total_seconds() // 60) // panel.grain_minutes)
-    status, reason = "scored", ""
-    day = 1440 // panel.grain_minutes
-    n_days = len(np.unique(present // day))
-    if len(present) and np.ptp(panel.value[series, present]) == 0 and n_days >= LEAST_DAYS:
-        status, reason = "flat", f"every one of {len(present)} points is {panel.value[series, present[0]]:g}"
-    elif not n_scored:
-        status = "not_enough_data"
-        reason = (
-            f"{len(present)} points on {n_days} days; a model needs half of the points of {LEAST_DAYS} days "
-            f"outside incidents, and scoring starts after {WARM_UP_DAYS} days"
-        )
+    status, reason = _status(judged, series, present, n_scored, window)
     return {
-        **who,
+        **judged.who[series],
         "status": status,
         "reason": reason,
         "n_points": len(present),
         "expected_points": buckets - int(present[0]) if len(present) else buckets,
         "n_scored": n_scored,
-        "n_outside_interval": int((np.abs(panel.value[series] - scored.expected[series]) > INTERVAL * scored.scale[series]).sum()),
+        "n_outside_interval": int(_outside(judged, series).sum()),
         "first_seen_at": panel.at(int(present[0])) if len(present) else None,
         "last_seen_at": panel.at(int(present[-1])) if len(present) else None,
-        "trained_until": None if cut is None else panel.at(cut.until),
-        "detector_version": DETECTOR_VERSION,
+        "trained_until": None if last is None else panel.at(scored.cuts[last].until),
+        "detector_version": version,
         "model_version": MODEL_VERSION,
     }
 
 
-def _model(panel: Panel, scored: Scored, series: int, cut: Cut, who: Row, spans: Sequence[tuple[datetime, datetime]]) -> Row:
-    per_block = scored.block
-    training = np.ascontiguousarray(scored.blocks[series, cut.first // per_block : cut.until // per_block])
+def _status(judged: _Judged, series: int, present: npt.NDArray[np.intp], n_scored: int, window: Window) -> tuple[str, str]:
+    """Return the status of a series and the sentence that says why it is not `scored`."""
+    panel = judged.panel
+    n_days = len(np.unique(present // (1440 // panel.grain_minutes)))
+    if len(present):
+        ended_at = panel.at(int(present[-1]) + 1)
+        if n_scored and window.end - ended_at > max(SILENT_AFTER, 3 * timedelta(minutes=panel.grain_minutes)):
+            return "stopped", f"no point since {ended_at:%Y-%m-%d %H:%M}, {(window.end - ended_at).days} days before the end"
+        if np.ptp(panel.value[series, present]) == 0 and n_days >= LEAST_DAYS:
+            return "flat", f"every one of {len(present)} points is {panel.value[series, present[0]]:g}"
+    if n_scored:
+        return "scored", ""
+    needs = f"a model needs half of the points of {LEAST_DAYS} days outside incidents, and scoring starts after {WARM_UP_DAYS} days"
+    if len(present) and window.end - panel.at(int(present[0])) < timedelta(days=WARM_UP_DAYS):
+        return "learning", f"first seen {panel.at(int(present[0])):%Y-%m-%d %H:%M}; {needs}"
+    return "not_enough_data", f"{len(present)} points on {n_days} days; {needs}"
+
+
+def _model(judged: _Judged, series: int, day: int) -> Row:
+    trained = judged.scored.row(series, day)
     return {
-        "series_id": who["series_id"],
-        "trained_from": _trained_from(panel, cut, series),
-        "trained_until": panel.at(cut.until),
-        "n_points": int(cut.model.n_points[series]),
-        "masked_windows": _overlapping(panel, cut, spans),
-        "parameters": json.dumps(cut.model.parameters(series), sort_keys=True, allow_nan=False),
-        "data_fingerprint": hashlib.sha256(training.tobytes()).hexdigest()[:16],
+        "series_id": trained["series_id"],
+        "trained_from": trained["trained_from"],
+        "trained_until": trained["day_at"],
+        "n_points": trained["n_training"],
+        "masked_windows": _overlapping(judged, series, day),
+        "parameters": trained["parameters"],
+        "data_fingerprint": trained["data_fingerprint"],
         "model_version": MODEL_VERSION,
     }

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from aftercast.detection.evidence import CLIP, windows
-from aftercast.detection.scoring import Scored
 
 Array = npt.NDArray[np.float64]
 
@@ -25,13 +24,20 @@ MERGE_MINUTES = 30
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Buckets [start, end) of a series; `sign` is 1 for up; `severity` is the strongest evidence, unclipped, ENTER at the threshold."""
+    """Buckets [start, end) of a series; `sign` is 1 for up.
+
+    `alarm` is the bucket after which the evidence was known to suffice; `start` is found by looking back from there. `evidence` is
+    the strongest evidence before sensitivity: the episode is found with any sensitivity of ENTER / evidence or more. `severity` is the
+    evidence after sensitivity and without clipping, ENTER at the threshold.
+    """
 
     series: int
     start: int
     end: int
     peak: int
+    alarm: int
     sign: int
+    evidence: float
     severity: float
 
 
@@ -40,23 +46,30 @@ def severity_score(severity: float) -> float:
     return severity**2 / (severity**2 + ENTER**2)
 
 
-def find_episodes(scored: Scored, grain_minutes: int, sensitivity: float) -> list[Episode]:
-    """Return the episodes of a panel, ordered by series, start and sign. A sensitivity above 1 alarms earlier."""
+def find_episodes(surprise: Array, short: Array, long: Array, grain_minutes: int, sensitivity: npt.ArrayLike = 1.0) -> list[Episode]:
+    """Return the episodes of series, ordered by series, start and sign.
+
+    Args:
+        surprise, short, long: (N, T) as scoring gives them.
+        sensitivity: of each series (N,) or of all; above 1 alarms earlier.
+    """
     lengths = windows(grain_minutes)
-    clipped = np.clip(scored.surprise, -CLIP, CLIP)
-    raw = np.clip(scored.surprise, -10 * CLIP, 10 * CLIP)
+    clipped = np.clip(surprise, -CLIP, CLIP)
+    raw = np.clip(surprise, -10 * CLIP, 10 * CLIP)
+    factor = np.broadcast_to(np.asarray(sensitivity, dtype=np.float64), len(surprise))
     gap = max(3, MERGE_MINUTES // grain_minutes) if grain_minutes < MERGE_MINUTES else 1
     found = []
     for sign in (1, -1):
-        short, long = (np.nan_to_num(sign * sensitivity * evidence) for evidence in (scored.short, scored.long))
-        opens = (short >= ENTER) | (long >= ENTER)
-        stays = (short >= STAY) | (long >= ENTER)
+        soon, late = (np.nan_to_num(sign * factor[:, None] * evidence) for evidence in (short, long))
+        opens = (soon >= ENTER) | (late >= ENTER)
+        stays = (soon >= STAY) | (late >= ENTER)
         for series in np.flatnonzero(opens.any(axis=1)):
             spans = _runs(stays[series], opens[series])
             trimmed = [_trim(sign * np.nan_to_num(clipped[series]), opens[series], begin, end, lengths) for begin, end in spans]
             for begin, end in _merge(trimmed, gap):
                 own = sign * raw[series, begin:end]
-                strongest = max(short[series, begin : end + lengths[0]].max(), long[series, begin : end + lengths[1]].max())
+                strongest = max(soon[series, begin : end + lengths[0]].max(), late[series, begin : end + lengths[1]].max())
+                alarms = np.flatnonzero(opens[series, begin : end + lengths[1]])
                 stretch = _stretch(own, lengths[0])
                 found.append(
                     Episode(
@@ -64,7 +77,9 @@ def find_episodes(scored: Scored, grain_minutes: int, sensitivity: float) -> lis
                         start=int(begin),
                         end=int(end),
                         peak=int(begin + np.nanargmax(own)),
+                        alarm=int(begin + alarms[0]),
                         sign=sign,
+                        evidence=float(strongest / factor[series]),
                         severity=float(strongest * stretch),
                     )
                 )

@@ -32,7 +32,7 @@ LEAST_DAYS = 5
 HISTORY_DAYS, SCALE_DAYS = 28, 14
 YOUNG_DAYS = 21  # up to here a trend and the shape of a week cannot be told apart
 COARSE_DAYS = 182  # both, for grains of 12 hours and more
-MOST_CUTS = 64
+COARSE_CUT_DAYS = 7  # one model serves a day, or this many for grains of 12 hours and more
 SCALE_CLASSES = 8  # per day
 CLASS_WEIGHT = 100.0  # points of a class that weigh as much as the whole history
 WIDEST = 2.5  # however odd its history, a series may widen its scale by this much and no more
@@ -46,23 +46,20 @@ class Cut:
     first: int
     until: int
     next: int
-    model: Chosen
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Scores of one panel; arrays (N, T), NaN where a point is missing or was not scored.
+class ScoredDay:
+    """Scores of the buckets after a cut; arrays (N, K), NaN where a point is missing or was not scored.
 
     Attributes:
-        cuts: the refits in order.
-        block, blocks: buckets per training block, and the block means (N, B) that models were trained on.
+        model: one model per series, and `blocks`, the block means (N, B) it was trained on.
         expected: in the units of the series. scale: standard deviation of quiet points around it, in the same units.
         surprise: deviation over scale. short, long: signed evidence of the windows that end at a point.
         non_negative, share: (N,) what values of the series can be.
     """
 
-    cuts: tuple[Cut, ...]
-    block: int
+    model: Chosen
     blocks: Array
     expected: Array
     scale: Array
@@ -92,11 +89,12 @@ class Grid:
     def reach(self, days: int) -> int:
         return self.day * (COARSE_DAYS if self.day <= 2 else days)
 
-    def cut_places(self) -> list[int]:
-        """Where models are refitted: every midnight after the warm-up, or as many days apart as keeps them below MOST_CUTS."""
+    def cuts(self) -> list[Cut]:
+        """Where models are refitted: every midnight after the warm-up, every seventh for grains of 12 hours and more."""
         days = -(-self.total // self.day)
-        apart = max(1, -(-(days - WARM_UP_DAYS) // MOST_CUTS))
-        return [number * self.day for number in range(WARM_UP_DAYS, days, apart)]
+        apart = COARSE_CUT_DAYS if self.day <= 2 else 1
+        places = [number * self.day for number in range(WARM_UP_DAYS, days, apart)]
+        return [Cut(max(0, until - self.reach(HISTORY_DAYS)), until, following) for until, following in pairwise([*places, self.total])]
 
     def middles(self, first: int, until: int, width: int = 1) -> Array:
         """Seconds at the middle of the buckets (or groups of `width` buckets) from first to until."""
@@ -119,31 +117,45 @@ class Grid:
         return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
 
 
-def score(panel: Panel, mask: Flags) -> Scored:
-    """Score every point after the warm-up; `mask` (N, T) marks points nothing may be learned from."""
-    kind, quiet, grid = noise.kinds(panel), ~mask, Grid.of(panel)
-    usual = noise.usual_levels(panel, kind, quiet)
+def score_day(panel: Panel, mask: Flags, past: int) -> ScoredDay:
+    """Score the buckets of a panel after its first `past`, which are the only ones anything is learned from.
+
+    The level of the last 24 hours moves on within the scored buckets; it is the one thing they tell about later ones.
+
+    Args:
+        panel: history and the buckets to score; begins at a midnight, and so does what is scored.
+        mask: (N, T) marks points nothing may be learned from.
+        past: how many leading buckets are history.
+    """
+    grid, quiet = Grid.of(panel), ~mask
+    history, known = panel.between(0, past), quiet[:, :past]
+    kind = noise.kinds(history)
+    usual = noise.usual_levels(history, kind, known)
     blocks = _block_means(panel, quiet, grid)
-    sparse = noise.events_per_block(panel, kind, usual, grid.block) < noise.SPARSE
-    candidates = may_be_logged(blocks, ~kind.share & ~sparse)
-    expected, scale, surprise, short, long = (np.full(panel.value.shape, np.nan) for _ in range(5))
-    cuts = []
-    for until, following in pairwise([*grid.cut_places(), grid.total]):
-        cut = _fit_cut(blocks, candidates, grid, until, following)
-        cuts.append(cut)
-        begin = max(cut.first, until - grid.reach(SCALE_DAYS))
-        span, new, past = slice(begin, following), slice(until, following), until - begin
-        corrected = _expect(blocks, cut, grid, begin, sparse)
-        deviation, unit = noise.deviations(panel.between(begin, following), kind, corrected, usual)
-        learned = np.where(quiet[:, span], deviation, np.nan)
-        own_scale = _scales(learned[:, :past], grid, following - begin, np.maximum(kind.least, _floor(panel, quiet, unit, begin)))
-        interval_scale, tail_scale = (own_scale * stretch for stretch in _tails(learned[:, :past] / own_scale[:, :past]))
-        judged = np.concatenate([learned[:, :past], deviation[:, past:]], axis=1) / tail_scale
-        expected[:, new], surprise[:, new] = corrected[:, past:], judged[:, past:]
-        scale[:, new] = (interval_scale * unit)[:, past:]
-        for found, length in zip((short, long), windows(panel.grain_minutes), strict=True):
-            found[:, new] = usual_evidence(judged, past, length)[:, past:]
-    return Scored(tuple(cuts), grid.block, blocks, expected, scale, surprise, short, long, non_negative=kind.non_negative, share=kind.share)
+    training = blocks[:, : past // grid.block]
+    sparse = noise.events_per_block(history, kind, usual, grid.block) < noise.SPARSE
+    model = _fit_history(training, may_be_logged(training, ~kind.share & ~sparse), grid, past)
+    begin = max(0, past - grid.reach(SCALE_DAYS))
+    seen = past - begin
+    corrected = _expect(blocks, model, grid, past, begin, sparse)
+    deviation, unit = noise.deviations(panel.between(begin, grid.total), kind, corrected, usual)
+    learned = np.where(known[:, begin:], deviation[:, :seen], np.nan)
+    least = np.maximum(kind.least, _floor(history.value[:, begin:], known[:, begin:], unit[:, :seen]))
+    own_scale = _scales(learned, grid, grid.total - begin, least)
+    interval_scale, tail_scale = (own_scale * stretch for stretch in _tails(learned / own_scale[:, :seen]))
+    judged = np.concatenate([learned, deviation[:, seen:]], axis=1) / tail_scale
+    short, long = (usual_evidence(judged, seen, length)[:, seen:] for length in windows(panel.grain_minutes))
+    return ScoredDay(
+        model=model,
+        blocks=training,
+        expected=corrected[:, seen:],
+        scale=(interval_scale * unit)[:, seen:],
+        surprise=judged[:, seen:],
+        short=short,
+        long=long,
+        non_negative=kind.non_negative,
+        share=kind.share,
+    )
 
 
 def _block_means(panel: Panel, quiet: Flags, grid: Grid) -> Array:
@@ -155,43 +167,37 @@ def _block_means(panel: Panel, quiet: Flags, grid: Grid) -> Array:
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=np.isfinite(bottom) & (bottom != 0))
 
 
-def _fit_cut(blocks: Array, candidates: Flags, grid: Grid, until: int, following: int) -> Cut:
-    first = max(0, until - grid.reach(HISTORY_DAYS))
-    own = blocks[:, first // grid.block : until // grid.block]
+def _fit_history(training: Array, candidates: Flags, grid: Grid, past: int) -> Chosen:
     per_day = grid.day // grid.block
-    present = np.isfinite(own).reshape(len(own), -1, per_day).any(axis=2)
-    training = np.where((present.sum(axis=1) >= LEAST_DAYS)[:, None], own, np.nan)
+    present = np.isfinite(training).reshape(len(training), -1, per_day).any(axis=2)
+    enough = np.where((present.sum(axis=1) >= LEAST_DAYS)[:, None], training, np.nan)
     length = present.shape[1] - present.argmax(axis=1)
     least = max(14, LEAST_DAYS * per_day // 2)
-    model = fit_better(grid.middles(first, until, grid.block), training, candidates, length <= YOUNG_DAYS, least)
-    return Cut(first, until, following, model)
+    return fit_better(grid.middles(0, past, grid.block), enough, candidates, length <= YOUNG_DAYS, least)
 
 
-def _expect(blocks: Array, cut: Cut, grid: Grid, begin: int, sparse: Flags) -> Array:
-    """Return what is expected of buckets [begin, cut.next), (N, M): the model, its usual residual at the time of the week, the level.
+def _expect(blocks: Array, model: Chosen, grid: Grid, past: int, begin: int, sparse: Flags) -> Array:
+    """Return what is expected of buckets from `begin` on, (N, M): the model, its usual residual at the time of the week, the level.
 
     Residuals are those of block means over the whole training span, on the scale of the model (logarithms where it is logged).
     """
-    until = -(-cut.next // grid.block) * grid.block
-    residual = cut.model.to_scale(blocks[:, cut.first // grid.block : until // grid.block])
-    residual -= cut.model.predict(grid.middles(cut.first, until, grid.block))
+    residual = model.to_scale(blocks) - model.predict(grid.middles(0, blocks.shape[1] * grid.block, grid.block))
     residual[sparse] = 0.0
     correction = np.zeros_like(residual)
     per_day = grid.day // grid.block
     if per_day > 1:
-        past = residual[:, : (cut.until - cut.first) // grid.block].reshape(len(residual), -1, per_day)
-        usual = profile(past, grid.weekdays(cut.first, cut.until))
-        days = usual[:, grid.weekdays(cut.first, cut.next)].reshape(len(residual), -1)
+        known = residual[:, : past // grid.block].reshape(len(residual), -1, per_day)
+        usual = profile(known, grid.weekdays(0, past))
+        days = usual[:, grid.weekdays(0, grid.total)].reshape(len(residual), -1)
         correction = days[:, : residual.shape[1]]
     correction = correction + level(residual - correction, max(per_day, 7))
-    points = np.repeat(correction, grid.block, axis=1)[:, begin - cut.first : cut.next - cut.first]
-    return cut.model.to_units(points + cut.model.predict(grid.middles(begin, cut.next)))
+    points = np.repeat(correction, grid.block, axis=1)[:, begin : grid.total]
+    return model.to_units(points + model.predict(grid.middles(begin, grid.total)))
 
 
-def _floor(panel: Panel, quiet: Flags, unit: Array, begin: int) -> Array:
+def _floor(values: Array, quiet: Flags, unit: Array) -> Array:
     """Smallest scale per series (N,) in noise units: a sliver of the usual level."""
-    own = slice(begin, begin + unit.shape[1])
-    usual, _ = nan_median(np.abs(np.where(quiet[:, own], panel.value[:, own], np.nan)), axis=1)
+    usual, _ = nan_median(np.abs(np.where(quiet, values, np.nan)), axis=1)
     usual_unit, _ = nan_median(unit, axis=1)
     return np.maximum(np.nan_to_num(SLIVER * usual / usual_unit), 1e-12)
 

@@ -26,7 +26,9 @@ POINTS: dict[str, ColumnType] = {
     "denominator": NUMBER,
     "value": NUMBER,
 }
-MASKS: dict[str, ColumnType] = {"environment": TEXT, "started_at": TIME, "ended_at": TIME}
+MASKS: dict[str, ColumnType] = {"kind": TEXT, "name": TEXT, "environment": TEXT, "service": TEXT, "started_at": TIME, "ended_at": TIME}
+"""Windows nothing may be learned from: an incident or a maintenance, what it is called, and where it was."""
+Span = tuple[datetime, datetime]
 
 ABSURD = 1e100  # no measurement is that large; its square would overflow
 
@@ -145,28 +147,31 @@ def _matrix(values: npt.NDArray[np.generic], flat: npt.NDArray[np.int64], shape:
         return np.where(counts > 0, sums / counts, np.nan).reshape(shape)
 
 
-def masked(
-    masks: pl.DataFrame, environments: Sequence[str], panel: Panel, before: timedelta, after: timedelta
-) -> tuple[Flags, list[list[tuple[datetime, datetime]]]]:
+def masked(masks: pl.DataFrame, panel: Panel, before: timedelta, after: timedelta) -> tuple[Flags, list[list[Span]]]:
     """Return which buckets of each series lie in a masked window (N, T), and the windows of each series.
 
-    A window is widened by the margins; one without an end lasts to the end of the grid; environment '' or null means every environment.
+    A window is widened by the margins; one without an end lasts to the end of the grid. Environment '' or null means every environment,
+    service '' or null every series of the environment; a window of one service leaves journeys alone.
     """
     n_buckets = panel.value.shape[1]
     end_of_grid = panel.at(n_buckets)
-    by_environment: dict[str, list[tuple[datetime, datetime]]] = {environment: [] for environment in environments}
-    for environment, started_at, ended_at in masks.select(list(MASKS)).sort(list(MASKS)).iter_rows():
+    places = [
+        (environment, subject if kind == "service" else None)
+        for environment, kind, subject in panel.identity.select("environment", "subject_kind", "subject").iter_rows()
+    ]
+    spans: dict[tuple[str, str | None], list[Span]] = {place: [] for place in dict.fromkeys(places)}
+    for environment, service, started_at, ended_at in (
+        masks.select("environment", "service", "started_at", "ended_at").unique().sort(pl.all()).iter_rows()
+    ):
         if started_at is None:
             continue
         span = (started_at - before, (ended_at or end_of_grid) + after)
-        for name, spans in by_environment.items():
-            if environment in (name, "", None):
-                spans.append(span)
-    flags = np.zeros(panel.value.shape, dtype=bool)
+        for place, own in spans.items():
+            if environment in (place[0], "", None) and service in (place[1], "", None):
+                own.append(span)
     length = timedelta(minutes=panel.grain_minutes)
-    for name, spans in by_environment.items():
-        line = np.zeros(n_buckets, dtype=bool)
-        for begin, end in spans:
+    lines = {place: np.zeros(n_buckets, dtype=bool) for place in spans}
+    for place, line in lines.items():
+        for begin, end in spans[place]:
             line[max((begin - panel.start) // length, 0) : max(-((panel.start - end) // length), 0)] = True
-        flags[np.array([environment == name for environment in environments])] = line
-    return flags, [by_environment[environment] for environment in environments]
+    return np.array([lines[place] for place in places]).reshape(panel.value.shape), [spans[place] for place in places]

@@ -1,0 +1,19 @@
+"""The tasks of the refresh, run in this process in the order of the DAG."""
+
+from __future__ import annotations
+
+from aftercast import steps
+
+
+def refresh(until: str | None = None) -> None:
+    """Run every task of the refresh after `plan`, up to and with `until`."""
+    for name in ("stage", "star", "watch", "correlate", "measure", "marts", "check", "publish"):
+        if name == "watch":
+            chunks = steps.watch()
+            for chunk in chunks:
+                steps.detect(chunk)
+            steps.gather(chunks)
+        else:
+            getattr(steps, name)()
+        if name == until:
+            return
