@@ -57,8 +57,8 @@ class SignalRow(Row):
     """One watched series per combination of `by`.
 
     A signal is either one column (`value`) or a ratio (`numerator` over `denominator`). For `fact: metric` these are metric names; for
-    `fact: kpi` they are columns of the journey KPIs (attempts, successes, revenue_minor). A sum may be told `per: minute`, which makes
-    series of different grain comparable; buckets of a ratio whose denominator is below `minimum_volume` are missing.
+    `fact: kpi` they are columns of the journey KPIs (attempts, successes, revenue_minor). A sum of a journey may be told `per: minute`,
+    which makes journeys of different grain comparable; buckets of a ratio whose denominator is below `minimum_volume` are missing.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -80,8 +80,8 @@ class SignalRow(Row):
     def _value_or_ratio(self) -> SignalRow:
         if (self.value is None) == (self.numerator is None) or (self.numerator is None) != (self.denominator is None):
             raise ValueError("give either value, or numerator and denominator")
-        if self.per == "minute" and (self.value is None or self.aggregate != "sum"):
-            raise ValueError("only a sum can be counted per minute: a ratio, a mean or a maximum is the same in a bucket of any length")
+        if self.per == "minute" and (self.fact != "kpi" or self.value is None or self.aggregate != "sum"):
+            raise ValueError("only sums of journeys can be counted per minute: ratios, means and maxima do not grow with the bucket")
         if self.minimum_volume and self.denominator is None:
             raise ValueError("minimum_volume is the smallest denominator that counts, so it needs numerator and denominator")
         allowed = (
@@ -195,6 +195,11 @@ class CalendarRow(Row):
     expects: Literal["up", "down", "both"] = "both"
     before_minutes: int = Field(default=0, ge=0, le=1440)
     after_minutes: int = Field(default=0, ge=0, le=1440)
+
+    @field_validator("country", mode="before")
+    @classmethod
+    def _norway(cls, country: Any) -> Any:
+        return "NO" if country is False else country  # as YAML reads an unquoted NO
 
     @field_validator("zone")
     @classmethod

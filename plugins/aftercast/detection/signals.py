@@ -1,7 +1,8 @@
-"""A signal row as the SQL that reads its series from the star: one row per series and bucket, with numerator and denominator kept.
+"""What detection reads of the star, as SQL: the series of a signal row, and the windows nothing may be learned from.
 
 Telemetry series never mix environments, whatever `by` says. Without `steps` a journey signal takes every step; revenue is turned into
-major units. A counter bucket that holds fewer samples than usual is missing, not low; a ratio without both sides, or over zero, is missing.
+major units. A counter bucket that holds fewer samples than usual is missing, not low; so is a ratio without both sides, over zero or over
+less than its least volume. A sum per minute is divided by the length of its bucket, or of the journey's when that is longer.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def signal_query(signal: SignalRow) -> str:
     table, where = (
         ("star.fct_metric_point", _metrics_only(signal)) if signal.fact == "metric" else ("star.fct_kpi_point", _steps_only(signal))
     )
+    if signal.per == "minute":
+        table += " left join (select journey, grain_minutes from star.dim_journey) using (journey)"
     return f"""
 with points as (
     select
@@ -60,9 +63,45 @@ from points
 """.strip()
 
 
+def masks_query() -> str:
+    """Return SQL over the star with the columns of `series.MASKS`: one row per incident, and per maintenance and service it was of.
+
+    An incident masks its whole environment, because what it touched is rarely known in full; a maintenance only its services, and the
+    whole environment where it names none. A maintenance nobody closed counts for a day at most.
+    """
+    return """
+with maintenance as (
+    select incident_id as name, environment, started_at, impact_end_at as ended_at
+    from star.fct_incident
+    where mode = 'maintenance' and status <> 'cancelled'
+)
+
+select 'incident' as kind, incident_id as name, environment, '' as service, started_at, impact_end_at as ended_at
+from star.fct_incident
+where mode <> 'maintenance'
+union all
+select 'maintenance', maintenance.name, environment, coalesce(services.service, ''), started_at, ended_at
+from maintenance
+left join star.bridge_incident_service as services on maintenance.name = services.incident_id
+union all
+select
+    'maintenance',
+    change_id,
+    environment,
+    coalesce(service, ''),
+    started_at,
+    coalesce(finished_at, least(started_at + interval 1 day, (select max(as_of) from star.dim_run)))
+from star.fct_change
+where kind = 'maintenance'
+order by all
+""".strip()
+
+
 def _measures(signal: SignalRow) -> str:
     if signal.value is not None:
         column = "value" if signal.fact == "metric" else KPI_COLUMNS.get(signal.value, signal.value)
+        if signal.per == "minute":
+            column = f"({column}) / greatest({signal.grain_minutes}, grain_minutes)"
         value = f"{ {'sum': 'sum', 'mean': 'avg', 'max': 'max'}[signal.aggregate] }({column})"
         if signal.fact == "metric" and signal.aggregate == "sum":
             value = _whole(value)
@@ -75,7 +114,10 @@ def _measures(signal: SignalRow) -> str:
         else:
             sides.append(f"sum({KPI_COLUMNS.get(name, name)})")
     numerator, denominator = sides
-    return f"{numerator} as numerator,\n        {denominator} as denominator,\n        ({numerator}) / nullif({denominator}, 0) as value"
+    ratio = f"({numerator}) / nullif({denominator}, 0)"
+    if signal.minimum_volume:
+        ratio = f"case when {denominator} >= {signal.minimum_volume!r} then {ratio} end"
+    return f"{numerator} as numerator,\n        {denominator} as denominator,\n        {ratio} as value"
 
 
 def _whole(measure: str) -> str:
