@@ -1,4 +1,4 @@
-"""The weekly reliability and revenue report: mart rows to a page leaders read, written whole beside its numbers.
+"""What people read: the weekly reliability and revenue report, from mart rows, and pictures of single series; each file written whole.
 
 A report reads the published mart and nothing else, so the same mart always gives the same page. It refuses to be written when its
 figures do not add up.
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from aftercast.errors import ConfigError
+from aftercast.reporting.history import History
 from aftercast.settings import Settings
 from aftercast.window import Window
 
-__all__ = ["WeeklyReport", "latest_report", "render_weekly", "write_weekly"]
+__all__ = ["History", "WeeklyReport", "latest_report", "render_weekly", "write_plot", "write_weekly"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +81,36 @@ def write_weekly(settings: Settings, *, week: str | None = None, now: datetime |
     return folder / "weekly.html"
 
 
+def write_plot(title: str, histories: Sequence[History], path: Path) -> Path:
+    """Write pictures of series to a file whose ending says what it is: `.html`, `.svg` or `.png`; return its path.
+
+    Raises:
+        ConfigError: another ending.
+        AftercastError: a history lacks a column.
+    """
+    if path.suffix not in (".html", ".svg", ".png"):
+        raise ConfigError(f"cannot write {path.name!r}: a plot is a .html, .svg or .png file")
+    from aftercast.reporting import plot_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        _write(path, plot_file.png(histories))
+    else:
+        _write(path, plot_file.html(title, histories) if path.suffix == ".html" else plot_file.svg(histories))
+    return path
+
+
 def latest_report(settings: Settings) -> Path | None:
     """Return the page of the newest week that was written, if any."""
     pages = sorted(settings.reports.glob("[0-9][0-9][0-9][0-9]-W[0-9][0-9]/weekly.html"))
     return pages[-1] if pages else None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

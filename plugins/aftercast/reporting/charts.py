@@ -48,19 +48,19 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
     ticks = _ticks(most)
     left, plot = 46, width - 46 - 14
     x = alt.X(
-        "x:Q", scale=alt.Scale(domain=[-0.5, n - 0.5]), axis=_axis(list(range(n)), [f"Wk {week.label[-2:]}" for week in weeks], grid=False)
+        "x:Q", scale=alt.Scale(domain=[-0.5, n - 0.5]), axis=axis(list(range(n)), [f"Wk {week.label[-2:]}" for week in weeks], grid=False)
     )
-    y_scale, y_axis = alt.Scale(domain=[0, most * 1.16 or 1.0], clamp=True), _axis(ticks, [amount(tick) for tick in ticks], grid=True)
+    y_scale, y_axis = alt.Scale(domain=[0, most * 1.16 or 1.0], clamp=True), axis(ticks, [amount(tick) for tick in ticks], grid=True)
     layers: list[Any] = []
     if normal:
         layers.append(
-            alt.Chart(_data([{"low": normal[0], "high": normal[1]}]))
+            alt.Chart(data([{"low": normal[0], "high": normal[1]}]))
             .mark_rect(color=BAND)
             .encode(y=alt.Y("low:Q", scale=y_scale, axis=y_axis), y2="high:Q", x=alt.value(0), x2=alt.value(plot))
         )
     y = alt.Y("value:Q", scale=y_scale, axis=y_axis)
     colour = alt.condition("datum.last", alt.value(ALARM if alarm else LINE), alt.value(LINE))
-    base = alt.Chart(_data(rows))
+    base = alt.Chart(data(rows))
     layers += [
         base.transform_filter("datum.low != null")
         .mark_rule(strokeWidth=5, opacity=0.22)
@@ -70,12 +70,12 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
         *_values(rows, most, x, y_scale, ALARM if alarm else INK),
     ]
     if unknown:
-        layers.append(alt.Chart(_data(unknown)).mark_text(color=MUTED, fontSize=13).encode(x=x, y=alt.value(176), text="label:N"))
+        layers.append(alt.Chart(data(unknown)).mark_text(color=MUTED, fontSize=13).encode(x=x, y=alt.value(176), text="label:N"))
     told = "; ".join(
         f"{week.label} {money(week.lost.value, currency)}" + (f" ({span(week.lost.low, week.lost.high)})" if week.lost.low else "")
         for week in weeks
     )
-    return _svg(alt.layer(*layers).properties(width=plot, height=190), left, 14, 22, 24, "Lost revenue by week", told)
+    return svg(alt.layer(*layers).properties(width=plot, height=190), left, 14, 22, 24, "Lost revenue by week", told)
 
 
 def _values(rows: list[dict[str, Any]], most: float, x: alt.X, scale: alt.Scale, last: str) -> Iterator[alt.Chart]:
@@ -89,7 +89,7 @@ def _values(rows: list[dict[str, Any]], most: float, x: alt.X, scale: alt.Scale,
         placed.setdefault(offset, []).append(row | {"spot": (row["low"] or row["value"]) if below else end})
     for (right, down), texts in sorted(placed.items()):
         colour = alt.condition("datum.last", alt.value(last), alt.value(INK))
-        marks = alt.Chart(_data(texts)).mark_text(dx=right, dy=down, fontSize=12)
+        marks = alt.Chart(data(texts)).mark_text(dx=right, dy=down, fontSize=12)
         yield marks.encode(x=x, y=alt.Y("spot:Q", scale=scale), text="label:N", color=colour)
 
 
@@ -111,7 +111,7 @@ def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
     )
     scale = alt.Scale(domain=[0, top])
     ticks = [tick / 2 for tick in range(int(top * 2) + 1)]
-    y = alt.Y("used:Q", scale=scale, axis=_axis(ticks, [f"{tick:.0%}" for tick in ticks], grid=True))
+    y = alt.Y("used:Q", scale=scale, axis=axis(ticks, [f"{tick:.0%}" for tick in ticks], grid=True))
     labels = _apart([(min(line.budget_used or 0.0, top), line) for line in known], 15 * top / height)
     rows, ends = [], []
     for spot, line in labels:
@@ -127,19 +127,19 @@ def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
         )
     even = [{"at": start.isoformat(), "used": 0.0}, {"at": end.isoformat(), "used": 1.0}]
     layers: list[Any] = [
-        alt.Chart(_data([{"used": 1.0}])).mark_rule(color=INK, strokeWidth=1).encode(y=y),
-        alt.Chart(_data(even)).mark_line(color=OTHER, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y),
-        alt.Chart(_data(rows))
+        alt.Chart(data([{"used": 1.0}])).mark_rule(color=INK, strokeWidth=1).encode(y=y),
+        alt.Chart(data(even)).mark_line(color=OTHER, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y),
+        alt.Chart(data(rows))
         .mark_line(strokeWidth=1.8, interpolate="step-after" if len(worst.burn) < 6 else "linear")
         .encode(x=x, y=y, detail="who:N", color=alt.Color("colour:N", scale=None, legend=None)),
-        alt.Chart(_data(ends))
+        alt.Chart(data(ends))
         .mark_text(align="left", dx=7, fontSize=12, clip=False)
         .encode(x=alt.value(plot), y=alt.Y("used:Q", scale=scale), text="text:N", color=alt.Color("colour:N", scale=None, legend=None)),
         _note(0, "used:Q", 1.0, "budget gone", scale, align="left", baseline="bottom", dx=4, dy=-4),
     ]
     middle = start + (end - start) * 0.62
     layers.append(
-        alt.Chart(_data([{"at": middle.isoformat(), "used": 0.62, "text": "even spend"}]))
+        alt.Chart(data([{"at": middle.isoformat(), "used": 0.62, "text": "even spend"}]))
         .mark_text(align="right", dx=-4, dy=-6, fontSize=11, color=MUTED)
         .encode(x=x, y=alt.Y("used:Q", scale=scale), text="text:N")
     )
@@ -152,23 +152,23 @@ def budget_burn(journeys: Sequence[JourneyLine], *, width: int) -> Markup:
             spot = spot if abs(spot - 1) > 0.06 * top else 1 - 0.09 * top
             tag = [{"at": (line.jump_at - timedelta(hours=12)).isoformat(), "used": spot, "text": shorten(line.jump_incident, 18)}]
             colour = ALARM if (line.budget_used or 0.0) > 1 else INK
-            mark = alt.Chart(_data(tag)).mark_text(align="right", dx=-8, fontSize=12, color=colour)
+            mark = alt.Chart(data(tag)).mark_text(align="right", dx=-8, fontSize=12, color=colour)
             layers.append(mark.encode(x=x, y=alt.Y("used:Q", scale=scale), text="text:N"))
             break
     told = "; ".join(f"{line.title} used {percent(line.budget_used)} of its {line.window_days}-day budget" for line in known)
-    return _svg(alt.layer(*layers).properties(width=plot, height=height), left, right, 12, 24, "Error budget used by journey", told)
+    return svg(alt.layer(*layers).properties(width=plot, height=height), left, right, 12, 24, "Error budget used by journey", told)
 
 
 def _note(x: float, field: str, value: float, text: str, scale: alt.Scale, **mark: Any) -> alt.Chart:
-    encoded = alt.Chart(_data([{"used": value}])).mark_text(fontSize=11, color=INK, text=text, **mark)
+    encoded = alt.Chart(data([{"used": value}])).mark_text(fontSize=11, color=INK, text=text, **mark)
     return encoded.encode(x=alt.value(x), y=alt.Y(field, scale=scale))
 
 
-def _data(rows: list[dict[str, Any]]) -> alt.Data:
+def data(rows: list[dict[str, Any]]) -> alt.Data:
     return alt.Data(values=rows)
 
 
-def _axis(values: Sequence[float], labels: Sequence[str], *, grid: bool) -> alt.Axis:
+def axis(values: Sequence[float], labels: Sequence[str], *, grid: bool) -> alt.Axis:
     texts = json.dumps({f"{value:g}": label for value, label in zip(values, labels, strict=True)})
     return alt.Axis(
         values=list(values),
@@ -224,7 +224,8 @@ def _apart(spots: list[tuple[float, JourneyLine]], gap: float) -> list[tuple[flo
     return placed
 
 
-def _svg(chart: alt.LayerChart, left: int, right: int, top: int, bottom: int, title: str, told: str) -> Markup:
+def svg(chart: alt.LayerChart, left: int, right: int, top: int, bottom: int, title: str, told: str) -> Markup:
+    """Return a chart as SVG for a page, with margins in pixels around its plot; `title` and `told` are what a screen reader says."""
     chart = chart.properties(
         padding={"left": left, "right": right, "top": top, "bottom": bottom},
         autosize=alt.AutoSizeParams(type="none"),
@@ -233,8 +234,19 @@ def _svg(chart: alt.LayerChart, left: int, right: int, top: int, bottom: int, ti
     text = vl_convert.vegalite_to_svg(chart.to_json(validate=False))
     size = re.search(r'width="(\d+(?:\.\d+)?)" height="(\d+(?:\.\d+)?)"', text)
     inside = text[text.index(">") + 1 : text.rindex("</svg>")].replace(' xmlns="http://www.w3.org/2000/svg"', "")
+    inside = re.sub(r"<[^>]+>", _lean, inside)
     width, height = (size[1], size[2]) if size else ("0", "0")
     return Markup(
         f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
         f"<title>{escape(title)}</title><desc>{escape(told)}</desc>{inside}</svg>"
     )
+
+
+def _lean(tag: re.Match[str]) -> str:
+    """Return a tag without what only a page of live charts uses; a tenth of a pixel is precise enough."""
+    bare = re.sub(r' (aria-[a-z]+|role|class|pointer-events)="[^"]*"', "", tag[0])
+    return re.sub(r' (d|transform)="[^"]*"', lambda found: re.sub(r"-?\d+\.\d{2,}", _tenth, found[0]), bare)
+
+
+def _tenth(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.1f}".removesuffix(".0")

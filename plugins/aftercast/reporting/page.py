@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from aftercast.reporting import charts, marks, wording
 from aftercast.reporting.figures import Tile, Weekly
@@ -48,6 +48,11 @@ def _environment() -> Environment:
     return environment
 
 
+def template(name: str) -> Template:
+    """Return a template that escapes whatever is put into it."""
+    return _environment().get_template(name)
+
+
 def markdown_text(text: object) -> str:
     """Return a text that Markdown shows as it is, on one line, also inside a table."""
     flat = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -64,12 +69,12 @@ def html(weekly: Weekly) -> str:
         ],
         "burn": [charts.budget_burn(weekly.journeys, width=WIDE), charts.budget_burn(weekly.journeys, width=NARROW)],
     }
-    return _environment().get_template("weekly.html.j2").render(**_context(weekly), charts=drawn)
+    return template("weekly.html.j2").render(**_context(weekly), charts=drawn)
 
 
 def markdown(weekly: Weekly) -> str:
     """Return the page as Markdown, in the same order, for chat, wikis and diffs."""
-    return _environment().get_template("weekly.md.j2").render(**_context(weekly))
+    return template("weekly.md.j2").render(**_context(weekly))
 
 
 def _context(weekly: Weekly) -> dict[str, object]:
