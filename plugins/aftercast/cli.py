@@ -1,4 +1,4 @@
-"""The command line: `aftercast run | up | status | sql | demo | report | replay`.
+"""The command line: `aftercast run | up | status | sql | demo | report | plot | replay`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -166,6 +166,28 @@ def report(week: Annotated[str | None, typer.Option(help="ISO week, e.g. 2026-W4
     from aftercast import reporting
 
     out.print(str(reporting.write_weekly(Settings.from_environment(), week=week)))
+
+
+@app.command()
+def plot(
+    what: Annotated[
+        str | None, typer.Argument(help="Id of a series, an anomaly or an incident. Without it: the most alarming series.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Start of the span shown, e.g. 2026-11-02.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="End of the span shown.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .html, .svg or .png file. Default: plots/<id>.html in AFTERCAST_HOME.")
+    ] = None,
+) -> None:
+    """Draw a series: measured, expected with its interval, episodes, and the incidents around them."""
+    from aftercast import histories
+
+    settings = Settings.from_environment()
+    if what is None:
+        show(histories.most_alarming(settings))
+        out.print("[dim]aftercast plot <series_id> draws one of them[/]")
+        return
+    out.print(str(histories.plot(settings, what, since, until, output)), soft_wrap=True)
 
 
 @app.command()
