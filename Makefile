@@ -45,6 +45,7 @@ check: .venv/.ready ## style, types, import laws, SQL
 	@.venv/bin/sqlfluff lint --processes 2 dbt_project/models dbt_project/tests
 
 bench: .venv/.ready ## every benchmark beside its peers, written to docs/benchmarks.md
+	@$(UV) sync --frozen --quiet --group bench
 	@.venv/bin/python -m benchmarks --real $(REAL)
 
 docs: .venv/.ready ## write the generated pages again

@@ -50,6 +50,8 @@ BENCHMARKS = (
     Benchmark("Ranking causes on PetShop, telemetry only", "root_cause", ["--suite", "petshop"], "petshop"),
     Benchmark("Ranking causes on PetShop, with changes", "root_cause", ["--suite", "petshop", "--with-changes"], "petshop"),
     Benchmark("Loss of injected drops in real revenue", "revenue", [], "online_retail"),
+    Benchmark("Planted anomalies in generated series", "detection"),
+    Benchmark("Anomalies in the Numenta benchmark", "nab", [], "nab"),
     Benchmark("Speed of the batched Prophet", "speed"),
 )
 
