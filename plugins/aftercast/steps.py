@@ -144,9 +144,6 @@ MEASUREMENT_READS = {
     "changes": "fct_change",
 }
 REAL_INCIDENTS = "select * from star.fct_incident where not exclude_from_metrics"
-MASKS = """
-    select 'incident' as kind, incident_id as name, environment, '' as service, started_at, impact_end_at as ended_at from star.fct_incident
-"""
 SERIES_PER_TASK = 256
 
 
@@ -164,7 +161,7 @@ def watch() -> list[str]:
         chunks = working.chunks_for(n_series, SERIES_PER_TASK)
         for name, sql in queries.items():
             working.write_watched(settings, name, warehouse.frame(connection, sql), len(chunks))
-        working.write_masks(settings, warehouse.frame(connection, MASKS))
+        working.write_masks(settings, warehouse.frame(connection, detection.masks_query()))
     log.info("%d series of %d signals in %d chunks", n_series, len(signals), len(chunks))
     return [str(chunk) for chunk in chunks]
 
@@ -175,10 +172,11 @@ def detect(chunk: str) -> None:
 
     settings, part, code = Settings.from_environment(), working.Chunk.parse(chunk), _detection_code()
     masks, kept = working.read_masks(settings), working.kept_scores(settings, code, part)
+    window, rules = _window(settings), settings.deployment
     found: list[detection.Detection] = []
-    for signal in settings.deployment.signals:
+    for signal in rules.signals:
         points = working.read_watched(settings, signal.name, part)
-        found.append(detection.detect(points, [signal], masks, _window(settings), detectors=settings.deployment.detectors, kept=kept))
+        found.append(detection.detect(points, [signal], masks, window, detectors=rules.detectors, calendar=rules.calendar, kept=kept))
         log.info("%s: %d series, %d days scored", signal.name, found[-1].series_health.height, len(found[-1].scored_days))
     for table in detection.TABLES:
         rows = [getattr(one, table) for one in found] or [pl.DataFrame(schema=DERIVED[table])]

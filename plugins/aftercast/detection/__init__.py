@@ -2,6 +2,6 @@
 
 from aftercast.detection.detecting import TABLES, Detection, as_table, detect
 from aftercast.detection.scores import SCORES, no_scores
-from aftercast.detection.signals import signal_query
+from aftercast.detection.signals import masks_query, signal_query
 
-__all__ = ["SCORES", "TABLES", "Detection", "as_table", "detect", "no_scores", "signal_query"]
+__all__ = ["SCORES", "TABLES", "Detection", "as_table", "detect", "masks_query", "no_scores", "signal_query"]

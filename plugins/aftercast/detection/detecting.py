@@ -1,8 +1,8 @@
 """Points of watched series to anomalies, the health of every series, and the models that judged them.
 
 Detection is causal: nothing at or after a point decides about it, and the model behind an anomaly was trained before it began. Known
-incident and maintenance windows are masked from training, never from scoring. One bad series never fails the batch: it is reported as
-`learning`, `stopped`, `not_enough_data` or `flat` with the reason.
+incident and maintenance windows and declared events are masked from training, never from scoring. One bad series never fails the batch:
+it is reported as `learning`, `stopped`, `not_enough_data` or `flat` with the reason.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aftercast.analyses import DERIVED
 from aftercast.detection.episodes import ENTER, Episode, find_episodes, severity_score
+from aftercast.detection.known_times import Events, events_of
 from aftercast.detection.prophet_batch import MODEL_VERSION
 from aftercast.detection.scores import Scored, no_scores, score
 from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS
 from aftercast.detection.series import Panel, Span, masked, panels
 from aftercast.detection.versions import sensitivity_of
-from aftercast.settings import DEFAULT_DETECTOR, DetectorRow, SignalRow
+from aftercast.settings import DEFAULT_DETECTOR, CalendarRow, DetectorRow, SignalRow
 from aftercast.window import Window
 
 MASK_BEFORE = timedelta(minutes=15)
@@ -74,6 +75,7 @@ class _Judged:
     panel: Panel
     scored: Scored
     mask: npt.NDArray[np.bool_]
+    events: Events
     spans: list[list[Span]]
     who: list[Row]
 
@@ -85,6 +87,7 @@ def detect(
     window: Window,
     *,
     detectors: Sequence[DetectorRow] = (DEFAULT_DETECTOR,),
+    calendar: Sequence[CalendarRow] = (),
     kept: pl.DataFrame | None = None,
 ) -> Detection:
     """Find the episodes of every series of `signals` in the window.
@@ -95,6 +98,7 @@ def detect(
         masks: columns of `series.MASKS`; an `ended_at` of null is still open.
         window: the span judged; its first seven days only train.
         detectors: versions that judge the same scores; one of them is live.
+        calendar: known unusual times; what they expect is explained and does not hurt.
         kept: scores of an earlier call by the same code; used where nothing they depend on has changed.
 
     Raises:
@@ -106,7 +110,9 @@ def detect(
         for panel in panels(points, signals, window):
             for begin in range(0, panel.identity.height, SERIES_AT_ONCE):
                 members = np.arange(begin, min(begin + SERIES_AT_ONCE, panel.identity.height))
-                _judge(panel.take(members), masks, window, detectors, earlier, found)
+                part = panel.take(members)
+                events = events_of(part, calendar, window, masks, MASK_BEFORE, MASK_AFTER)
+                _judge(part, masks, events, window, detectors, earlier, found)
     return Detection(
         **{name: as_table(name, found.rows[name]) for name in TABLES},
         scores=pl.concat(found.scores) if found.scores else no_scores(),
@@ -122,12 +128,20 @@ def as_table(name: str, rows: Iterable[Row] | pl.DataFrame) -> pl.DataFrame:
     return frame.sort([column for column in order if column in frame.columns])
 
 
-def _judge(panel: Panel, masks: pl.DataFrame, window: Window, detectors: Sequence[DetectorRow], kept: pl.DataFrame, found: _Found) -> None:
+def _judge(
+    panel: Panel,
+    masks: pl.DataFrame,
+    events: Events,
+    window: Window,
+    detectors: Sequence[DetectorRow],
+    kept: pl.DataFrame,
+    found: _Found,
+) -> None:
     mask, spans = masked(masks, panel, MASK_BEFORE, MASK_AFTER)
-    scored = score(panel, mask, kept)
+    scored = score(panel, mask, events, kept)
     found.scores.append(scored.rows)
     found.scored_days.update(panel.at(cut.until) for cut, is_new in zip(scored.cuts, scored.is_new, strict=True) if is_new)
-    judged = _Judged(panel, scored, mask, spans, panel.identity.to_dicts())
+    judged = _Judged(panel, scored, mask | events.masked, events, spans, panel.identity.to_dicts())
     named: set[tuple[int, int]] = set()
     for detector in detectors:
         sensitivity = [sensitivity_of(detector, panel.signal, who["subject"]) for who in judged.who]
@@ -177,7 +191,9 @@ def _day_at(scored: Scored, bucket: int) -> int:
 def _overlapping(judged: _Judged, series: int, day: int) -> int:
     cut = judged.scored.cuts[day]
     begin, end = judged.panel.at(cut.first), judged.panel.at(cut.until)
-    return sum(1 for started, ended in judged.spans[series] if started < end and ended > begin)
+    own = judged.events.between(cut.first, cut.until).events
+    n_events = sum(len(event.spans) for event in own if event.teaches and event.touches[series])
+    return n_events + sum(1 for started, ended in judged.spans[series] if started < end and ended > begin)
 
 
 def _interval(judged: _Judged, series: int, day: int, span: slice) -> tuple[Array, Array, Array]:
@@ -196,6 +212,7 @@ def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow)
     started_at = panel.at(episode.start)
     direction = "up" if episode.sign > 0 else "down"
     expected, low, high = _interval(judged, series, _day_at(judged.scored, peak), slice(peak, peak + 1))
+    explained_by = judged.events.explains(series, episode.start, episode.end, episode.sign)
     name = f"{who['series_id']}|{started_at.isoformat()}|{detector.version}"
     return {
         "anomaly_id": "anomaly-" + hashlib.sha256(name.encode()).hexdigest()[:16],
@@ -205,7 +222,7 @@ def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow)
         "peak_at": panel.at(peak),
         "alarmed_at": panel.at(episode.alarm + 1),
         "direction": direction,
-        "hurts": panel.signal.hurts in (direction, "both"),
+        "hurts": explained_by is None and panel.signal.hurts in (direction, "both"),
         "expected": float(expected[0]),
         "actual": float(panel.value[series, peak]),
         "low": float(low[0]),
@@ -213,7 +230,7 @@ def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow)
         "score": severity_score(episode.severity),
         "evidence": episode.evidence / ENTER * panel.signal.sensitivity,
         "n_points": int(np.isfinite(judged.scored.surprise[series, episode.start : episode.end]).sum()),
-        "explained_by": None,
+        "explained_by": explained_by,
         "mode": detector.state,
         "detector_version": detector.version,
         "trained_from": trained["trained_from"],

@@ -1,6 +1,6 @@
 """Scores of every series and day, kept as rows and used again while nothing they depend on has changed.
 
-A day's scores are a function of the buckets of the day and of the history before it (values, both sides of a ratio, masks). The
+A day's scores are a function of the buckets of the day and of the history before it (values, both sides of a ratio, masks, events). The
 fingerprint of a row covers exactly these, so a kept row with the same fingerprint is what scoring would give again: an increment equals
 a rebuild, and one more hour costs one more day of scoring. Changed code is not covered; whoever keeps rows keeps them per code version.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aftercast.detection.known_times import Events
 from aftercast.detection.scoring import Cut, Grid, ScoredDay, score_day
 from aftercast.detection.series import Panel
 from aftercast.entities import COUNT, FLAG, TEXT, TIME, ColumnType
@@ -84,10 +85,10 @@ def no_scores() -> pl.DataFrame:
     return pl.DataFrame(schema=dict(SCORES))
 
 
-def score(panel: Panel, mask: Flags, kept: pl.DataFrame) -> Scored:
+def score(panel: Panel, mask: Flags, events: Events, kept: pl.DataFrame) -> Scored:
     """Score every day of a panel after the warm-up, or take it from `kept` (columns of SCORES).
 
-    `mask` (N, T) marks points nothing may be learned from.
+    `mask` (N, T) marks points nothing may be learned from; those in `events` only teach what events usually do.
     """
     cuts = Grid.of(panel).cuts()
     n_series, n_buckets = panel.value.shape
@@ -95,7 +96,7 @@ def score(panel: Panel, mask: Flags, kept: pl.DataFrame) -> Scored:
     series_ids = panel.identity["series_id"].to_list()
     own = kept.filter((pl.col("signal") == panel.signal.name) & pl.col("series_id").is_in(series_ids)) if kept.height else kept
     place = {key: number for number, key in enumerate(own.select("series_id", "day_at", "fingerprint").iter_rows())}
-    prints = _fingerprints(panel, mask, cuts)
+    prints, masked = _fingerprints(panel, mask, events, cuts), mask | events.masked
     days, is_new = [], np.zeros(len(cuts), dtype=bool)
     for number, cut in enumerate(cuts):
         found = [place.get((name, panel.at(cut.until), mark), -1) for name, mark in zip(series_ids, prints[number], strict=True)]
@@ -104,8 +105,9 @@ def score(panel: Panel, mask: Flags, kept: pl.DataFrame) -> Scored:
         if len(missing):
             is_new[number] = True
             slice_ = panel.take(missing).between(cut.first, cut.next)
-            scored = score_day(slice_, mask[missing, cut.first : cut.next], cut.until - cut.first)
-            parts.append(_rows(slice_, mask[missing, cut.until : cut.next], cut, scored, [prints[number][one] for one in missing]))
+            own_events = events.take(missing).between(cut.first, cut.next)
+            scored = score_day(slice_, mask[missing, cut.first : cut.next], own_events, cut.until - cut.first)
+            parts.append(_rows(slice_, masked[missing, cut.until : cut.next], cut, scored, [prints[number][one] for one in missing]))
         origin = np.concatenate([np.flatnonzero(np.array(found) >= 0), missing])
         rows = pl.concat(parts)[np.argsort(origin)]
         days.append(rows)
@@ -155,12 +157,12 @@ def _model(panel: Panel, scored: ScoredDay, series: int) -> dict[str, Any]:
     }
 
 
-def _fingerprints(panel: Panel, mask: Flags, cuts: Sequence[Cut]) -> list[list[str]]:
-    """Return the fingerprint of each series for each cut: of its values and masks in [first, next)."""
+def _fingerprints(panel: Panel, mask: Flags, events: Events, cuts: Sequence[Cut]) -> list[list[str]]:
+    """Return the fingerprint of each series for each cut: of its values, masks and events in [first, next)."""
     day = 1440 // panel.grain_minutes
     sides = [side for side in (panel.value, panel.numerator, panel.denominator) if side is not None]
     starts = range(0, panel.value.shape[1], day)
-    daily = [[_digest(mask, sides, series, start, start + day) for start in starts] for series in range(len(panel.value))]
+    daily = [[_digest(mask, events, sides, series, start, start + day) for start in starts] for series in range(len(panel.value))]
     head = f"{panel.signal.aggregate}|{len(sides)}|{panel.grain_minutes}|".encode()
     prints = []
     for cut in cuts:
@@ -170,8 +172,9 @@ def _fingerprints(panel: Panel, mask: Flags, cuts: Sequence[Cut]) -> list[list[s
     return prints
 
 
-def _digest(mask: Flags, sides: Sequence[Array], series: int, begin: int, end: int) -> bytes:
+def _digest(mask: Flags, events: Events, sides: Sequence[Array], series: int, begin: int, end: int) -> bytes:
     digest = hashlib.blake2b(np.packbits(mask[series, begin:end]).tobytes(), digest_size=12)
+    digest.update(events.mark(series, begin, end))
     for side in sides:
         digest.update(np.ascontiguousarray(side[series, begin:end]).tobytes())
     return digest.digest()

@@ -3,7 +3,8 @@
 1. A Prophet model is fitted to the block means (30 minutes, or the grain) of up to 28 days before the day, masked windows left out.
 2. What the model usually misses at a time of the week is added, shrunk to zero where it is not significant; then the level is corrected
    by the median residual of the last 24 hours. Both come from completed blocks outside masked windows.
-3. Deviations (noise.py) are divided by a robust scale of their time of day, learned from the same model over the two weeks before the day;
+3. What known unusual times usually add is expected of the next one (known_times.py).
+4. Deviations (noise.py) are divided by a robust scale of their time of day, learned from the same model over the two weeks before the day;
    so are the sums that make evidence (evidence.py).
 Series too sparse for medians of blocks keep the plain model.
 """
@@ -20,6 +21,7 @@ from aftercast.detection import noise
 from aftercast.detection.choosing import Chosen, fit_better, may_be_logged
 from aftercast.detection.correcting import GAUSS_MAD, level, nan_median, profile
 from aftercast.detection.evidence import usual_evidence, windows
+from aftercast.detection.known_times import Events
 from aftercast.detection.series import Panel
 
 Array = npt.NDArray[np.float64]
@@ -117,7 +119,7 @@ class Grid:
         return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
 
 
-def score_day(panel: Panel, mask: Flags, past: int) -> ScoredDay:
+def score_day(panel: Panel, mask: Flags, events: Events, past: int) -> ScoredDay:
     """Score the buckets of a panel after its first `past`, which are the only ones anything is learned from.
 
     The level of the last 24 hours moves on within the scored buckets; it is the one thing they tell about later ones.
@@ -125,9 +127,10 @@ def score_day(panel: Panel, mask: Flags, past: int) -> ScoredDay:
     Args:
         panel: history and the buckets to score; begins at a midnight, and so does what is scored.
         mask: (N, T) marks points nothing may be learned from.
+        events: of the panel; their points teach what they usually do, and nothing else.
         past: how many leading buckets are history.
     """
-    grid, quiet = Grid.of(panel), ~mask
+    grid, quiet = Grid.of(panel), ~(mask | events.masked)
     history, known = panel.between(0, past), quiet[:, :past]
     kind = noise.kinds(history)
     usual = noise.usual_levels(history, kind, known)
@@ -137,7 +140,8 @@ def score_day(panel: Panel, mask: Flags, past: int) -> ScoredDay:
     model = _fit_history(training, may_be_logged(training, ~kind.share & ~sparse), grid, past)
     begin = max(0, past - grid.reach(SCALE_DAYS))
     seen = past - begin
-    corrected = _expect(blocks, model, grid, past, begin, sparse)
+    special = _block_means(panel, events.masked & ~mask, grid)
+    corrected = _expect(blocks, special, events, model, grid, past, begin, sparse)
     deviation, unit = noise.deviations(panel.between(begin, grid.total), kind, corrected, usual)
     learned = np.where(known[:, begin:], deviation[:, :seen], np.nan)
     least = np.maximum(kind.least, _floor(history.value[:, begin:], known[:, begin:], unit[:, :seen]))
@@ -176,12 +180,15 @@ def _fit_history(training: Array, candidates: Flags, grid: Grid, past: int) -> C
     return fit_better(grid.middles(0, past, grid.block), enough, candidates, length <= YOUNG_DAYS, least)
 
 
-def _expect(blocks: Array, model: Chosen, grid: Grid, past: int, begin: int, sparse: Flags) -> Array:
-    """Return what is expected of buckets from `begin` on, (N, M): the model, its usual residual at the time of the week, the level.
+def _expect(blocks: Array, special: Array, events: Events, model: Chosen, grid: Grid, past: int, begin: int, sparse: Flags) -> Array:
+    """Return what is expected of buckets from `begin` on, (N, M): the model, its usual residual at the time of the week, the level,
+    and what events usually add.
 
-    Residuals are those of block means over the whole training span, on the scale of the model (logarithms where it is logged).
+    Residuals are those of block means over the whole training span, on the scale of the model (logarithms where it is logged); `special`
+    are the means of points inside events.
     """
-    residual = model.to_scale(blocks) - model.predict(grid.middles(0, blocks.shape[1] * grid.block, grid.block))
+    predicted = model.predict(grid.middles(0, blocks.shape[1] * grid.block, grid.block))
+    residual = model.to_scale(blocks) - predicted
     residual[sparse] = 0.0
     correction = np.zeros_like(residual)
     per_day = grid.day // grid.block
@@ -191,8 +198,14 @@ def _expect(blocks: Array, model: Chosen, grid: Grid, past: int, begin: int, spa
         days = usual[:, grid.weekdays(0, grid.total)].reshape(len(residual), -1)
         correction = days[:, : residual.shape[1]]
     correction = correction + level(residual - correction, max(per_day, 7))
-    points = np.repeat(correction, grid.block, axis=1)[:, begin : grid.total]
-    return model.to_units(points + model.predict(grid.middles(begin, grid.total)))
+    points = np.repeat(correction, grid.block, axis=1)[:, : grid.total]
+    if events.events:
+        inside = np.isfinite(special)
+        unusual = model.to_scale(np.where(inside, special, blocks)) - predicted - correction
+        unusual[sparse] = 0.0
+        loudness = nan_median(np.abs(residual - correction)[:, : past // grid.block], axis=1)[0] / GAUSS_MAD
+        points = points + events.usual_effect(np.where(inside, unusual, np.nan), loudness, grid.block, past // grid.block)
+    return model.to_units(points[:, begin:] + model.predict(grid.middles(begin, grid.total)))
 
 
 def _floor(values: Array, quiet: Flags, unit: Array) -> Array:
