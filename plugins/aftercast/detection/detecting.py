@@ -156,9 +156,8 @@ def _judge(
             if detector.state == "live" and anomaly["hurts"]:
                 found.rows["anomaly_points"] += _picture(judged, episode, anomaly["anomaly_id"])
     live = next((detector.version for detector in detectors if detector.state == "live"), detectors[0].version)
-    modelled = scored.rows["parameters"].is_not_null().to_numpy().reshape(len(scored.cuts), len(judged.who))
     for series in range(len(judged.who)):
-        last = int(np.flatnonzero(modelled[:, series])[-1]) if modelled[:, series].any() else None
+        last = next((day for day in reversed(range(len(scored.cuts))) if scored.models[day][series]["parameters"] is not None), None)
         if last is not None:
             named.add((series, last))
         found.rows["series_health"].append(_health(judged, series, last, window, live))
@@ -198,7 +197,7 @@ def _overlapping(judged: _Judged, series: int, day: int) -> int:
 
 def _interval(judged: _Judged, series: int, day: int, span: slice) -> tuple[Array, Array, Array]:
     """Return expected, low and high of a span of one day, within what values of the series can be."""
-    row = judged.scored.row(series, day)
+    row = judged.scored.models[day][series]
     expected, reach = judged.scored.expected[series, span], INTERVAL * judged.scored.scale[series, span]
     low, high = expected - reach, expected + reach
     if row["non_negative"]:
@@ -208,7 +207,7 @@ def _interval(judged: _Judged, series: int, day: int, span: slice) -> tuple[Arra
 
 def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow) -> Row:
     panel, series, peak = judged.panel, episode.series, episode.peak
-    who, trained = judged.who[series], judged.scored.row(series, day)
+    who, trained = judged.who[series], judged.scored.models[day][series]
     started_at = panel.at(episode.start)
     direction = "up" if episode.sign > 0 else "down"
     expected, low, high = _interval(judged, series, _day_at(judged.scored, peak), slice(peak, peak + 1))
@@ -333,7 +332,7 @@ def _status(judged: _Judged, series: int, present: npt.NDArray[np.intp], n_score
 
 
 def _model(judged: _Judged, series: int, day: int) -> Row:
-    trained = judged.scored.row(series, day)
+    trained = judged.scored.models[day][series]
     return {
         "series_id": trained["series_id"],
         "trained_from": trained["trained_from"],

@@ -60,7 +60,8 @@ class Scored:
     Attributes:
         cuts: the refits in order; a day is known by the number of its cut.
         expected, scale, surprise, short, long: (N, T), see `scoring.ScoredDay`.
-        rows: columns of SCORES, ordered by day, then by series as in the panel: row `day * N + series`.
+        rows: columns of SCORES, ordered by day, then by series as in the panel.
+        models: [day][series] what `rows` knows beside its lists.
         is_new: (D,) days of which at least one row was not kept.
     """
 
@@ -71,13 +72,8 @@ class Scored:
     short: Array
     long: Array
     rows: pl.DataFrame
+    models: list[list[dict[str, Any]]]
     is_new: Flags
-
-    def row(self, series: int, day: int) -> dict[str, Any]:
-        """Return what is known of the model of a series and day: the columns of SCORES that are no lists."""
-        return self.rows.select(name for name, kind in SCORES.items() if not isinstance(kind, pl.List)).row(
-            day * len(self.expected) + series, named=True
-        )
 
 
 def no_scores() -> pl.DataFrame:
@@ -101,7 +97,7 @@ def score(panel: Panel, mask: Flags, events: Events, kept: pl.DataFrame) -> Scor
     for number, cut in enumerate(cuts):
         found = [place.get((name, panel.at(cut.until), mark), -1) for name, mark in zip(series_ids, prints[number], strict=True)]
         missing = np.flatnonzero(np.array(found) < 0)
-        parts = [own[[one for one in found if one >= 0]]]
+        parts = [_taken(own, np.array([one for one in found if one >= 0], dtype=np.intp))]
         if len(missing):
             is_new[number] = True
             slice_ = panel.take(missing).between(cut.first, cut.next)
@@ -109,11 +105,25 @@ def score(panel: Panel, mask: Flags, events: Events, kept: pl.DataFrame) -> Scor
             scored = score_day(slice_, mask[missing, cut.first : cut.next], own_events, cut.until - cut.first)
             parts.append(_rows(slice_, masked[missing, cut.until : cut.next], cut, scored, [prints[number][one] for one in missing]))
         origin = np.concatenate([np.flatnonzero(np.array(found) >= 0), missing])
-        rows = pl.concat(parts)[np.argsort(origin)]
+        rows = _taken(pl.concat(parts), np.argsort(origin))
         days.append(rows)
         for name, line in lines.items():
             line[:, cut.until : cut.next] = rows[name].explode().to_numpy().reshape(n_series, cut.next - cut.until)
-    return Scored(tuple(cuts), **lines, rows=pl.concat(days) if days else no_scores(), is_new=is_new)
+    facts = [name for name, kind in SCORES.items() if not isinstance(kind, pl.List)]
+    return Scored(
+        tuple(cuts),
+        **lines,
+        rows=pl.concat(days) if days else no_scores(),
+        models=[rows.select(facts).rows(named=True) for rows in days],
+        is_new=is_new,
+    )
+
+
+def _taken(rows: pl.DataFrame, places: npt.NDArray[np.intp]) -> pl.DataFrame:
+    """Return rows by their places; rows that lie side by side are not copied."""
+    if len(places) and (np.diff(places) == 1).all():
+        return rows.slice(int(places[0]), len(places))
+    return rows[places]
 
 
 def _rows(panel: Panel, masked: Flags, cut: Cut, scored: ScoredDay, prints: Sequence[str]) -> pl.DataFrame:

@@ -83,11 +83,10 @@ def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -
         own = inside.filter(pl.col("signal") == signal.name)
         if own.is_empty():
             continue
-        identity = own.select(list(IDENTITY)).unique().sort(list(IDENTITY)).unique("series_id", keep="first", maintain_order=True)
-        number = own.select(
-            series=pl.col("series_id").replace_strict(identity["series_id"], pl.Series(range(identity.height)), return_dtype=pl.Int64)
-        )
-        row = number["series"].to_numpy()
+        if not own["series_id"].is_sorted():
+            own = own.sort("series_id", "bucket_at", maintain_order=True)
+        row = own["series_id"].rle_id().cast(pl.Int64).to_numpy()
+        identity = own[np.flatnonzero(np.diff(row, prepend=-1))].select(IDENTITY)
         minute = ((own["bucket_at"].cast(pl.Int64) - int(start.timestamp() * 1e6)) // 60_000_000).to_numpy()
         spacing = _spacing(row, minute // signal.grain_minutes, identity.height)
         grains = np.array([_grid_grain(signal.grain_minutes, int(factor)) for factor in spacing])
@@ -123,18 +122,16 @@ def _check(points: pl.DataFrame) -> None:
 
 
 def _spacing(row: npt.NDArray[np.int64], bucket: npt.NDArray[np.int64], n_series: int) -> npt.NDArray[np.int64]:
-    """Usual distance between the points of each series, in buckets: the lower quartile, so that gaps do not count."""
-    order = np.lexsort((bucket, row))
-    step, same = np.diff(bucket[order]), np.diff(row[order]) == 0
+    """Usual distance between the points of each series, in buckets: the lower quartile, so that gaps do not count; at most a day's minutes."""
+    if not ((np.diff(row) > 0) | (np.diff(bucket) >= 0)).all():
+        order = np.lexsort((bucket, row))
+        row, bucket = row[order], bucket[order]
+    step, same = np.diff(bucket), np.diff(row) == 0
     same &= step > 0
-    owner, step = row[order][1:][same], step[same]
-    order = np.lexsort((step, owner))
-    counts = np.bincount(owner, minlength=n_series)
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    usual = np.ones(n_series, dtype=np.int64)
-    some = counts > 0
-    usual[some] = step[order][first[some] + counts[some] // 4]
-    return usual
+    longest = 1440
+    counts = np.bincount(row[1:][same] * (longest + 1) + np.minimum(step[same], longest), minlength=n_series * (longest + 1))
+    passed = counts.reshape(n_series, longest + 1).cumsum(axis=1)
+    return np.asarray(np.maximum((passed > passed[:, -1:] // 4).argmax(axis=1), 1))
 
 
 def _matrix(values: npt.NDArray[np.generic], flat: npt.NDArray[np.int64], shape: tuple[int, int]) -> Array:

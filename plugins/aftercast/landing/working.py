@@ -59,10 +59,11 @@ def deal(series_ids: pl.Series, of: int) -> pl.Series:
 
 
 def write_watched(settings: Settings, signal: str, points: pl.DataFrame, of: int) -> None:
-    """Write the points of a signal, each series to its chunk."""
+    """Write the points of a signal, each series to its chunk, sorted by series and time."""
     number = deal(points["series_id"], of)
     for chunk in range(of):
-        storage.write(_folder(settings, "watched", Chunk(chunk, of)) / f"{signal}.parquet", points.filter(number == chunk))
+        own = points.filter(number == chunk).sort("series_id", "bucket_at")
+        storage.write(_folder(settings, "watched", Chunk(chunk, of)) / f"{signal}.parquet", own)
 
 
 def read_watched(settings: Settings, signal: str, chunk: Chunk) -> pl.DataFrame:
@@ -100,7 +101,7 @@ def keep_scores(settings: Settings, code: str, chunk: Chunk, scores: pl.DataFram
 def kept_scores(settings: Settings, code: str, chunk: Chunk) -> pl.DataFrame | None:
     """Return the scores kept by this code for a chunk; None when there are none."""
     files = sorted((_scores(settings, code) / _part(chunk)).glob("*.parquet"))
-    return pl.read_parquet(files) if files else None
+    return pl.read_parquet(files).sort("day_at", "signal", "series_id") if files else None
 
 
 def scores_of(settings: Settings, series_id: str) -> pl.DataFrame | None:
