@@ -26,7 +26,7 @@ Array = npt.NDArray[np.float64]
 MERGE_MINUTES = 30
 MAD = 1.4826
 CLIP = 10.0
-LEAST_SPREAD = 0.2  # of the standard deviation: a median deviation of sparse counts is 0
+LEAST_SPREAD = 0.5  # of the standard deviation: a median deviation of sparse counts is 0
 ORACLE_WINDOWS = (2, 3, 6, 12, 24, 48)
 
 
@@ -50,7 +50,7 @@ def alarms(world: World, scores: Sequence[Array], threshold: float, persistence:
 
 
 def residuals(lines: Sequence[Line], *, daily: bool = True) -> Iterator[tuple[int, Array, Array, Array]]:
-    """Yield (series, test week residuals, sigma per point, training residuals of the last fit) of Prophet fitted at full grain."""
+    """Yield (series, test week residuals, sigma per point, training residuals of the first fit) of Prophet fitted at full grain."""
     groups: dict[tuple[int, int], list[int]] = {}
     for number, line in enumerate(lines):
         groups.setdefault((line.grain, line.history), []).append(number)
@@ -68,7 +68,8 @@ def residuals(lines: Sequence[Line], *, daily: bool = True) -> Iterator[tuple[in
             span = slice(until - line.test_from, following - line.test_from)
             week[span] = values[until:following] - model.predict(times[until:following])
             sigma[span] = model.sigma
-            past = values[:until] - model.predict(times[:until])
+            if day == 0:
+                past = values[:until] - model.predict(times[:until])
         for place, number in enumerate(members):
             yield number, week[:, place], sigma[:, place], past[:, place]
 
