@@ -157,17 +157,17 @@ def watch() -> list[str]:
         log.info("no signal is declared in %s: nothing is watched", settings.config / "signals.yml")
     with warehouse.connect(settings.warehouse) as connection:
         queries = {signal.name: detection.signal_query(signal) for signal in signals}
-        n_series = sum(warehouse.frame(connection, f"select count(distinct series_id) as n from ({sql})")["n"][0] for sql in queries.values())
-        chunks = working.chunks_for(n_series, SERIES_PER_TASK)
+        counts = [warehouse.frame(connection, f"select count(distinct series_id) from ({sql})").item() for sql in queries.values()]
+        chunks = working.chunks_for(sum(counts), SERIES_PER_TASK)
         for name, sql in queries.items():
             working.write_watched(settings, name, warehouse.frame(connection, sql), len(chunks))
         working.write_masks(settings, warehouse.frame(connection, detection.masks_query()))
-    log.info("%d series of %d signals in %d chunks", n_series, len(signals), len(chunks))
+    log.info("%d series of %d signals in %d chunks", sum(counts), len(signals), len(chunks))
     return [str(chunk) for chunk in chunks]
 
 
 def detect(chunk: str) -> None:
-    """Refit and score the series of a chunk where anything has changed, and find their episodes; incident windows are masked from training."""
+    """Refit and score the series of a chunk where anything has changed, and find their episodes."""
     from aftercast import detection
 
     settings, part, code = Settings.from_environment(), working.Chunk.parse(chunk), _detection_code()

@@ -122,7 +122,7 @@ def _check(points: pl.DataFrame) -> None:
 
 
 def _spacing(row: npt.NDArray[np.int64], bucket: npt.NDArray[np.int64], n_series: int) -> npt.NDArray[np.int64]:
-    """Usual distance between the points of each series, in buckets: the lower quartile, so that gaps do not count; at most a day's minutes."""
+    """Usual distance between the points of each series, in buckets: the lower quartile, so that gaps do not count."""
     if not ((np.diff(row) > 0) | (np.diff(bucket) >= 0)).all():
         order = np.lexsort((bucket, row))
         row, bucket = row[order], bucket[order]

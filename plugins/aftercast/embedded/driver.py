@@ -147,6 +147,11 @@ class Airflow:
         return "\n".join("\n".join(texts).splitlines()[-lines:])
 
 
+def _task_name(task: dict[str, Any]) -> str:
+    """Return the name of a task, with its number from 1 where it is one of several mapped ones."""
+    return f"{task['task_id']} {task['map_index'] + 1}" if task["map_index"] >= 0 else str(task["task_id"])
+
+
 def _error_text(entry: dict[str, Any]) -> str:
     details = entry.get("error_detail") or []
     return "".join(f"\n  {detail.get('exc_type')}: {detail.get('exc_value')}" for detail in details if isinstance(detail, dict))
@@ -170,7 +175,7 @@ def _follow(
                 key = (run_id, task["task_id"], task["map_index"])
                 if task["state"] in ENDED and key not in reported:
                     reported.add(key)
-                    ended(TaskEnd(dag, task["task_id"], task["state"], float(task["duration"] or 0)))
+                    ended(TaskEnd(dag, _task_name(task), task["state"], float(task["duration"] or 0)))
                 if task["state"] == "failed":
                     raise RunError(f"task {dag}.{task['task_id']} failed; its log ends with:\n{airflow.log_tail(task)}")
                 if dag == REFRESH and task["task_id"] == "publish" and task["state"] == "skipped":
