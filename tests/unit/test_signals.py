@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from aftercast import warehouse
-from aftercast.detection import signal_query
-from aftercast.detection.series import POINTS
-from aftercast.settings import SignalRow
+from aftercast.detection import masks_query, signal_query
+from aftercast.detection.series import MASKS, POINTS
+from aftercast.settings import PROJECT, SignalRow, load_deployment
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -57,6 +57,7 @@ def run(signal: SignalRow, rows: list[dict[str, object]]) -> pl.DataFrame:
     with warehouse.connect(None) as connection:
         connection.execute("create schema star")
         connection.execute(f"create table star.fct_{signal.fact}_point as select * from star")
+        connection.execute("create table star.dim_journey as select 'checkout' as journey, 5 as grain_minutes union select 'hourly', 60")
         found = warehouse.frame(connection, signal_query(signal))
     assert {name: found.schema[name] for name in found.columns} == dict(POINTS)
     return found.sort("series_id", "bucket_at")
@@ -134,3 +135,90 @@ def test_revenue_is_in_major_units_and_only_of_steps_that_earn() -> None:
 def test_quotes_in_names_do_not_leave_the_text() -> None:
     odd = SignalRow(name="odd", fact="metric", value="it's", by=("service",))
     assert run(odd, [metric(0, 3.0, metric="it's")])["value"].to_list() == [3.0]
+
+
+def test_revenue_per_minute_is_the_same_whatever_the_bucket() -> None:
+    revenue = SignalRow(name="revenue", fact="kpi", value="revenue_minor", per="minute", by=("journey", "region", "tier"))
+    rows = [kpi("pay", 40, 30, 60_000, bucket_at=NOON + timedelta(minutes=minute)) for minute in (0, 5, 10)]
+    assert run(revenue, rows)["value"].to_list() == [120.0] * 3
+    wide = run(revenue.model_copy(update={"grain_minutes": 15}), rows)
+    assert wide["value"].to_list() == [120.0]
+    assert wide["segment"].to_list() == ["region=eu,tier=gold"]
+
+
+def test_the_bucket_of_a_journey_longer_than_that_of_the_signal_counts() -> None:
+    revenue = SignalRow(name="revenue", fact="kpi", value="revenue_minor", per="minute", by=("journey",), grain_minutes=15)
+    assert run(revenue, [kpi("pay", 40, 30, 60_000, journey="hourly")])["value"].to_list() == [10.0]
+
+
+def test_a_ratio_over_less_than_its_least_volume_is_missing_and_keeps_its_sides() -> None:
+    rows = [metric(minute, asked) for minute, asked in ((0, 19.0), (5, 20.0))]
+    rows += [metric(minute, 1.0, metric="errors") for minute in (0, 5)]
+    found = run(ERRORS.model_copy(update={"minimum_volume": 20.0}), rows)
+    assert found["value"].to_list() == [None, 0.05]
+    assert found["denominator"].to_list() == [19.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"value": "revenue_minor", "aggregate": "mean", "per": "minute"}, "only sums of journeys"),
+        ({"numerator": "successes", "denominator": "attempts", "per": "minute"}, "only sums of journeys"),
+        ({"fact": "metric", "value": "requests", "per": "minute"}, "only sums of journeys"),
+        ({"value": "attempts", "minimum_volume": 5}, "needs numerator and denominator"),
+    ],
+)
+def test_a_signal_that_makes_no_sense_is_refused(row: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SignalRow.model_validate({"name": "odd", "fact": "kpi", "by": [], **row})
+
+
+def test_the_demo_company_watches_errors_latency_conversion_and_revenue_each_with_its_own_sensitivity() -> None:
+    rows = {row.name: row for row in load_deployment(PROJECT / "config").signals}
+    assert rows["error_ratio"].denominator == "requests"
+    assert "region" in rows["latency_p95_ms"].by
+    assert {"region", "tier", "plan"} < set(rows["conversion"].by)
+    assert {"region", "tier", "plan"} < set(rows["revenue_per_minute"].by)
+    assert rows["revenue_per_minute"].per == "minute"
+    assert all("sensitivity" in row.model_fields_set for row in rows.values())
+
+
+MASK_STAR = """
+create schema star;
+create table star.dim_run as select timestamptz '2026-03-09 00:00Z' as as_of;
+create table star.fct_incident as
+    select * replace (started_at::timestamptz as started_at, impact_end_at::timestamptz as impact_end_at), 'production' as environment
+    from (values
+        ('real', 'real', 'resolved', '2026-03-02 12:00Z', '2026-03-02 13:00Z'),
+        ('announced', 'maintenance', 'open', '2026-03-03 02:00Z', '2026-03-03 03:00Z'),
+        ('off', 'maintenance', 'cancelled', '2026-03-04 02:00Z', '2026-03-04 03:00Z'),
+        ('whole', 'maintenance', 'resolved', '2026-03-05 02:00Z', '2026-03-05 03:00Z')
+    ) as rows (incident_id, mode, status, started_at, impact_end_at);
+create table star.bridge_incident_service as
+    select * from (values ('real', 'cart'), ('announced', 'cart'), ('announced', 'mail')) as rows (incident_id, service);
+create table star.fct_change as
+    select * replace (started_at::timestamptz as started_at, finished_at::timestamptz as finished_at),
+        'mail' as service, 'production' as environment
+    from (values
+        ('deploy', 'deploy', '2026-03-02 12:00Z', '2026-03-02 12:05Z'),
+        ('work', 'maintenance', '2026-03-06 02:00Z', '2026-03-06 04:00Z'),
+        ('forgotten', 'maintenance', '2026-03-06 12:00Z', null),
+        ('going on', 'maintenance', '2026-03-08 23:00Z', null)
+    ) as rows (change_id, kind, started_at, finished_at);
+"""
+
+
+def test_masks_are_incidents_everywhere_and_maintenance_of_the_services_it_names() -> None:
+    with warehouse.connect(None) as connection:
+        connection.execute(MASK_STAR)
+        found = warehouse.frame(connection, masks_query())
+    assert dict(found.schema) == MASKS
+    assert [(row["kind"], row["name"], row["service"], f"{row['ended_at']:%d %H}") for row in found.iter_rows(named=True)] == [
+        ("incident", "real", "", "02 13"),
+        ("maintenance", "announced", "cart", "03 03"),
+        ("maintenance", "announced", "mail", "03 03"),
+        ("maintenance", "forgotten", "mail", "07 12"),
+        ("maintenance", "going on", "mail", "09 00"),
+        ("maintenance", "whole", "", "05 03"),
+        ("maintenance", "work", "mail", "06 04"),
+    ]
