@@ -30,3 +30,13 @@ round((
     )
 ) / nullif({{ n }} + {{ z * z }}, {{ z * z }}), 6)
 {%- endmacro %}
+
+{# Logarithm of the binomial probability of k of n at a chance p strictly between 0 and 1. #}
+{% macro log_binomial(n, k, p) -%}
+(lgamma({{ n }} + 1) - lgamma({{ k }} + 1) - lgamma({{ n }} - {{ k }} + 1) + {{ k }} * ln({{ p }}) + ({{ n }} - {{ k }}) * ln(1 - {{ p }}))
+{%- endmacro %}
+
+{# A share as people read it: whole percent. #}
+{% macro percent(share) -%}
+cast(round(100 * {{ share }}) as integer) || ' %'
+{%- endmacro %}

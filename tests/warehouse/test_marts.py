@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -153,11 +154,57 @@ def test_action_items_say_what_is_late_and_whose(ask: Query):
     assert rows == [("A-1", "money", False, None, "too_early"), ("A-2", "money", True, 2.0, None)]
 
 
-def test_a_detector_without_verdicts_has_no_precision(ask: Query):
-    row = ask("select * from marts.mart_detector_scorecard").row(0, named=True)
-    assert (row["episodes_n"], row["matched_n"], row["matched_share"], row["incidents_matched_n"]) == (2, 1, 0.5, 1)
-    assert (row["verdicts_n"], row["precision"], row["precision_low"]) == (0, None, None)
-    assert (row["lead_minutes_median"], row["outside_share"]) == (15.0, 0.1)
+def scorecard(ask: Query, **context: str) -> dict[str, Any]:
+    named = {"detector_version": "prophet-1", "signal": "", "subject": "", **context}
+    where = " and ".join(f"{column} = '{value}'" for column, value in named.items())
+    return ask(f"select * from marts.mart_detector_scorecard where {where}").row(0, named=True)
+
+
+def test_the_scorecard_counts_a_version_in_every_context_once(ask: Query):
+    contexts = ask("select signal, subject_kind, subject from marts.mart_detector_scorecard where mode = 'live' order by all").rows()
+    assert contexts == [("", "", ""), ("errors", "", ""), ("errors", "service", "payments")]
+    rows = [scorecard(ask), scorecard(ask, signal="errors"), scorecard(ask, signal="errors", subject="payments")]
+    for row in rows:
+        assert (row["series_n"], row["episodes_n"], row["hurting_n"], row["matched_n"], row["matched_share"]) == (1, 2, 2, 1, 0.5)
+        assert (row["incidents_matched_n"], row["incidents_in_scope_n"], row["incidents_caught_n"], row["recall"]) == (1, 1, 1, 1.0)
+        assert (row["lead_known_n"], row["lead_minutes_median"], row["lead_minutes_low"]) == (1, 15.0, None)
+        assert (row["outside_share"], row["series_weeks"], row["hurting_per_series_week"]) == (0.1, 2 / 7, 7.0)
+
+
+def test_a_verdict_about_a_moment_judges_every_version_that_alarmed_then(ask: Query):
+    live, shadow = scorecard(ask), scorecard(ask, detector_version="prophet-2")
+    assert (live["confirmed_n"], live["rejected_n"], live["precision"]) == (1, 1, 0.5)
+    assert (shadow["confirmed_n"], shadow["rejected_n"], shadow["precision"], shadow["mode"]) == (1, 0, 1.0, "shadow")
+    assert live["precision_low"] == pytest.approx(0.0945, abs=1e-4)
+    assert live["not_enough_data"] == "2 of 10 verdicts, 1 of 5 incidents, 1 of 6 lead times"
+
+
+def test_lead_time_runs_from_the_alarm_not_from_the_start_found_later(ask: Query):
+    assert scorecard(ask, detector_version="prophet-2")["lead_minutes_median"] == -10.0
+
+
+def test_only_the_scorecard_sees_a_shadow(ask: Query):
+    assert ask("select anomaly_id, human_verdict from marts.mart_anomalies order by 1").rows() == [("E-1", "confirm"), ("E-2", "reject")]
+    assert ask("select sum(episodes_n) as n from marts.mart_leading_indicators")["n"].item() == 2
+    assert ask("select fired_n from marts.mart_signal_quality where source_kind = 'series'")["fired_n"].to_list() == [2]
+    assert ask("select anomalies_n from marts.mart_incidents where incident_id = 'INC-1'")["anomalies_n"].item() == 1
+    texts = ask("select subject_id from marts.mart_incident_timeline where kind = 'anomaly'")["subject_id"].to_list()
+    assert texts == ["E-1"]
+
+
+def test_a_picture_of_an_episode_says_what_is_in_it_and_what_is_masked(ask: Query):
+    rows = ask("select is_in_episode, is_masked from marts.mart_anomaly_points order by bucket_at").rows()
+    assert rows == [(False, False), (True, True), (True, True), (True, True), (False, True)]
+
+
+def test_a_thin_week_of_a_detector_says_so(ask: Query):
+    rows = ask("select * from marts.mart_detector_health order by detector_version").to_dicts()
+    assert [(row["detector_version"], row["hurting_n"], row["unmatched_n"]) for row in rows] == [("prophet-1", 1, 0), ("prophet-2", 1, 0)]
+    first = rows[0]
+    assert (first["points_scored_n"], first["points_outside_n"], first["coverage"]) == (80, 8, 0.9)
+    assert first["coverage_low"] < 0.9 < first["coverage_high"]
+    assert (first["status"], first["is_drifting"]) == ("not_enough_data", False)
+    assert first["reason"] == "80 points scored, 1000 needed to tell"
 
 
 def test_signal_quality_tells_alerts_that_led_nowhere(ask: Query):

@@ -94,6 +94,10 @@ def write_declared_company(settings: Settings) -> None:
             ],
             "journey_services": [{"journey": "checkout", "step": "pay", "service": "pay-svc", "weight": 1.0}],
             "signals": [{"signal": "errors", "fact": "metric", "hurts": "up", "formula": "errors"}],
+            "detectors": [
+                {"version": "prophet-1", "state": "live", "since": START, "tuning": "[]"},
+                {"version": "prophet-2", "state": "shadow", "since": START + 7 * DAY, "note": "Quieter.", "tuning": "[]"},
+            ],
             "sources": [
                 {"source": "hand", "kind": "files", "owner": "us", "schedule": "0 * * * *", "entities": ["incidents", "alerts"]},
             ],
@@ -256,7 +260,23 @@ def write_landed_company(settings: Settings) -> None:
                 "verdict": "confirm",
                 "decided_at": ONSET + DAY,
                 "author_token": "tok_7",
-            }
+            },
+            {
+                "verdict_id": "V-2",
+                "version": 1,
+                "subject_kind": "anomaly",
+                "subject_id": f"s1@{(ONSET + 10 * MINUTE).isoformat()}",
+                "verdict": "confirm",
+                "decided_at": ONSET + DAY,
+            },
+            {
+                "verdict_id": "V-3",
+                "version": 1,
+                "subject_kind": "anomaly",
+                "subject_id": "E-2",
+                "verdict": "reject",
+                "decided_at": ONSET - 2 * DAY,
+            },
         ],
     )
     window = {"source": "hand", "expected": None, "late": 0, "reasons": "{}"}
@@ -326,6 +346,52 @@ def write_derived_company(settings: Settings) -> None:
                 "started_at": ONSET - 3 * DAY,
                 "ended_at": ONSET - 3 * DAY + HOUR,
             },
+            {
+                **episode,
+                "anomaly_id": "S-1",
+                "series_id": "s1",
+                "subject": "payments",
+                "mode": "shadow",
+                "detector_version": "prophet-2",
+                "started_at": ONSET,
+                "ended_at": ONSET + HOUR,
+                "peak_at": ONSET + 30 * MINUTE,
+                "alarmed_at": ONSET + 20 * MINUTE,
+            },
+        ],
+    )
+    point = {"anomaly_id": "E-1", "series_id": "s1", "actual": 15.0, "expected": 10.0, "low": 8.0, "high": 12.0}
+    derive(
+        settings,
+        "anomaly_points",
+        [{**point, "bucket_at": ONSET + minutes * MINUTE, "is_masked": minutes >= -15} for minutes in (-30, -5, 0, 55, 60)],
+    )
+    day = {"series_id": "s1", "signal": "errors", "expected_points": 50, "detector_version": "prophet-1"}
+    derive(
+        settings,
+        "series_days",
+        [
+            {**day, "day_at": START + 7 * DAY, "n_points": 50, "n_scored": 45, "n_outside_interval": 2},
+            {**day, "day_at": START + 9 * DAY, "n_points": 40, "n_scored": 35, "n_outside_interval": 6},
+            {**day, "day_at": START + 10 * DAY, "n_points": 0, "n_scored": 0, "n_outside_interval": 0},
+        ],
+    )
+    derive(
+        settings,
+        "tuning_proposals",
+        [
+            {
+                "proposal_id": "T-1",
+                "detector_version": "prophet-1",
+                "signal": "errors",
+                "subject": "payments",
+                "current_sensitivity": 1.0,
+                "proposed_sensitivity": 1.0,
+                "n_train": 0,
+                "n_holdout": 0,
+                "verdict": "not_enough_data",
+                "reason": "2 judged alarms.",
+            }
         ],
     )
     derive(
@@ -343,6 +409,8 @@ def write_derived_company(settings: Settings) -> None:
                 "expected_points": 100,
                 "n_scored": 80,
                 "n_outside_interval": 8,
+                "first_seen_at": START,
+                "last_seen_at": AS_OF - HOUR,
                 "detector_version": "prophet-1",
             }
         ],

@@ -1,4 +1,4 @@
--- One row per episode of a watched series, with the incident it is nearest to.
+-- One row per episode the live detector found in a watched series, with the incident it is nearest to.
 with nearest as (
     select
         anomaly_id,
@@ -7,15 +7,6 @@ with nearest as (
     from {{ ref('int_incidents__matched_anomalies') }}
     where is_signal
     qualify row_number() over (partition by anomaly_id order by abs(minutes_before_start) asc, incident_id asc) = 1
-),
-
-verdicts as (
-    select
-        subject_id as anomaly_id,
-        verdict
-    from {{ ref('fct_verdict') }}
-    where subject_kind = 'anomaly'
-    qualify row_number() over (partition by subject_id order by decided_at desc, verdict_id asc) = 1
 )
 
 select
@@ -30,6 +21,7 @@ select
     anomalies.segment,
     anomalies.direction,
     verdicts.verdict as human_verdict,
+    anomalies.explained_by,
     anomalies.detector_version,
     anomalies.model_version,
     anomalies.expected,
@@ -38,6 +30,7 @@ select
     anomalies.high,
     {{ ratio('anomalies.actual - anomalies.expected', 'abs(anomalies.expected)') }} as relative_change,
     anomalies.score,
+    anomalies.evidence,
     anomalies.n_points,
     anomalies.masked_windows,
     {{ minutes_between('anomalies.started_at', 'anomalies.ended_at') }} as duration_minutes,
@@ -46,6 +39,7 @@ select
     anomalies.started_at,
     anomalies.ended_at,
     anomalies.peak_at,
+    anomalies.alarmed_at,
     anomalies.trained_from,
     anomalies.trained_until,
     run.as_of
@@ -53,5 +47,6 @@ from {{ ref('fct_anomaly') }} as anomalies
 cross join {{ ref('dim_run') }} as run
 left join nearest
     on anomalies.anomaly_id = nearest.anomaly_id
-left join verdicts
+left join {{ ref('int_anomalies__verdicts') }} as verdicts
     on anomalies.anomaly_id = verdicts.anomaly_id
+where anomalies.mode = 'live'

@@ -40,6 +40,7 @@ indicators as (
     cross join {{ ref('dim_run') }} as run
     left join preceding
         on anomalies.anomaly_id = preceding.anomaly_id
+    where anomalies.mode = 'live'
     group by anomalies.signal, anomalies.subject_kind, anomalies.subject, anomalies.environment, anomalies.direction
 )
 

@@ -51,6 +51,8 @@ signals as (
         health.last_seen_at,
         episodes.last_fired_at
     from {{ ref('fct_series_health') }} as health
+    inner join {{ ref('int_detectors__versions') }} as versions
+        on health.detector_version = versions.detector_version and versions.mode = 'live'
     left join episodes
         on health.series_id = episodes.series_id and health.detector_version = episodes.detector_version
     union all

@@ -1,4 +1,4 @@
--- One row per episode of one watched series judged by one detector version.
+-- One row per episode of one watched series judged by one detector version; only `mode = 'live'` is for anything but the scorecard.
 select
     anomaly_id,
     series_id,
@@ -9,6 +9,8 @@ select
     coalesce(region, '') as region,
     coalesce(segment, '') as segment,
     direction,
+    coalesce(mode, 'live') as mode,
+    nullif(explained_by, '') as explained_by,
     detector_version,
     model_version,
     expected,
@@ -16,12 +18,14 @@ select
     low,
     high,
     score,
+    evidence,
     n_points,
     masked_windows,
     coalesce(hurts, false) as hurts,
     started_at,
     ended_at,
     peak_at,
+    coalesce(alarmed_at, started_at) as alarmed_at,
     trained_from,
     trained_until
 from {{ source('derived', 'anomalies') }}

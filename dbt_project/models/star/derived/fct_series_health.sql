@@ -15,6 +15,7 @@ select
     expected_points,
     n_scored,
     n_outside_interval,
+    first_seen_at,
     last_seen_at,
     trained_until
 from {{ source('derived', 'series_health') }}
