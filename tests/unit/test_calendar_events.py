@@ -152,7 +152,7 @@ def test_events_of_a_part_are_the_part_of_the_events(names: list[list[tuple[int,
 def learned(*spans: tuple[int, int], residual: np.ndarray, past: int, noise: float = 1.0) -> np.ndarray:
     """The usual effect of one event of one series, in blocks of two buckets."""
     events = Events((1, 2 * len(residual)), (Event("sale", "up", np.array([True]), spans),))
-    return events.usual_effect(np.where(events.masked.reshape(1, -1, 2).any(axis=2), residual, np.nan), np.array([noise]), 2, past)[0]
+    return events.usual_effect(np.where(events.masked.reshape(1, -1, 2).any(axis=2), residual, np.nan), np.array([noise]), 2, past)[0][0]
 
 
 def test_the_first_occurrence_adds_nothing_and_the_second_what_the_first_did() -> None:
@@ -198,7 +198,22 @@ def test_effects_of_events_that_overlap_add_up() -> None:
         ),
     )
     known = np.where(both.masked.reshape(1, -1, 2).any(axis=2), residual, np.nan)
-    assert both.usual_effect(known, np.array([0.5]), 2, 100)[0, 400:408] == pytest.approx(42.0, abs=1.0)
+    effect, doubt = both.usual_effect(known, np.array([0.5]), 2, 100)
+    assert effect[0, 400:408] == pytest.approx(42.0, abs=1.0)
+    assert doubt[0, 400:408] == pytest.approx(np.hypot(30, 12) * np.sqrt(0.5), rel=0.05)  # of one occurrence each: half its effect, twice
+    assert not doubt[0, 48:120].any()
+
+
+def test_the_more_occurrences_agree_the_less_the_next_may_differ() -> None:
+    spans = tuple((40 * number, 40 * number + 8) for number in range(1, 12))
+    event = Events((1, 600), (Event("sale", "up", np.array([True]), spans),))
+    residual = np.where(event.masked.reshape(1, -1, 2).any(axis=2), 20.0, np.nan)
+    doubts = [event.usual_effect(residual, np.array([0.1]), 2, past)[1].max() for past in (10, 30, 50, 110, 210)]
+    assert doubts[0] == 0
+    assert doubts[1] == pytest.approx(20 * 0.5 * 2**0.5, rel=0.01)
+    assert doubts[1] > doubts[2] > doubts[3] > doubts[4] > 2
+    uneven = residual + np.repeat(8 * np.random.default_rng(1).normal(size=15), 20)
+    assert event.usual_effect(uneven, np.array([0.1]), 2, 210)[1].max() > 1.5 * doubts[4]
 
 
 @given(seed=st.integers(0, 50))
@@ -295,9 +310,15 @@ def test_a_failure_during_a_promotion_still_hurts() -> None:
     assert anomalies.select("hurts", "direction", "explained_by").rows() == [(True, "down", None)]
 
 
-def test_a_promotion_that_brings_nobody_back_to_normal_is_a_failure_of_what_was_expected() -> None:
-    value = with_sales([10, 16])
-    anomalies = found(value, [row(*[evening(day) for day in (10, 16, 22)], expects="up")]).anomalies.filter(on(22))
+def test_a_promotion_weaker_than_the_last_is_no_failure() -> None:
+    value = with_sales([16])
+    value[slice(*evening(22))] *= 1.2
+    assert found(np.rint(value), [row(*[evening(day) for day in (16, 22)], expects="up")]).anomalies.filter(on(22)).is_empty()
+
+
+def test_a_promotion_that_brings_nobody_is_a_failure_once_several_did() -> None:
+    days = (8, 10, 12, 14, 16, 18)
+    anomalies = found(with_sales(days), [row(*[evening(day) for day in (*days, 22)], expects="up")]).anomalies.filter(on(22))
     assert anomalies.select("hurts", "direction").rows() == [(True, "down")]
 
 

@@ -27,6 +27,7 @@ Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
 
 MOSTLY = 0.5  # of an episode must lie within an event that explains it: what goes on long after an event is not its doing
+DIFFER = 0.5  # occurrences are taken to differ by this part of their effect until there are enough to tell; weighs as much as one of them
 SIGN = {1: "up", -1: "down"}
 
 
@@ -93,8 +94,9 @@ class Events:
         ]
         return "|".join(one for one in own if not one.endswith(":")).encode()
 
-    def usual_effect(self, residual: Array, noise: Array, block: int, past: int) -> Array:
-        """Return what events usually add to each bucket (N, T), 0 outside of them, on the scale of the residuals.
+    def usual_effect(self, residual: Array, noise: Array, block: int, past: int) -> tuple[Array, Array]:
+        """Return what events usually add to each bucket (N, T) on the scale of the residuals, and by how much that differs between
+        occurrences (N, T), as a standard deviation; both 0 outside of events and before the first occurrence.
 
         First one level per name, the median over its occurrences, then what that left at each position since the start of an occurrence.
         Both are shrunk by how few occurrences there were and by how loud the noise is; earlier days of an occurrence that goes on count.
@@ -105,7 +107,7 @@ class Events:
             noise: (N,) standard deviation of ordinary residuals.
             past: how many leading blocks may be learned from.
         """
-        effect = np.zeros(self.shape)
+        effect, variance = np.zeros(self.shape), np.zeros(self.shape)
         left = residual.copy()
         left[:, past:] = np.nan
         for event in self.events:
@@ -113,14 +115,15 @@ class Events:
             if not event.teaches or not len(rows):
                 continue
             places = _places(event.spans, block, left.shape[1])
-            learned = _usual(_by_occurrence(left[rows], places), noise[rows])
+            learned, doubt = _usual(_by_occurrence(left[rows], places), noise[rows])
             by_block = np.zeros((len(rows), left.shape[1]))
             for blocks, position in places:
                 by_block[:, blocks] = learned[:, position]
             left[rows] -= by_block
-            by_bucket = np.repeat(by_block, block, axis=1)[:, : self.shape[1]]
-            effect[rows] += np.where(event.line(self.shape[1]), by_bucket, 0.0)
-        return effect
+            inside = event.line(self.shape[1])
+            effect[rows] += np.where(inside, np.repeat(by_block, block, axis=1)[:, : self.shape[1]], 0.0)
+            variance[rows] += np.where(inside, doubt[:, None] ** 2, 0.0)
+        return effect, np.sqrt(variance)
 
     def explains(self, series: int, start: int, end: int, sign: int) -> str | None:
         """Return the name of the event that expected an episode of buckets [start, end), None when none did.
@@ -256,12 +259,21 @@ def _by_occurrence(residual: Array, places: Places) -> Array:
     return table
 
 
-def _usual(table: Array, noise: Array) -> Array:
-    """Return the usual effect (N, P) by position of occurrences (N, O, P)."""
+def _usual(table: Array, noise: Array) -> tuple[Array, Array]:
+    """Return the usual effect (N, P) by position of occurrences (N, O, P), and the standard deviation (N,) of another one around it."""
     each, _ = nan_median(table, axis=2)
     whole = _shrunk_median(each[:, :, None], noise)
     by_position = _shrunk_median(table - whole[:, None, :], noise)
-    return whole + by_position
+    middle, count = nan_median(each, axis=1)
+    spread = _unbiased(nan_median(np.abs(each - middle[:, None]), axis=1)[0], count)
+    n = np.maximum(count, 1)
+    variance = ((DIFFER * whole[:, 0]) ** 2 + (n - 1) * spread**2) / n
+    return whole + by_position, np.where(count > 0, np.sqrt(variance * (1 + 1 / n)), 0.0)
+
+
+def _unbiased(spread: Array, count: Rows) -> Array:
+    """Standard deviation from a median absolute deviation of so many values; 0 of a single one."""
+    return np.where(count > 1, np.nan_to_num(spread) * np.interp(count, *FEW) / GAUSS_MAD, 0.0)
 
 
 def _shrunk_median(values: Array, noise: Array) -> Array:
@@ -269,7 +281,7 @@ def _shrunk_median(values: Array, noise: Array) -> Array:
     middle, count = nan_median(values, axis=1)
     middle = np.nan_to_num(middle)
     spread, _ = nan_median(np.abs(values - middle[:, None]), axis=1)
-    deviation = np.fmax(np.where(count > 1, spread * np.interp(count, *FEW) / GAUSS_MAD, 0.0), np.nan_to_num(noise)[:, None])
+    deviation = np.fmax(_unbiased(spread, count), np.nan_to_num(noise)[:, None])
     error = 1.5708 * deviation**2 / np.maximum(count, 1)  # variance of a median of Gaussian values
     strength = middle**2
     return np.asarray(middle * np.divide(strength, strength + DOUBT * error, out=np.zeros_like(strength), where=strength > 0))

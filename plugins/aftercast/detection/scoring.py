@@ -141,12 +141,13 @@ def score_day(panel: Panel, mask: Flags, events: Events, past: int) -> ScoredDay
     begin = max(0, past - grid.reach(SCALE_DAYS))
     seen = past - begin
     special = _block_means(panel, events.masked & ~mask, grid)
-    corrected = _expect(blocks, special, events, model, grid, past, begin, sparse)
+    corrected, doubt = _expect(blocks, special, events, model, grid, past, begin, sparse)
     deviation, unit = noise.deviations(panel.between(begin, grid.total), kind, corrected, usual)
+    doubt = np.divide(doubt, unit, out=np.zeros_like(unit), where=doubt > 0)
     learned = np.where(known[:, begin:], deviation[:, :seen], np.nan)
     least = np.maximum(kind.least, _floor(history.value[:, begin:], known[:, begin:], unit[:, :seen]))
     own_scale = _scales(learned, grid, grid.total - begin, least)
-    interval_scale, tail_scale = (own_scale * stretch for stretch in _tails(learned / own_scale[:, :seen]))
+    interval_scale, tail_scale = (np.hypot(own_scale * stretch, doubt) for stretch in _tails(learned / own_scale[:, :seen]))
     judged = np.concatenate([learned, deviation[:, seen:]], axis=1) / tail_scale
     short, long = (usual_evidence(judged, seen, length)[:, seen:] for length in windows(panel.grain_minutes))
     return ScoredDay(
@@ -180,9 +181,11 @@ def _fit_history(training: Array, candidates: Flags, grid: Grid, past: int) -> C
     return fit_better(grid.middles(0, past, grid.block), enough, candidates, length <= YOUNG_DAYS, least)
 
 
-def _expect(blocks: Array, special: Array, events: Events, model: Chosen, grid: Grid, past: int, begin: int, sparse: Flags) -> Array:
+def _expect(
+    blocks: Array, special: Array, events: Events, model: Chosen, grid: Grid, past: int, begin: int, sparse: Flags
+) -> tuple[Array, Array]:
     """Return what is expected of buckets from `begin` on, (N, M): the model, its usual residual at the time of the week, the level,
-    and what events usually add.
+    and what events usually add; and by how much occurrences of events differ, 0 elsewhere.
 
     Residuals are those of block means over the whole training span, on the scale of the model (logarithms where it is logged); `special`
     are the means of points inside events.
@@ -198,14 +201,17 @@ def _expect(blocks: Array, special: Array, events: Events, model: Chosen, grid: 
         days = usual[:, grid.weekdays(0, grid.total)].reshape(len(residual), -1)
         correction = days[:, : residual.shape[1]]
     correction = correction + level(residual - correction, max(per_day, 7))
-    points = np.repeat(correction, grid.block, axis=1)[:, : grid.total]
+    points, doubt = np.repeat(correction, grid.block, axis=1)[:, : grid.total], np.zeros((len(blocks), grid.total))
     if events.events:
         inside = np.isfinite(special)
         unusual = model.to_scale(np.where(inside, special, blocks)) - predicted - correction
         unusual[sparse] = 0.0
         loudness = nan_median(np.abs(residual - correction)[:, : past // grid.block], axis=1)[0] / GAUSS_MAD
-        points = points + events.usual_effect(np.where(inside, unusual, np.nan), loudness, grid.block, past // grid.block)
-    return model.to_units(points[:, begin:] + model.predict(grid.middles(begin, grid.total)))
+        added, doubt = events.usual_effect(np.where(inside, unusual, np.nan), loudness, grid.block, past // grid.block)
+        points = points + added
+    expected = points[:, begin:] + model.predict(grid.middles(begin, grid.total))
+    in_units = model.to_units(expected)
+    return in_units, np.abs(model.to_units(expected + doubt[:, begin:]) - in_units) if events.events else doubt[:, begin:]
 
 
 def _floor(values: Array, quiet: Flags, unit: Array) -> Array:

@@ -1,6 +1,7 @@
 """What people change in one day of the demo company: some twenty releases, flags, settings; nearly all of them harmless.
 
 Changes that cause a fault, that end one, that only happen to be near one, and that ship a fix are written exactly like the others.
+Announced work on a store makes it slow and hurts nobody.
 """
 
 from __future__ import annotations
@@ -126,6 +127,31 @@ def _around(seed: int, fault: Fault) -> list[Change]:
     return found
 
 
+def _maintenance(seed: int, day: date) -> list[Change]:
+    """Announced work on a store, on Tuesday night of every other week."""
+    week = week_of(midnight(day))
+    if day.weekday() != 1 or week % 2:
+        return []
+    chance = generator(seed, Stream.MAINTENANCE, week)
+    store = str(chance.choice(list(STORES)))
+    started_at = midnight(day) + timedelta(hours=1, minutes=float(chance.uniform(0, 120)))
+    finished_at = started_at + timedelta(minutes=float(chance.uniform(50, 110)))
+    return [
+        Change(
+            change_id=f"chg-{token(seed, 'maintenance', week)}",
+            kind="maintenance",
+            service=store,
+            region="",
+            title=f"Maintenance of {store}",
+            started_at=whole_seconds(started_at),
+            finished_at=whole_seconds(finished_at),
+            result="success",
+            actor=int(chance.integers(48)),
+            planned=True,
+        )
+    ]
+
+
 def _shipped(seed: int, day: date) -> list[Change]:
     found = []
     for fix in fixes_of_cycle(seed, cycle_of(week_of(midnight(day)))):
@@ -152,7 +178,9 @@ def _planned(seed: int, day: date) -> tuple[Change, ...]:
         for change in _ordinary(seed, day)
         if not any(change.service == service and began <= change.started_at <= ended for service, began, ended in hurt)
     ]
-    return tuple(sorted([*calm, *near, *_shipped(seed, day)], key=lambda change: (change.started_at, change.change_id)))
+    return tuple(
+        sorted([*calm, *near, *_shipped(seed, day), *_maintenance(seed, day)], key=lambda change: (change.started_at, change.change_id))
+    )
 
 
 @lru_cache(maxsize=128)

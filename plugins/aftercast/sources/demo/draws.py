@@ -44,6 +44,7 @@ class Stream(IntEnum):
     LOGS = 17
     KPI_GAPS = 18
     BLIPS = 19
+    MAINTENANCE = 20
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -54,7 +54,7 @@ def day_signals(seed: int, day: date, flows: dict[str, Flow], effects: Effects) 
 
 
 def _blips(seed: int, day: date) -> tuple[Array, Array]:
-    """Moments that look bad and mean nothing: a release restarting instances, a pause, a burst of odd requests.
+    """Moments that look bad and mean nothing: a release restarting instances, a pause, a burst of odd requests, announced work.
 
     Returns the added share of failing requests and the added slowness, [component, region, bucket].
     """
@@ -70,6 +70,9 @@ def _blips(seed: int, day: date) -> tuple[Array, Array]:
         if change.kind in ("deploy", "rollback"):
             bucket = int((change.finished_at - midnight(day)) / timedelta(minutes=5))
             moments += [(INDEX[change.service], region, bucket, 1 + int(chance.integers(2)), 0.25) for region in range(len(REGIONS))]
+        elif change.kind == "maintenance":
+            first, last = (int((moment - midnight(day)) / timedelta(minutes=5)) for moment in (change.started_at, change.finished_at))
+            slower[INDEX[change.service], :, first : last + 1] += 1.2
     for where, region, bucket, length, size in moments:
         failing[where, region, bucket : bucket + length] += size * chance.uniform(0.0, 0.03)
         slower[where, region, bucket : bucket + length] += size * chance.uniform(0.1, 1.2)
