@@ -1,0 +1,86 @@
+"""Airflow connection ids as endpoints: where a service answers and how to identify. No secret is ever part of a message.
+
+Inside a task Airflow resolves the id through its secrets backends and database; outside, through the same environment variables
+(`AIRFLOW_CONN_<ID>` as JSON or URI).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aftercast.errors import ConfigError
+
+DEFAULT_SCHEME = "https"
+SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A resolved connection.
+
+    Attributes:
+        connection: its id, for messages.
+        kind: Airflow's connection type.
+        base_url: scheme, host and port of an HTTP service, without a slash at the end; '' without a host.
+        login, password: as stored; not part of `repr`.
+        uri: the whole connection as a URI, secrets included; not part of `repr`.
+        extra: other settings of the connection, such as `verify` (false, or the path of a CA file).
+    """
+
+    connection: str
+    kind: str
+    base_url: str
+    login: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    uri: str = field(default="", repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def secret(self) -> str:
+        """Return the password.
+
+        Raises:
+            ConfigError: the connection has none.
+        """
+        if not self.password:
+            raise ConfigError(f"connection {self.connection!r} has no password; the access token of the service belongs there")
+        return self.password
+
+
+def resolve(source: str, connection: str | None) -> Endpoint:
+    """Return the endpoint a source's connection id names.
+
+    Raises:
+        ConfigError: the source declares none, or Airflow knows none of that id.
+    """
+    if not connection:
+        raise ConfigError(f"source {source!r} needs a connection; add `connection: <id>` to its row in sources.yml")
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        found = Connection.get(connection)
+    except AirflowNotFoundException as error:
+        raise ConfigError(
+            f"source {source!r}: Airflow has no connection {connection!r}; set AIRFLOW_CONN_{connection.upper()} (JSON or URI) "
+            f"or add it under Admin > Connections"
+        ) from error
+    return Endpoint(
+        connection=connection,
+        kind=found.conn_type,
+        base_url=_base_url(found.host, found.port, found.schema),
+        login=found.login or None,
+        password=found.password or None,
+        uri=found.get_uri(),
+        extra=found.extra_dejson,
+    )
+
+
+def _base_url(host: str | None, port: int | None, schema: str | None) -> str:
+    if not host:
+        return ""
+    if "://" in host:
+        return host.rstrip("/")
+    scheme = schema if schema in SCHEMES else DEFAULT_SCHEME
+    return f"{scheme}://{host}{f':{port}' if port else ''}"

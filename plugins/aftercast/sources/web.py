@@ -1,0 +1,243 @@
+"""One thin HTTP client for every source that speaks JSON over HTTP: polite, bounded, and clear about what went wrong.
+
+It waits as long as a service asks (`Retry-After`, rate-limit headers), tries again what a retry can heal (connection, 429, 5xx, a torn
+body), and refuses what it cannot (credentials, certificates, other 4xx, bodies that are not what they should be). Pages are followed by
+`walk`, which stops at a page or a cursor that comes again. Whole pages can be kept, redacted, for later questions.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import gzip
+import hashlib
+import json
+import logging
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from aftercast.connections import Endpoint
+from aftercast.errors import SourceRejected, SourceUnavailable
+from aftercast.privacy import redact
+
+log = logging.getLogger(__name__)
+
+Parameters = Mapping[str, str | int | float | list[str]]
+
+TRIES = 6
+LONGEST_WAIT = 300.0  # seconds in all for one request; a service that asks for more is tried by the next run
+FIRST_WAIT = 1.0
+MOST_PAGES = 100_000
+SLOW_DOWN = (420, 429)
+RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-requests")
+SHOWN = 200  # characters of a refusal that a message repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked: a path below the base URL (or a whole URL on the same host), its parameters, and a JSON body for POST."""
+
+    path: str
+    params: Parameters = field(default_factory=dict)
+    body: Any = None
+    method: str = "GET"
+
+    def with_params(self, **params: str | int | float) -> Request:
+        """Return the request with some parameters replaced."""
+        return replace(self, params={**self.params, **params})
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was answered. `origin` names the page in messages and holds no secret."""
+
+    request: Request
+    data: Any
+    headers: Mapping[str, str]
+    number: int
+    origin: str
+
+
+def _wait_asked(response: httpx.Response, now: float) -> float | None:
+    """Return how many seconds a service asks to wait; None when it does not say."""
+    given = response.headers.get("retry-after")
+    if given:
+        if given.replace(".", "", 1).isdigit():
+            return float(given)
+        moment = email.utils.parsedate_to_datetime(given) if "," in given else None
+        return max(moment.timestamp() - now, 0.0) if moment else None
+    for name in RESETS:
+        reset = response.headers.get(name, "")
+        if reset.replace(".", "", 1).isdigit():
+            return max(float(reset) - now, 0.0) if float(reset) > 1e9 else float(reset)  # an epoch, or seconds
+    return None
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
+
+
+class Web:
+    """A service a source talks to.
+
+    Args:
+        source: name of the source, for messages.
+        endpoint: where and with which certificate rules (`extra.verify`).
+        headers: sent with every request; secrets belong here and appear in no message.
+        auth: login and password for basic authentication.
+        keep: folder for the pages as received (redacted, readable by the owner only); None keeps none.
+        sleep, clock: replaced in tests.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        endpoint: Endpoint,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float = 60.0,
+        keep: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        verify = endpoint.extra.get("verify", True)
+        context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else bool(verify)
+        self._client = httpx.Client(
+            base_url=endpoint.base_url, headers=dict(headers or {}), auth=auth, timeout=timeout, verify=context, follow_redirects=False
+        )
+        self._source, self._connection, self._keep = source, endpoint.connection, keep
+        self._sleep, self._clock = sleep, clock
+        self._kept = 0
+
+    def __enter__(self) -> Web:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def ask(self, request: Request, *, number: int = 1) -> Page:
+        """Return one page.
+
+        Raises:
+            SourceUnavailable: no usable answer within the tries and waits a request is given; a retry may help.
+            SourceRejected: credentials, certificate or request are refused, or the body is no JSON; a retry will not help.
+        """
+        origin = f"{request.method} {self._shown(request)} page {number}"
+        waited, problem = 0.0, ""
+        for attempt in range(TRIES):
+            pause: float | None = None
+            try:
+                response = self._client.request(request.method, request.path, params=dict(request.params) or None, json=request.body)
+            except httpx.TransportError as error:
+                self._refuse_certificate(error, origin)
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                if response.status_code in SLOW_DOWN or response.status_code >= 500:
+                    problem = f"answered {response.status_code}"
+                    pause = _wait_asked(response, self._clock())
+                elif not response.is_success:
+                    raise self._refused(response, origin)
+                else:
+                    try:
+                        data = json.loads(response.content, parse_constant=_no_number)
+                    except ValueError as error:
+                        problem = f"body of {len(response.content)} bytes is no whole JSON ({error})"
+                    else:
+                        self._store(response.content, origin)
+                        return Page(request, data, {name.lower(): value for name, value in response.headers.items()}, number, origin)
+            pause = FIRST_WAIT * 2**attempt if pause is None else pause
+            if attempt + 1 == TRIES or waited + pause > LONGEST_WAIT:
+                break
+            log.info("source %s: %s %s; trying again in %.0f s", self._source, origin, problem, pause)
+            self._sleep(pause)
+            waited += pause
+        raise SourceUnavailable(
+            f"source {self._source!r}: {origin} {problem}, tried {attempt + 1} times over {waited:.0f} s; the next run asks again"
+        )
+
+    def walk(self, first: Request, following: Callable[[Page], Request | None], *, most: int = MOST_PAGES) -> Iterator[Page]:
+        """Yield pages from the first until `following` names no other.
+
+        Raises:
+            SourceRejected: a request or a page comes a second time, or there are more than `most` pages.
+            SourceUnavailable: as for `ask`.
+        """
+        request: Request | None = first
+        asked: set[str] = set()
+        seen: set[str] = set()
+        number = 0
+        while request is not None:
+            number += 1
+            question = json.dumps([request.method, request.path, dict(request.params), request.body], sort_keys=True, default=str)
+            if question in asked:
+                raise SourceRejected(
+                    f"source {self._source!r}: the cursor loops: {self._shown(request)} was already asked as an earlier page"
+                )
+            if number > most:
+                raise SourceRejected(f"source {self._source!r}: more than {most:,} pages from {self._shown(first)}; narrow the window")
+            asked.add(question)
+            page = self.ask(request, number=number)
+            content = hashlib.sha256(json.dumps(page.data, sort_keys=True).encode()).hexdigest()
+            request = following(page)
+            if content in seen and request is not None:
+                raise SourceRejected(f"source {self._source!r}: {page.origin} repeats an earlier page; its paging cannot be trusted")
+            seen.add(content)
+            yield page
+
+    def _shown(self, request: Request) -> str:
+        return f"{self._client.base_url.host}{request.path if request.path.startswith('/') else '/' + request.path}".split("?", maxsplit=1)[
+            0
+        ]
+
+    def _refuse_certificate(self, error: Exception, origin: str) -> None:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLError):
+                raise SourceRejected(
+                    f"source {self._source!r}: {origin}: the TLS certificate was not accepted ({cause.reason or cause}); give the path of "
+                    f"its CA as `verify` in the extra of connection {self._connection!r}"
+                ) from error
+            cause = cause.__cause__ or cause.__context__
+
+    def _refused(self, response: httpx.Response, origin: str) -> SourceRejected:
+        status, said = response.status_code, redact(" ".join(response.text.split())[:SHOWN])
+        if status in (401, 403):
+            advice = f"check login, password and rights of connection {self._connection!r}"
+        elif status == 404:
+            advice = f"check the host of connection {self._connection!r} and the options of the source"
+        elif response.is_redirect:
+            advice = f"it redirects; check scheme and host of connection {self._connection!r}"
+        else:
+            advice = "the service does not accept this request"
+        return SourceRejected(f"source {self._source!r}: {origin} answered {status}; {advice}{f' ({said})' if said else ''}")
+
+    def _store(self, content: bytes, origin: str) -> None:
+        if self._keep is None:
+            return
+        self._keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._kept += 1
+        path = self._keep / f"{self._kept:05d}.json.gz"
+        path.touch(mode=0o600)
+        text = json.dumps({"origin": origin, "body": redact(content.decode(errors="replace"))}, ensure_ascii=False)
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def records(page: Page, *keys: str, source: str) -> list[dict[str, Any]]:
+    """Return the list of objects at a path of keys in a page (no key: the page itself).
+
+    Raises:
+        SourceRejected: there is none, naming what was found instead.
+    """
+    found = page.data
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        where = ".".join(keys) or "the page"
+        raise SourceRejected(f"source {source!r}: {page.origin}: expected a list of objects at {where}, found {type(found).__name__}")
+    return found
