@@ -13,7 +13,9 @@ from aftercast.settings import Deployment, SignalRow
 
 
 def _formula(signal: SignalRow) -> str:
-    return signal.value or f"{signal.numerator} / {signal.denominator}"
+    if signal.value is None:
+        return f"{signal.numerator} / {signal.denominator}"
+    return f"{signal.value} per minute" if signal.per == "minute" else signal.value
 
 
 def _frame(table: str, rows: Iterable[dict[str, Any]]) -> pl.DataFrame:

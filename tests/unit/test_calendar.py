@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aftercast.detection.known_times import occurrences
 from aftercast.errors import ConfigError
 from aftercast.settings import PROJECT, CalendarRow, load_deployment
+from aftercast.sources.demo.changes import STORES, changes_of_day
 from aftercast.sources.demo.demand import promotion
 from aftercast.window import DAY, Window, parse_utc
 
@@ -143,3 +144,11 @@ def test_the_calendar_of_the_demo_company_lists_what_its_marketing_planned() -> 
     for day, (first, last) in planned.items():
         assert found[day] == Window(first, last + timedelta(minutes=5))
     assert {row.kind for row in deployment.calendar} == {"promotion", "holiday"}
+
+
+def test_the_demo_company_maintains_a_store_every_other_tuesday_night() -> None:
+    days = [one.start.date() for one in load_deployment(PROJECT / "config").history.days()]
+    found = [change for day in days for change in changes_of_day(7, day) if change.kind == "maintenance"]
+    assert len(found) == 4
+    assert {change.service for change in found} <= set(STORES)
+    assert all(change.started_at.weekday() == 1 and 1 <= change.started_at.hour < change.finished_at.hour < 5 for change in found)
