@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +59,10 @@ def most_alarming(settings: Settings, limit: int = 20) -> pl.DataFrame:
 
 def series_history(settings: Settings, series_id: str, window: Window) -> History:
     """Return what is known of a series in a window; a span without scores has no points, and says why."""
-    signal, places = parts(series_id)
-    subject = places.get("service") or places.get("journey") or ""
     with warehouse.connect(settings.mart) as connection:
         as_of = warehouse.frame(connection, "select as_of from marts.mart_run")["as_of"][0]
         anomalies = _live(warehouse.frame(connection, "select * from marts.mart_anomalies where series_id = ?", [series_id]))
-        linked = sorted({name for name in anomalies["incident_id"] if name is not None})
-        incidents = warehouse.frame(
-            connection,
-            """
-            select incident_id, title, started_at, impact_end_at from marts.mart_incidents
-            where list_contains(?, incident_id)
-               or ((service_origin = ? or list_contains(services_impacted, ?) or list_contains(journeys, ?)) and environment = ?)
-            order by started_at, incident_id
-            """,
-            [linked, subject, subject, subject, places.get("environment", "production")],
-        )
+        incidents = _incidents(connection, series_id, anomalies)
         reasons = warehouse.frame(
             connection,
             "select reason from marts.mart_signal_quality where source_kind = 'series' and signal_id = ? and status <> 'scored'",
@@ -84,8 +72,33 @@ def series_history(settings: Settings, series_id: str, window: Window) -> Histor
         reason = (reasons["reason"][0] if reasons.height else "") or ""
         if points is None:
             points = _published_points(connection, series_id)
-            reason = reason or f"no scores of {signal} are kept in {settings.derived / 'scores'}; `aftercast run` computes them"
+            reason = reason or "no scores of it are kept here, `aftercast run` computes them"
     return History(series_id, window, as_of, points, _as(anomalies, EPISODES), _as(incidents, INCIDENTS), reason)
+
+
+def _incidents(connection: Any, series_id: str, anomalies: pl.DataFrame) -> pl.DataFrame:
+    """Return the incidents that concern a series: of its service or journey, or linked to an episode of it; and those of its environment at
+    the time of an episode that hurts.
+    """
+    places = parts(series_id)[1]
+    subject = places.get("service") or places.get("journey") or ""
+    linked = sorted({name for name in anomalies["incident_id"] if name is not None})
+    sql = """
+        select incident_id, title, started_at, coalesce(impact_end_at, as_of) as until, impact_end_at, environment,
+               list_contains(?, incident_id) or (
+                   (service_origin = ? or list_contains(services_impacted, ?) or list_contains(journeys, ?)) and environment = ?
+               ) as concerns
+        from marts.mart_incidents order by started_at, incident_id
+    """
+    environment = places.get("environment", "production")
+    found = warehouse.frame(connection, sql, [linked, subject, subject, subject, environment])
+    hurting = anomalies.filter("hurts")
+    spans = list(zip(hurting["started_at"], hurting["ended_at"].fill_null(datetime.max.replace(tzinfo=UTC)), strict=True))
+    beside = [
+        where == environment and any(start < until and end > begin for start, end in spans)
+        for begin, until, where in found.select("started_at", "until", "environment").rows()
+    ]
+    return found.with_columns(pl.col("concerns").fill_null(value=False)).filter(pl.col("concerns") | pl.Series(beside, dtype=pl.Boolean))
 
 
 def _kept_points(settings: Settings, series_id: str) -> pl.DataFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,55 @@ def _candidates(incidents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+EPISODES = (
+    ("INC-2871", "error_ratio|environment=production|service=checkout|region=eu", 0.93, 0.006, 0.12),
+    ("INC-2871", "latency_p95_ms|environment=production|service=checkout", 0.71, 210.0, 1_940.0),
+    ("INC-2874", "conversion|journey=checkout|step=pay|region=eu|tier=gold", 0.88, 0.91, 0.43),
+    ("INC-2869", "error_ratio|environment=production|service=checkout|region=us", 0.64, 0.006, 0.031),
+)
+
+
+def _anomalies(incidents: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Episodes of three incidents and the points around each: a rhythm, a fault in the middle, ten minutes without data."""
+    begun = {row["incident_id"]: row["started_at"] for row in incidents}
+    anomalies, points = [], []
+    for number, (name, series_id, score, usual, fault) in enumerate(EPISODES):
+        if name not in begun:
+            continue
+        start = begun[name] + timedelta(minutes=-begun[name].minute % 5)
+        anomalies.append(
+            {
+                "anomaly_id": f"anomaly-{number}",
+                "series_id": series_id,
+                "incident_id": name,
+                "started_at": start,
+                "ended_at": start + timedelta(minutes=60),
+                "direction": "up" if fault > usual else "down",
+                "hurts": True,
+                "mode": "live",
+                "score": score,
+                "trained_until": start.replace(hour=0, minute=0),
+            }
+        )
+        for bucket in range(-60, 72):
+            expected = usual * (1 + 0.1 * math.sin(bucket / 40))
+            shape = math.sin((bucket + 1.5) / 14 * math.pi) if 0 <= bucket < 12 else 0.0
+            actual = expected * (1 + 0.04 * math.sin(bucket * 2.3)) + (fault - usual) * shape
+            most = 1.0 if usual < 1 else math.inf
+            points.append(
+                {
+                    "anomaly_id": f"anomaly-{number}",
+                    "bucket_at": start + timedelta(minutes=5 * bucket),
+                    "actual": None if bucket in (-40, -39) else min(actual, most),
+                    "expected": min(expected, most),
+                    "low": expected * 0.9,
+                    "high": min(expected * 1.1, most),
+                    "is_masked": -3 <= bucket < 18,
+                }
+            )
+    return anomalies, points
+
+
 def _journeys() -> list[dict[str, Any]]:
     rows = []
     shapes = [
@@ -269,6 +319,7 @@ def _fix(
 def frames(incidents: list[dict[str, Any]] | None = None) -> Frames:
     """Return every mart the report reads; incidents may be replaced, the rows that belong to them follow."""
     incidents = _incidents() if incidents is None else incidents
+    anomalies, points = _anomalies(incidents)
     rows: dict[str, list[dict[str, Any]]] = {
         "mart_run": [
             {
@@ -280,6 +331,8 @@ def frames(incidents: list[dict[str, Any]] | None = None) -> Frames:
             }
         ],
         "mart_incidents": incidents,
+        "mart_anomalies": anomalies,
+        "mart_anomaly_points": points,
         "mart_incident_candidates": _candidates(incidents),
         "mart_incident_impact": impact_of(incidents),
         "mart_journey_health": _journeys(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,12 @@ def render_weekly(mart: Path, week: Window | None = None, *, declared: Iterable[
     from aftercast.reporting import page, rows, weekly
 
     figures = weekly.figures(rows.read(mart), week, declared=declared, now=now)
-    return WeeklyReport(figures.label, figures.headline, page.html(figures), page.markdown(figures), page.numbers(figures), asdict(figures))
+    values = asdict(replace(figures, pictures=())) | {
+        "pictures": [
+            {"incident_id": one.incident_id, "series_id": one.history.series_id, "finding": one.finding} for one in figures.pictures
+        ]
+    }
+    return WeeklyReport(figures.label, figures.headline, page.html(figures), page.markdown(figures), page.numbers(figures), values)
 
 
 def write_weekly(settings: Settings, *, week: str | None = None, now: datetime | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from aftercast.reporting.history import History, Peak
 from aftercast.reporting.intervals import Range, Share
 from aftercast.window import Window
 
@@ -220,6 +221,17 @@ class Suspects:
 
 
 @dataclass(frozen=True, slots=True)
+class IncidentPicture:
+    """The severest episode of an incident: what its picture states, the point furthest from what was expected, what is drawn."""
+
+    incident_id: str
+    title: str
+    finding: str
+    peak: Peak | None
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
 class Weekly:
     """The whole page."""
 
@@ -246,6 +258,7 @@ class Weekly:
     weeks_normal: tuple[float, float] | None
     journeys: tuple[JourneyLine, ...]
     incidents: tuple[IncidentLine, ...]
+    pictures: tuple[IncidentPicture, ...]
     families: tuple[FamilyLine, ...]
     fixes: tuple[FixLine, ...]
     teams: tuple[TeamActions, ...]

@@ -7,7 +7,7 @@ is said: a series without a model has a reason, a missing bucket stays missing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,22 +35,22 @@ EPISODES: dict[str, ColumnType] = {
     "explained_by": TEXT,
     "trained_until": TIME,
 }
-INCIDENTS: dict[str, ColumnType] = {"incident_id": TEXT, "title": TEXT, "started_at": TIME, "impact_end_at": TIME}
+INCIDENTS: dict[str, ColumnType] = {"incident_id": TEXT, "title": TEXT, "concerns": FLAG, "started_at": TIME, "impact_end_at": TIME}
 
 UNITS = {"ms": "ms", "s": "s", "seconds": "s", "minutes": "min", "bytes": "B"}
 SUBJECTS = ("service", "journey")
 LEAST_DAYS = 7  # scoring starts after them; said where no reason is given
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """One series over a span.
+    """One series over a span; equal when every value is.
 
     Attributes:
         window: the span shown. as_of: where the data ends.
         points: `POINTS`; a bucket that is absent is missing, expected is null where nothing was judged.
         episodes: `EPISODES`; ended_at null: still open; explained_by null: by nothing known.
-        incidents: `INCIDENTS` that concern the series; impact_end_at null: still open.
+        incidents: `INCIDENTS`; `concerns` false: of something else at the same time; impact_end_at null: still open.
         reason: why the series is not judged, when it is not; as `series_health` says it.
         grain: length of a bucket; None: the usual distance of the points.
     """
@@ -64,11 +64,19 @@ class History:
     reason: str = ""
     grain: timedelta | None = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, History):
+            return NotImplemented
+        pairs = [(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)]
+        return all(mine.equals(its) if isinstance(mine, pl.DataFrame) else mine == its for mine, its in pairs)
+
+    __hash__ = None  # type: ignore[assignment]  # frames have none
+
 
 def checked(history: History) -> History:
     """Return a history with sorted frames of the right columns, only what overlaps its window, and a bucket for every grain.
 
-    Buckets given twice are averaged, infinite values are missing, optional columns are filled with nulls (`hurts` with true).
+    Buckets given twice are averaged, infinite values are missing; optional columns are filled with nulls, `hurts` and `concerns` with true.
 
     Raises:
         AftercastError: a column is missing, or a time has no zone; names the series.
@@ -88,7 +96,8 @@ def checked(history: History) -> History:
         history, "episodes", history.episodes, EPISODES, optional=("hurts", "ended_at", "score", "explained_by", "trained_until")
     )
     episodes = _overlapping(episodes.with_columns(pl.col("hurts").fill_null(value=True)), "ended_at", history)
-    incidents = _typed(history, "incidents", history.incidents, INCIDENTS, optional=("title", "impact_end_at"))
+    incidents = _typed(history, "incidents", history.incidents, INCIDENTS, optional=("title", "concerns", "impact_end_at"))
+    incidents = incidents.with_columns(pl.col("concerns").fill_null(value=True))
     incidents = _overlapping(incidents.unique("incident_id", keep="first", maintain_order=True), "impact_end_at", history)
     return replace(history, points=merged, episodes=episodes, incidents=incidents, grain=grain)
 
@@ -150,12 +159,16 @@ class Unit:
         return cls(UNITS.get(last, ""), last not in UNITS and (bounded or last == "ratio"))
 
     def write(self, value: float) -> str:
-        """Return e.g. `12%`, `0.42%`, `340 ms`, `12.3k`."""
+        """Return e.g. `12%`, `0.42%`, `340 ms`, `3,040 ms`, `12.3k`."""
         if self.is_share:
             away = min(abs(value), abs(1 - value)) if abs(value) <= 1 else 1.0
             return wording.percent(value, 0 if away >= 0.095 or away == 0 else min(4, 1 - math.floor(math.log10(away * 100))))
-        number = wording.amount(value) if abs(value) >= 999.5 else f"{value:.3g}".replace("-", "−")
-        return f"{number} {self.name}".rstrip()
+        number = f"{value:.3g}" if abs(value) < 999.5 else f"{float(f'{value:.3g}'):,.0f}" if abs(value) < 9995 else wording.amount(value)
+        return f"{number.replace('-', '−')} {self.name}".rstrip()
+
+    def write_range(self, low: float, high: float) -> str:
+        """Return e.g. `0.42–1.1%`, `324–411 ms`."""
+        return wording.between(self.write(low).removesuffix(f" {self.name}") if self.name else self.write(low), self.write(high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +227,7 @@ def finding(history: History) -> str:
     top = peak(history.points, episode) if episode else None
     if episode and top:
         did = "reached" if episode["direction"] == "up" else "fell to"
-        usual = wording.between(unit.write(top.low), unit.write(top.high))
+        usual = unit.write_range(top.low, top.high)
         when = time_span(episode["started_at"], episode["ended_at"])
         return f"{name} {did} {unit.write(top.actual)} where {usual} was expected, {when}"
     explained = history.episodes.filter(pl.col("explained_by").is_not_null())
@@ -227,6 +240,8 @@ def finding(history: History) -> str:
 def caption(history: History, *, thinned: int = 1) -> str:
     """Say how to read the picture of a checked history: what the marks are, what is missing, what it was learned from."""
     points = history.points
+    if points["actual"].null_count() == points.height:
+        return f"Data to {wording.day_and_time(history.as_of)}, UTC"
     minutes = round(history.grain.total_seconds() / 60) if history.grain else 0
     size = wording.minutes(minutes) if minutes else "one point"
     texts = [f"Measured every {size}" + (f", drawn as the range of {thinned} points" if thinned > 1 else "")]
@@ -235,7 +250,7 @@ def caption(history: History, *, thinned: int = 1) -> str:
     episodes = history.episodes.filter(pl.col("hurts") & pl.col("explained_by").is_null())
     if episodes.height:
         severest = episodes["score"].max()
-        known = f", severity {float(severest):.2f}" if isinstance(severest, (int, float)) else ""
+        known = f", severity {severity(float(severest))}" if isinstance(severest, (int, float)) else ""
         one = "Shaded red: the episode" if episodes.height == 1 else f"Shaded red: {episodes.height} episodes, the worst"
         texts.append(f"{one}{known}")
         trained = (strongest(history) or {}).get("trained_until")
@@ -247,6 +262,11 @@ def caption(history: History, *, thinned: int = 1) -> str:
     if missing:
         texts.append(f"Gaps: {wording.count(missing, 'point')} missing")
     return f"{'. '.join(texts)}. Times UTC, data to {wording.day_and_time(history.as_of)}"
+
+
+def severity(score: float) -> str:
+    """Return a severity, which never reaches 1."""
+    return "over 0.99" if score > 0.99 else f"{score:.2f}"
 
 
 def _capital(text: str) -> str:

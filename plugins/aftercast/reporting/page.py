@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
-from aftercast.reporting import charts, marks, wording
+from aftercast.reporting import charts, marks, series_plot, wording
 from aftercast.reporting.figures import Tile, Weekly
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -66,6 +66,13 @@ def html(weekly: Weekly) -> str:
         "lost": [
             charts.lost_by_week(weekly.weeks, weekly.weeks_normal, weekly.currency, alarm=alarm, width=2 * WIDE),
             charts.lost_by_week(weekly.weeks[-6:], weekly.weeks_normal, weekly.currency, alarm=alarm, width=NARROW),
+        ],
+        "pictures": [
+            [
+                series_plot.picture(one.history, width=width, height=height)
+                for width, height in ((size, 160 if size > WIDE else 130), (NARROW, 130))
+            ]
+            for one, size in zip(weekly.pictures, (2 * WIDE, WIDE, WIDE), strict=False)
         ],
         "burn": [charts.budget_burn(weekly.journeys, width=WIDE), charts.budget_burn(weekly.journeys, width=NARROW)],
     }
@@ -140,6 +147,10 @@ def _numbers(weekly: Weekly) -> Iterator[tuple[object, ...]]:
         ends = incident.lost
         yield "incident", incident.incident_id, "lost_revenue", ends.value, ends.low, ends.high, None, incident.currency
         yield "incident", incident.incident_id, "top_candidate_probability", incident.probability, None, None, None, incident.cause
+    for shown in weekly.pictures:
+        if shown.peak is not None:
+            top, series_id = shown.peak, shown.history.series_id
+            yield "episode", shown.incident_id, "value_at_peak", top.actual, top.low, top.high, None, series_id
     for family in weekly.families:
         yield "family", family.family_id, "incidents_in_12_weeks", family.n_incidents, None, None, None, "incidents"
         yield "family", family.family_id, "lost_revenue_in_12_weeks", family.lost, None, None, None, money

@@ -46,6 +46,28 @@ MARTS: dict[str, dict[str, ColumnType]] = {
         "recurred_after_fix": FLAG,
         "url": TEXT,
     },
+    "mart_anomalies": {
+        "anomaly_id": TEXT,
+        "series_id": TEXT,
+        "incident_id": TEXT,
+        "started_at": TIME,
+        "ended_at": TIME,
+        "direction": TEXT,
+        "hurts": FLAG,
+        "mode": TEXT,
+        "score": NUMBER,
+        "explained_by": TEXT,
+        "trained_until": TIME,
+    },
+    "mart_anomaly_points": {
+        "anomaly_id": TEXT,
+        "bucket_at": TIME,
+        "actual": NUMBER,
+        "expected": NUMBER,
+        "low": NUMBER,
+        "high": NUMBER,
+        "is_masked": FLAG,
+    },
     "mart_incident_candidates": {
         "incident_id": TEXT,
         "rank": COUNT,
@@ -138,6 +160,8 @@ MARTS: dict[str, dict[str, ColumnType]] = {
 KEYS = {
     "mart_run": ("as_of",),
     "mart_incidents": ("incident_id", "started_at"),
+    "mart_anomalies": ("anomaly_id", "series_id", "incident_id", "started_at", "direction", "hurts", "score"),
+    "mart_anomaly_points": ("anomaly_id", "bucket_at", "actual", "expected"),
     "mart_incident_candidates": ("incident_id", "kind"),
     "mart_incident_impact": ("incident_id", "journey"),
     "mart_journey_health": ("journey", "day", "good", "total"),
@@ -147,6 +171,16 @@ KEYS = {
     "mart_source_coverage": ("source",),
     "mart_signal_quality": ("signal_id", "status"),
 }
+
+# Of marts that grow with every series, only the rows a page can show: the points of the severest episodes linked to an incident.
+SEVEREST = """
+anomaly_id in (
+    select anomaly_id from marts.mart_anomalies
+    where hurts and incident_id is not null and anomaly_id in (select anomaly_id from marts.mart_anomaly_points)
+    qualify row_number() over (partition by incident_id order by score desc nulls last, started_at, anomaly_id) <= 3
+)
+"""
+NARROWED = {"mart_anomalies": "hurts", "mart_anomaly_points": SEVEREST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +209,8 @@ def read(mart: Path) -> Rows:
     absent: list[str] = []
     with warehouse.connect(mart) as connection:
         there: dict[str, set[str]] = {}
-        columns = "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
-        for table, column in warehouse.frame(connection, columns).rows():
+        listed = "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
+        for table, column in warehouse.frame(connection, listed).rows():
             there.setdefault(table, set()).add(column)
         for name, schema in MARTS.items():
             held = there.get(name, set())
@@ -186,7 +220,8 @@ def read(mart: Path) -> Rows:
                 continue
             known = [column for column in schema if column in held]
             absent += [f"{name}.{column}" for column in schema if column not in held]
-            rows = warehouse.frame(connection, f"select {', '.join(warehouse.identifier(column) for column in known)} from marts.{name}")
+            columns = ", ".join(warehouse.identifier(column) for column in known)
+            rows = warehouse.frame(connection, f"select {columns} from marts.{name} where {NARROWED.get(name, 'true')}")
             frames[name] = with_schema(rows, schema)
     return Rows(frames, tuple(absent))
 

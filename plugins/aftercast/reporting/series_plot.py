@@ -22,7 +22,7 @@ from aftercast.reporting import wording
 from aftercast.reporting.charts import ALARM, BAND, GRID, INK, LINE, MUTED, OTHER, axis, data, svg
 from aftercast.reporting.history import History, Peak, Unit, caption, checked, finding, peak, strongest
 
-LEFT, RIGHT = 52, 64
+LEFT, RIGHT = 58, 64
 LANE, LANES = 18, 3
 CHARACTER = 6.1  # mean width in pixels of a character at 11 px
 DOTS = 90  # up to so many measured points are dots, also outside episodes
@@ -179,41 +179,41 @@ def _measured(rows: list[dict[str, Any]], step: int, x: alt.X, y: alt.Y, y_scale
 
 
 def _lanes(known: History, plot: int) -> list[tuple[dict[str, Any], int]]:
-    """Give each incident a lane in which its bar and label meet no other; those that find none are counted in the last label."""
+    """Give each incident a lane in which it meets no other; its label becomes the id, then nothing, where room is short."""
     points = known.points
     start, end = points["bucket_at"][0], points["bucket_at"][-1] + (known.grain or HOUR)
     per_pixel = (end - start) / plot
-    free = [-math.inf] * LANES
+    lanes: list[list[tuple[float, float]]] = [[] for _ in range(LANES)]
     placed: list[tuple[dict[str, Any], int]] = []
-    left_out = 0
-    for row in known.incidents.iter_rows(named=True):
+    most = max(12, int(min(plot * 0.75, 300) / CHARACTER))
+    for row in known.incidents.sort("concerns", "started_at", descending=[True, False]).iter_rows(named=True):
         until = row["impact_end_at"] or known.as_of
         first, last = max(0.0, (row["started_at"] - start) / per_pixel), min(float(plot), (until - start) / per_pixel)
         if first > plot or last < 0:
             continue
         last = max(last, first + 3)
-        text = wording.shorten(" ".join(filter(None, (row["incident_id"], row["title"]))), max(12, int(min(plot * 0.75, 300) / CHARACTER)))
-        length = len(text) * CHARACTER
-        label = first if first + length <= plot + RIGHT - 6 else max(0.0, plot + RIGHT - 6 - length)
-        lane = next((number for number, until_pixel in enumerate(free) if until_pixel + 8 < min(first, label)), None)
-        if lane is None:
-            left_out += 1
-            continue
-        free[lane] = max(last, label + length)
-        placed.append(({"first": first, "last": last, "label": label, "text": text}, lane))
-    if left_out and placed:
-        placed[-1][0]["text"] += f" (+{left_out} more)"
+        for text in (wording.shorten(f"{row['incident_id']} {row['title'] or ''}", most), wording.shorten(row["incident_id"], most)):
+            length = len(text) * CHARACTER
+            label = first if first + length <= plot + RIGHT - 6 else max(0.0, plot + RIGHT - 6 - length)
+            left, right = min(first, label), max(last, label + length)
+            lane = next((lane for lane, taken in enumerate(lanes) if all(right + 8 < a or left - 8 > b for a, b in taken)), None)
+            if lane is not None:
+                lanes[lane].append((left, right))
+                placed.append(({"first": first, "last": last, "label": label, "text": text, "concerns": row["concerns"]}, lane))
+                break
+        else:  # no lane has room for its name, but it did happen
+            placed.append(({"first": first, "last": last, "label": first, "text": "", "concerns": row["concerns"]}, 0))
     return placed
 
 
 def _bars(lanes: Sequence[tuple[dict[str, Any], int]]) -> Iterator[alt.Chart]:
     for bar, lane in lanes:
         y = -7 - lane * LANE
-        one = alt.Chart(data([bar]))
-        yield one.mark_rect(color=INK, clip=False).encode(
+        one, colour = alt.Chart(data([bar])), INK if bar["concerns"] else OTHER
+        yield one.mark_rect(color=colour, clip=False).encode(
             x=alt.value(bar["first"]), x2=alt.value(bar["last"]), y=alt.value(y), y2=alt.value(y + 4)
         )
-        named = one.mark_text(align="left", baseline="bottom", fontSize=11, color=INK, clip=False)
+        named = one.mark_text(align="left", baseline="bottom", fontSize=11, color=INK if bar["concerns"] else MUTED, clip=False)
         yield named.encode(x=alt.value(bar["label"]), y=alt.value(y - 1), text="text:N")
 
 
@@ -241,9 +241,11 @@ def _words(
     if top is not None:
         row = {"at": top.at.isoformat(), "value": top.actual, "text": unit.write(top.actual)}
         above = top.actual >= top.expected
+        room = above or (top.actual - low) / (high - low) * height > 16
+        place: dict[str, Any] = {"dy": -8 if above else 11} if room else {"align": "left", "dx": 7}
         dot = alt.Chart(data([row]))
         x, y = alt.X("at:T", scale=scales[0]), alt.Y("value:Q", scale=scales[1])
-        yield dot.mark_text(fontSize=12, fontWeight=600, color=ALARM, dy=-8 if above else 11, clip=False).encode(x=x, y=y, text="text:N")
+        yield dot.mark_text(fontSize=12, fontWeight=600, color=ALARM, clip=False, **place).encode(x=x, y=y, text="text:N")
 
 
 def _range(rows: pl.DataFrame) -> tuple[float, float]:
@@ -257,8 +259,8 @@ def _range(rows: pl.DataFrame) -> tuple[float, float]:
     if lowest >= 0 and lowest_shown < 0.35 * highest_shown:
         lowest_shown = 0.0
     else:
-        lowest_shown -= 0.05 * reach
-    return lowest_shown, highest_shown + 0.1 * reach
+        lowest_shown -= 0.12 * reach
+    return lowest_shown, highest_shown + 0.14 * reach
 
 
 def _ticks(lowest: float, highest: float) -> list[float]:

@@ -12,7 +12,7 @@ from datetime import datetime
 import polars as pl
 
 from aftercast.errors import ConfigError, WarehouseError
-from aftercast.reporting import fixes, headlines, health, intervals, journeys, losses, noticing, weeks, wording
+from aftercast.reporting import fixes, headlines, health, intervals, journeys, losses, noticing, pictures, weeks, wording
 from aftercast.reporting.figures import JourneyLine, Tile, WeekLoss, Weekly
 from aftercast.reporting.intervals import Share
 from aftercast.reporting.rows import Rows
@@ -21,6 +21,7 @@ from aftercast.window import Window
 WEEKS = 13
 SUSPECTS = 10
 ADVICE = 5
+PICTURES = 3
 MAJOR = ("sev1", "sev2")
 
 
@@ -97,6 +98,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
         weeks_normal=normal,
         journeys=journey_lines,
         incidents=table,
+        pictures=pictures.of_week(rows, table, covered.end, PICTURES),
         families=families,
         fixes=fix_lines,
         teams=teams,
