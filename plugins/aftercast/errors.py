@@ -33,5 +33,9 @@ class WarehouseError(AftercastError):
     """The warehouse or the published mart could not be opened or queried."""
 
 
+class ModelRejected(AftercastError):
+    """Stored parameters of a model cannot be read (an older version, missing keys); names the series and what to do."""
+
+
 class RunError(AftercastError):
     """The embedded run could not finish; names the DAG, the task and its log."""

@@ -11,20 +11,28 @@ from aftercast.detection.lasso import solve_lasso
 
 Array = npt.NDArray[np.float64]
 
+Found = tuple[Array, Array, Array]  # coefficients (N, P), noise (N,), negative log posterior (N,)
+
 MAX_ROUNDS = 60
+TREND_PRECISION = 1.0 / 25.0  # slope, offset ~ normal(0, 5) in Prophet's Stan model
+OFFSET = 1  # which coefficient the centre is part of
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What N series say about P coefficients: D'D (N, P, P), D'y (N, P), y'y (N,) and the number of points (N,)."""
+    """What N series say about P coefficients: D'D (N, P, P), D'r (N, P), r'r (N,) and the number of points (N,), with r = y - centre.
+
+    Without the centre (N,) a series that varies by a millionth of its level would drown in rounding.
+    """
 
     gram: Array
     moment: Array
     power: Array
     count: Array
+    centre: Array
 
     def take(self, series: npt.NDArray[np.intp]) -> Statistics:
-        return Statistics(self.gram[series], self.moment[series], self.power[series], self.count[series])
+        return Statistics(self.gram[series], self.moment[series], self.power[series], self.count[series], self.centre[series])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +42,52 @@ class Prior:
     precision: Array
     laplace_scale: float
 
+    @classmethod
+    def of(cls, feature_scales: npt.ArrayLike, laplace_scale: float) -> Prior:
+        """Return the library's prior for features with normal priors of these scales."""
+        scales = np.asarray(feature_scales, dtype=np.float64)
+        return cls(np.concatenate([[TREND_PRECISION, TREND_PRECISION], scales**-2.0]), laplace_scale)
+
     @property
     def width(self) -> int:
         return len(self.precision)
 
 
-def maximise_posterior(statistics: Statistics, prior: Prior, *, bends_first: bool = True) -> tuple[Array, Array, Array]:
+def maximise_posterior(statistics: Statistics, prior: Prior, *, bends_first: bool = True) -> Found:
     """Alternate coefficients and noise to convergence; return coefficients (N, P), noise (N,) and negative log posterior (N,).
 
     The first noise is that of least squares with every slope change free (`bends_first`) or with none.
-    Given the noise s, minimising the negative log posterior times s^2 is: 1/2 x'(G + s^2 P)x - x'B + s^2/tau |bends|_1.
+    Slope and offset are the first two coefficients. Given the noise s, minimising the negative log posterior times s^2 is:
+    1/2 x'(G + s^2 P)x - x'B + s^2/tau |bends|_1.
     """
     n_series, total = statistics.moment.shape
-    theta = np.zeros((n_series, total))
-    variance = _noise_variance(_least_squares_error(statistics, total if bends_first else prior.width), statistics.count)
+    theta = np.zeros((n_series, total))  # of the residual from the centre
+    variance = noise_variance(_least_squares_error(statistics, total if bends_first else prior.width), statistics.count)
     open_ = np.arange(n_series)
     for _ in range(MAX_ROUNDS):
         rest = statistics.take(open_)
-        theta[open_] = _coefficients(rest, variance[open_], prior, theta[open_, prior.width :])
-        updated = _noise_variance(_squared_error(rest, theta[open_]), rest.count)
+        theta[open_] = solve_coefficients(rest, variance[open_], prior, theta[open_, prior.width :])
+        updated = noise_variance(_squared_error(rest, theta[open_]), rest.count)
         moved = np.abs(updated - variance[open_]) > 1e-7 * updated
         variance[open_] = updated
         open_ = open_[moved]
         if not len(open_):
             break
-    objective = (
-        0.5 * statistics.count * np.log(variance)
-        + 0.5 * _squared_error(statistics, theta) / variance
+    error = _squared_error(statistics, theta)
+    theta[:, OFFSET] += statistics.centre
+    return theta, np.sqrt(variance), objective(error, variance, statistics.count, theta, prior)
+
+
+def objective(error: Array, variance: Array, count: Array, theta: Array, prior: Prior) -> Array:
+    """Return the negative log posterior (N,) without constants, from squared error, noise variance and number of points (N,) each."""
+    found: Array = (
+        0.5 * count * np.log(variance)
+        + 0.5 * error / variance
         + 2.0 * variance
         + 0.5 * (theta[:, : prior.width] ** 2) @ prior.precision
         + np.abs(theta[:, prior.width :]).sum(axis=1) / prior.laplace_scale
     )
-    return theta, np.sqrt(variance), objective
+    return found
 
 
 def _squared_error(statistics: Statistics, theta: Array) -> Array:
@@ -82,15 +104,18 @@ def _least_squares_error(statistics: Statistics, size: int) -> Array:
     return _squared_error(statistics, theta)
 
 
-def _noise_variance(error: Array, count: Array) -> Array:
+def noise_variance(error: Array, count: Array) -> Array:
     """Return the positive root of 4 v^2 + T v - SSE = 0: stationarity of the noise under its half-normal(0, 0.5) prior."""
     return np.asarray(2.0 * error / (count + np.sqrt(count**2 + 16.0 * error)))
 
 
-def _coefficients(statistics: Statistics, variance: Array, prior: Prior, warm: Array) -> Array:
+def solve_coefficients(statistics: Statistics, variance: Array, prior: Prior, warm: Array) -> Array:
+    """Return the best coefficients (N, P) given the noise, the offset without the centre; `warm` (N, S) are slope changes to start from."""
     width = prior.width
-    gram, moment = statistics.gram, statistics.moment
+    gram, moment = statistics.gram, statistics.moment.copy()
+    moment[:, OFFSET] -= variance * prior.precision[OFFSET] * statistics.centre
     ridge = gram[:, :width, :width] + variance[:, None, None] * np.diag(prior.precision)
+    np.einsum("nii->ni", ridge)[...] *= 1.0 + 1e-13  # columns that repeat each other must not make it singular
     cross = gram[:, :width, width:]
     solved = np.linalg.solve(ridge, np.concatenate([cross, moment[:, :width, None]], axis=2))
     across = np.swapaxes(cross, 1, 2)
