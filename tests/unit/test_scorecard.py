@@ -104,6 +104,14 @@ def test_alarms_judged_in_one_sitting_afterwards_choose_nothing():
     assert row["verdict"] == "not_enough_data"
 
 
+def test_a_rejection_given_after_the_cut_does_not_inform_the_choice():
+    prompt = [(day, 3.0, True, 0.1) for day in range(30)]
+    belated = [(day + 0.5, 1.1, False, 59 - day - 0.5) for day in range(30)]
+    (row,) = proposals([*prompt, *belated])
+    assert (row["verdict"], row["proposed_sensitivity"]) == ("keep", 1.0)
+    assert row["n_train"] < 30
+
+
 def test_a_shadow_that_held_for_two_weeks_may_go_live():
     shadow = tuned("shadow", 0.8, subject="api", since=START + 20 * DAY)
     row = next(row for row in proposals(noisy(40), LIVE, shadow) if row["proposed_sensitivity"] == 0.8)
