@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +35,12 @@ class Row(BaseModel):
 
 
 class SourceRow(Row):
-    """One source: a name, the kind that knows how to extract it, and how often."""
+    """One source: a name, the kind that knows how to extract it, and how often.
+
+    A scheduled window begins `overlap_minutes` early, for what arrives late. A window longer than `max_window_days` is extracted in parts,
+    each landed whole; 0 leaves it whole. Maintenance extracts the last `reconcile_days` again, so that what was deleted upstream goes; 0
+    is never. With `keep_raw` the pages of an HTTP source are kept, redacted, for `keep_raw_days`.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     kind: str
@@ -43,6 +48,11 @@ class SourceRow(Row):
     owner: str = "unowned"
     connection: str | None = None
     entities: tuple[str, ...] = ()
+    overlap_minutes: int = Field(default=0, ge=0, le=10_080)
+    max_window_days: int = Field(default=0, ge=0, le=3_660)
+    reconcile_days: int = Field(default=0, ge=0, le=3_660)
+    keep_raw: bool = False
+    keep_raw_days: int = Field(default=30, ge=1, le=3_660)
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -324,6 +334,7 @@ class HistoryRow(Row):
 class SourcesFile(Row):
     company: str = "your company"
     history: HistoryRow
+    clock_tolerance_minutes: int = Field(default=10, ge=0, le=1440)
     sources: tuple[SourceRow, ...]
 
 
@@ -453,6 +464,7 @@ class Deployment:
     teams: tuple[TeamRow, ...]
     aliases: tuple[AliasRow, ...]
     calendar: tuple[CalendarRow, ...] = ()
+    clock_tolerance: timedelta = timedelta(minutes=10)
 
     @property
     def live_detector(self) -> DetectorRow:
@@ -561,6 +573,7 @@ def load_deployment(folder: Path) -> Deployment:
         teams=_read_csv(catalog / "teams.csv", TeamRow),
         aliases=_read_csv(catalog / "aliases.csv", AliasRow),
         calendar=_check_calendar(folder / "calendar.yml", calendar, signals, journeys, services),
+        clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
     )
 
 
@@ -595,6 +608,10 @@ class Settings:
         return self.home / "inbox"
 
     @property
+    def raw(self) -> Path:
+        return self.home / "raw"
+
+    @property
     def derived(self) -> Path:
         return self.home / "derived"
 
@@ -618,3 +635,8 @@ class Settings:
     @property
     def airflow(self) -> Path:
         return self.home / "airflow"
+
+
+def raw_folder(settings: Settings, source: SourceRow, window: Window) -> Path | None:
+    """Return where the pages of an extract are kept; None when the source's row does not ask for it (see `sources.web.Web`)."""
+    return settings.raw / source.name / window.label() if source.keep_raw else None
