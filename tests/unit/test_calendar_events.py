@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aftercast.detection import Detection, detect
 from aftercast.detection.known_times import Event, Events, events_of
-from aftercast.detection.series import IDENTITY, MASKS, POINTS, Panel
+from aftercast.detection.series import IDENTITY, MASKS, POINTS, Panel, masked
 from aftercast.settings import CalendarRow, SignalRow
 from aftercast.window import Window
 
@@ -204,6 +204,13 @@ def test_effects_of_events_that_overlap_add_up() -> None:
     assert not doubt[0, 48:120].any()
 
 
+def test_what_two_rows_say_of_the_same_times_is_learned_once() -> None:
+    spans = ((40, 48), (120, 128), (400, 408))
+    twice = Events((1, 600), tuple(Event(name, "up", np.array([True]), spans) for name in ("sale", "fair")))
+    known = np.where(twice.masked.reshape(1, -1, 2).any(axis=2), 20.0, np.nan)
+    assert twice.usual_effect(known, np.array([0.1]), 2, 100)[0][0, 400:408] == pytest.approx(20.0, abs=0.5)
+
+
 def test_the_more_occurrences_agree_the_less_the_next_may_differ() -> None:
     spans = tuple((40 * number, 40 * number + 8) for number in range(1, 12))
     event = Events((1, 600), (Event("sale", "up", np.array([True]), spans),))
@@ -370,6 +377,17 @@ def test_maintenance_of_everything_is_of_every_series_and_no_other_environment()
     first, until = evening(9)
     assert [events.explains(series, first, until, -1) for series in (0, 1)] == [f"maintenance: chg-{first}", None]
     assert not events.masked.any()  # series.masked does that, with incidents
+
+
+def test_maintenance_of_a_region_is_masked_and_explained_there_alone() -> None:
+    who = pl.concat([identity("cart", region=name, series_id=name or "all") for name in ("", "eu", "us")])
+    masks = maintenance("cart", 9).with_columns(region=pl.lit("eu"))
+    first, until = evening(9)
+    events = events_of(panel(who), (), WINDOW, masks)
+    assert [events.explains(series, first, until, -1) is not None for series in range(3)] == [True, True, False]
+    flags, spans = masked(masks, panel(who), timedelta(0), timedelta(0))
+    assert flags.sum(axis=1).tolist() == [24, 24, 0]
+    assert [len(one) for one in spans] == [1, 1, 0]
 
 
 def test_a_ratio_learns_its_usual_effect_too() -> None:

@@ -187,7 +187,8 @@ MASK_STAR = """
 create schema star;
 create table star.dim_run as select timestamptz '2026-03-09 00:00Z' as as_of;
 create table star.fct_incident as
-    select * replace (started_at::timestamptz as started_at, impact_end_at::timestamptz as impact_end_at), 'production' as environment
+    select * replace (started_at::timestamptz as started_at, impact_end_at::timestamptz as impact_end_at),
+        'production' as environment, 'us' as region
     from (values
         ('real', 'real', 'resolved', '2026-03-02 12:00Z', '2026-03-02 13:00Z'),
         ('announced', 'maintenance', 'open', '2026-03-03 02:00Z', '2026-03-03 03:00Z'),
@@ -198,7 +199,7 @@ create table star.bridge_incident_service as
     select * from (values ('real', 'cart'), ('announced', 'cart'), ('announced', 'mail')) as rows (incident_id, service);
 create table star.fct_change as
     select * replace (started_at::timestamptz as started_at, finished_at::timestamptz as finished_at),
-        'mail' as service, 'production' as environment
+        'mail' as service, 'production' as environment, 'eu' as region
     from (values
         ('deploy', 'deploy', '2026-03-02 12:00Z', '2026-03-02 12:05Z'),
         ('work', 'maintenance', '2026-03-06 02:00Z', '2026-03-06 04:00Z'),
@@ -213,12 +214,14 @@ def test_masks_are_incidents_everywhere_and_maintenance_of_the_services_it_names
         connection.execute(MASK_STAR)
         found = warehouse.frame(connection, masks_query())
     assert dict(found.schema) == MASKS
-    assert [(row["kind"], row["name"], row["service"], f"{row['ended_at']:%d %H}") for row in found.iter_rows(named=True)] == [
-        ("incident", "real", "", "02 13"),
-        ("maintenance", "announced", "cart", "03 03"),
-        ("maintenance", "announced", "mail", "03 03"),
-        ("maintenance", "forgotten", "mail", "07 12"),
-        ("maintenance", "going on", "mail", "09 00"),
-        ("maintenance", "whole", "", "05 03"),
-        ("maintenance", "work", "mail", "06 04"),
+    assert [
+        (row["kind"], row["name"], row["service"], row["region"], f"{row['ended_at']:%d %H}") for row in found.iter_rows(named=True)
+    ] == [
+        ("incident", "real", "", "", "02 13"),
+        ("maintenance", "announced", "cart", "us", "03 03"),
+        ("maintenance", "announced", "mail", "us", "03 03"),
+        ("maintenance", "forgotten", "mail", "eu", "07 12"),
+        ("maintenance", "going on", "mail", "eu", "09 00"),
+        ("maintenance", "whole", "", "us", "05 03"),
+        ("maintenance", "work", "mail", "eu", "06 04"),
     ]

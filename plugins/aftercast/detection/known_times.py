@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from aftercast.detection.correcting import DOUBT, FEW, GAUSS_MAD, nan_median
-from aftercast.detection.series import Panel
+from aftercast.detection.series import Panel, places_of, reaches
 from aftercast.settings import CalendarRow
 from aftercast.window import DAY, Window
 
@@ -206,19 +206,13 @@ def _is_in_scope(row: CalendarRow, subject_kind: str, subject: str, environment:
 
 
 def _maintenance(panel: Panel, masks: pl.DataFrame, before: timedelta, after: timedelta) -> Iterator[Event]:
-    identity = panel.identity
-    own = (
-        masks.filter((pl.col("kind") == "maintenance") & pl.col("started_at").is_not_null()).unique().sort("started_at", "name", "service")
-    )
-    for row in own.iter_rows(named=True):
+    places = places_of(panel)
+    own = masks.filter((pl.col("kind") == "maintenance") & pl.col("started_at").is_not_null())
+    for row in own.unique().sort("started_at", "name", "service", "region").iter_rows(named=True):
         end = row["ended_at"] or panel.at(panel.value.shape[1])
         if end <= row["started_at"]:
             continue
-        touches = np.ones(identity.height, dtype=bool)
-        if row["environment"]:
-            touches &= (identity["environment"] == row["environment"]).to_numpy()
-        if row["service"]:
-            touches &= ((identity["subject_kind"] == "service") & (identity["subject"] == row["service"])).to_numpy()
+        touches = np.array([reaches(row["environment"], row["service"], row["region"], place) for place in places], dtype=bool)
         if touches.any():
             first, until = _buckets(panel, Window(row["started_at"], end), before, after)
             yield Event(f"maintenance: {row['name']}", "both", touches, ((first, until),), teaches=False)

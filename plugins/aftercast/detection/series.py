@@ -26,9 +26,14 @@ POINTS: dict[str, ColumnType] = {
     "denominator": NUMBER,
     "value": NUMBER,
 }
-MASKS: dict[str, ColumnType] = {"kind": TEXT, "name": TEXT, "environment": TEXT, "service": TEXT, "started_at": TIME, "ended_at": TIME}
+MASKS: dict[str, ColumnType] = {
+    **dict.fromkeys(("kind", "name", "environment", "service", "region"), TEXT),
+    "started_at": TIME,
+    "ended_at": TIME,
+}
 """Windows nothing may be learned from: an incident or a maintenance, what it is called, and where it was."""
 Span = tuple[datetime, datetime]
+Place = tuple[str, str | None, str]  # environment, service (None of a journey), region ('' of all)
 
 ABSURD = 1e100  # no measurement is that large; its square would overflow
 
@@ -144,27 +149,32 @@ def _matrix(values: npt.NDArray[np.generic], flat: npt.NDArray[np.int64], shape:
         return np.where(counts > 0, sums / counts, np.nan).reshape(shape)
 
 
+def places_of(panel: Panel) -> list[Place]:
+    """Return where each series was measured."""
+    who = panel.identity.select("environment", "subject_kind", "subject", "region").iter_rows()
+    return [(environment, subject if kind == "service" else None, region) for environment, kind, subject, region in who]
+
+
+def reaches(environment: str | None, service: str | None, region: str | None, place: Place) -> bool:
+    """Whether what happened there is felt at a place. '' or null means all of them; a window of one service leaves journeys alone."""
+    return environment in (place[0], "", None) and service in (place[1], "", None) and (region in (place[2], "", None) or not place[2])
+
+
 def masked(masks: pl.DataFrame, panel: Panel, before: timedelta, after: timedelta) -> tuple[Flags, list[list[Span]]]:
     """Return which buckets of each series lie in a masked window (N, T), and the windows of each series.
 
-    A window is widened by the margins; one without an end lasts to the end of the grid. Environment '' or null means every environment,
-    service '' or null every series of the environment; a window of one service leaves journeys alone.
+    A window is widened by the margins; one without an end lasts to the end of the grid.
     """
     n_buckets = panel.value.shape[1]
     end_of_grid = panel.at(n_buckets)
-    places = [
-        (environment, subject if kind == "service" else None)
-        for environment, kind, subject in panel.identity.select("environment", "subject_kind", "subject").iter_rows()
-    ]
-    spans: dict[tuple[str, str | None], list[Span]] = {place: [] for place in dict.fromkeys(places)}
-    for environment, service, started_at, ended_at in (
-        masks.select("environment", "service", "started_at", "ended_at").unique().sort(pl.all()).iter_rows()
-    ):
+    places = places_of(panel)
+    spans: dict[Place, list[Span]] = {place: [] for place in dict.fromkeys(places)}
+    for environment, service, region, started_at, ended_at in masks.drop("kind", "name").unique().sort(pl.all()).iter_rows():
         if started_at is None:
             continue
         span = (started_at - before, (ended_at or end_of_grid) + after)
         for place, own in spans.items():
-            if environment in (place[0], "", None) and service in (place[1], "", None):
+            if reaches(environment, service, region, place):
                 own.append(span)
     length = timedelta(minutes=panel.grain_minutes)
     lines = {place: np.zeros(n_buckets, dtype=bool) for place in spans}

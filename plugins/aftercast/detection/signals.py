@@ -66,21 +66,21 @@ from points
 def masks_query() -> str:
     """Return SQL over the star with the columns of `series.MASKS`: one row per incident, and per maintenance and service it was of.
 
-    An incident masks its whole environment, because what it touched is rarely known in full; a maintenance only its services, and the
-    whole environment where it names none. A maintenance nobody closed counts for a day at most.
+    An incident masks its whole environment, because what it touched is rarely known in full; a maintenance only its services in its region,
+    and the whole environment where it names none. A maintenance nobody closed counts for a day at most.
     """
     return """
 with maintenance as (
-    select incident_id as name, environment, started_at, impact_end_at as ended_at
+    select incident_id as name, environment, coalesce(region, '') as region, started_at, impact_end_at as ended_at
     from star.fct_incident
     where mode = 'maintenance' and status <> 'cancelled'
 )
 
-select 'incident' as kind, incident_id as name, environment, '' as service, started_at, impact_end_at as ended_at
+select 'incident' as kind, incident_id as name, environment, '' as service, '' as region, started_at, impact_end_at as ended_at
 from star.fct_incident
 where mode <> 'maintenance'
 union all
-select 'maintenance', maintenance.name, environment, coalesce(services.service, ''), started_at, ended_at
+select 'maintenance', maintenance.name, environment, coalesce(services.service, ''), region, started_at, ended_at
 from maintenance
 left join star.bridge_incident_service as services on maintenance.name = services.incident_id
 union all
@@ -89,6 +89,7 @@ select
     change_id,
     environment,
     coalesce(service, ''),
+    coalesce(region, ''),
     started_at,
     coalesce(finished_at, least(started_at + interval 1 day, (select max(as_of) from star.dim_run)))
 from star.fct_change
