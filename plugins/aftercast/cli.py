@@ -1,4 +1,4 @@
-"""The command line: `aftercast run | up | status | sql | demo | report | plot | replay`.
+"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -188,6 +189,48 @@ def plot(
         out.print("[dim]aftercast plot <series_id> draws one of them[/]")
         return
     out.print(str(histories.plot(settings, what, since, until, output)), soft_wrap=True)
+
+
+@app.command()
+def verdict(
+    subjects: Annotated[list[str], typer.Argument(help="Ids of episodes or incidents; `series@time` or `series@from/until` for alarms.")],
+    judgement: Annotated[str, typer.Argument(help="confirm, reject or other.")],
+    cause: Annotated[str | None, typer.Option(help="Candidate of the incident, `kind:id`. Default: its first.")] = None,
+) -> None:
+    """Say whether alarms were worth ringing, or whether a candidate caused an incident."""
+    from aftercast import landing, quality
+
+    settings = Settings.from_environment()
+    named = [landing.subject_of(settings.mart, subject, cause) for subject in subjects]
+    landing.record_verdicts(settings, named, judgement, now=datetime.now(UTC), gate=quality.landing_gate(settings))
+    for subject in named:
+        out.print(f"{judgement}: {subject.words}", markup=False, soft_wrap=True)
+    out.print("run `aftercast run` (or wait for the schedule) to refresh the mart with it")
+
+
+@app.command()
+def tune() -> None:
+    """Show what people's verdicts say about the detector's sensitivity, and the shadow version to try."""
+    from aftercast import warehouse
+    from aftercast.detection.versions import version_to_paste
+
+    settings = Settings.from_environment()
+    proposals = warehouse.query(
+        settings.mart,
+        """
+        select signal, subject, current_sensitivity, proposed_sensitivity, verdict, reason, as_of
+        from marts.mart_tuning_proposals
+        order by verdict = 'not_enough_data', verdict = 'keep', signal, subject
+        """,
+    )
+    show(proposals.drop("as_of"))
+    if proposals.is_empty():
+        out.print("nobody has judged an alarm yet: `aftercast verdict <anomaly_id> confirm|reject`")
+        return
+    row = version_to_paste(proposals, settings.deployment.detectors, proposals["as_of"][0])
+    if row:
+        out.print(f"\nto try it beside the live version, add to {settings.config / 'detectors.yml'}:\n", soft_wrap=True)
+        out.print(row, markup=False, soft_wrap=True)
 
 
 @app.command()

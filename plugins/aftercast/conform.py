@@ -24,6 +24,8 @@ TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _ZONELESS = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?$"
+_ZONED = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)"
+_MOMENT = rf"^{_ZONED}(?:/{_ZONED})?$"
 _JSON_TEXTS = r'^\[\s*(?:"(?:[^"\\]|\\.)*"\s*(?:,\s*"(?:[^"\\]|\\.)*"\s*)*)?\]$'
 
 
@@ -159,6 +161,12 @@ def _rules(entity: Entity, given: pl.DataFrame, currencies: Mapping[str, str]) -
         yield mixed, "currency mix: not the currency the journey declares in journeys.yml"
     if entity.name == "journey_kpis":
         yield pl.col("currency").is_null() & (pl.col("revenue_minor") != 0), "revenue without currency"
+    if entity.name == "verdicts":
+        moment = pl.col("subject_id").str.extract(r"@([^@]*)$")
+        yield (
+            (pl.col("subject_kind") == "anomaly") & ~moment.str.contains(_MOMENT),
+            "subject_id: after @ of an anomaly comes a time with a zone, or two with / between them",
+        )
 
 
 def _declared_currency(currencies: Mapping[str, str]) -> pl.Expr:

@@ -12,9 +12,11 @@ from aftercast.landing.coverage import covered_until, covered_window
 from aftercast.landing.extracts import Landed, land, replay
 from aftercast.landing.slices import landing_fingerprint
 from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
+from aftercast.landing.verdicts import Subject, record_verdicts, subject_of
 
 __all__ = [
     "Landed",
+    "Subject",
     "covered_until",
     "covered_window",
     "declared_path",
@@ -23,7 +25,9 @@ __all__ = [
     "land",
     "landing_fingerprint",
     "prepare",
+    "record_verdicts",
     "replay",
+    "subject_of",
     "write_declared",
     "write_derived",
 ]

@@ -61,6 +61,12 @@ def record(
                 old.unlink()
 
 
+def forget(settings: Settings, source: str) -> None:
+    """Drop the coverage of a source that has no windows to be behind with."""
+    for path in _folder(settings, source).glob("*.parquet"):
+        path.unlink()
+
+
 def amend(
     settings: Settings,
     source: str,
