@@ -165,7 +165,8 @@ def _note(x: float, field: str, value: float, text: str, scale: alt.Scale, **mar
 
 
 def data(rows: list[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=rows)
+    """Return rows as the data of a chart; as one text, because Altair copies and checks every cell of a list many times."""
+    return alt.Data(values=json.dumps(rows), format=alt.JsonDataFormat(type="json"))
 
 
 def axis(values: Sequence[float], labels: Sequence[str], *, grid: bool) -> alt.Axis:

@@ -216,7 +216,8 @@ def finding(history: History) -> str:
     name = _capital(series_words(history.series_id))
     shown = history.points.filter(pl.col("actual").is_not_null())
     judged = shown.filter(pl.col("expected").is_not_null())
-    span = f"{wording.day(history.window.start)} to {wording.day(history.window.end - timedelta(minutes=1))}"
+    first, last = wording.day(history.window.start), wording.day(history.window.end - timedelta(minutes=1))
+    span = first if first == last else f"{first} to {last}"
     if shown.is_empty() and not history.reason:
         return f"{name} has no data, {span}"
     if judged.is_empty():
