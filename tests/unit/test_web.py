@@ -74,6 +74,20 @@ def test_a_torn_or_mistyped_body_is_asked_for_again(raw: bytes):
         ask(server.url)
 
 
+def test_an_explained_refusal_is_an_answer_where_it_is_expected_and_forms_are_posted():
+    asked = Request("/query", form={"query": "up"}, method="POST", accepted=(400, 503))
+    explained = Answer({"error": "too much"}, status=503)
+    with serve(in_turn(Answer(status=503, raw=b"starting"), explained)) as server, web(server.url) as client:
+        assert client.ask(asked).data == {"error": "too much"}
+    assert (server.asked[-1].method, server.asked[-1].body, len(server.asked)) == ("POST", "query=up", 2)
+    with (
+        serve(in_turn(Answer(status=400, raw=b"<html>"))) as server,
+        web(server.url) as client,
+        pytest.raises(SourceRejected, match="answered 400"),
+    ):
+        client.ask(asked)
+
+
 def test_nobody_listening_is_unavailable():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -40,12 +40,17 @@ SHOWN = 200  # characters of a refusal that a message repeats
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked: a path below the base URL (or a whole URL on the same host), its parameters, and a JSON body for POST."""
+    """What is asked: a path below the base URL (or a whole URL on the same host), its parameters, and a JSON body or a form for POST.
+
+    The bodies of `accepted` statuses are answers like any other: services that explain their errors in JSON are read, not guessed at.
+    """
 
     path: str
     params: Parameters = field(default_factory=dict)
     body: Any = None
     method: str = "GET"
+    form: Parameters = field(default_factory=dict)
+    accepted: tuple[int, ...] = ()
 
     def with_params(self, **params: str | int | float) -> Request:
         """Return the request with some parameters replaced."""
@@ -133,21 +138,30 @@ class Web:
         for attempt in range(TRIES):
             pause: float | None = None
             try:
-                response = self._client.request(request.method, request.path, params=dict(request.params) or None, json=request.body)
+                response = self._client.request(
+                    request.method,
+                    request.path,
+                    params=dict(request.params) or None,
+                    json=request.body,
+                    data=dict(request.form) or None,
+                )
             except httpx.TransportError as error:
                 self._refuse_certificate(error, origin)
                 problem = f"{type(error).__name__}: {error}"
             else:
-                if response.status_code in SLOW_DOWN or response.status_code >= 500:
+                accepted = response.is_success or response.status_code in request.accepted
+                if not accepted and (response.status_code in SLOW_DOWN or response.status_code >= 500):
                     problem = f"answered {response.status_code}"
                     pause = _wait_asked(response, self._clock())
-                elif not response.is_success:
+                elif not accepted:
                     raise self._refused(response, origin)
                 else:
                     try:
                         data = json.loads(response.content, parse_constant=_no_number)
                     except ValueError as error:
-                        problem = f"body of {len(response.content)} bytes is no whole JSON ({error})"
+                        if response.is_client_error:
+                            raise self._refused(response, origin) from error
+                        problem = f"answered {response.status_code}: body of {len(response.content)} bytes is no whole JSON ({error})"
                     else:
                         self._store(response.content, origin)
                         return Page(request, data, {name.lower(): value for name, value in response.headers.items()}, number, origin)
@@ -174,7 +188,8 @@ class Web:
         number = 0
         while request is not None:
             number += 1
-            question = json.dumps([request.method, request.path, dict(request.params), request.body], sort_keys=True, default=str)
+            asking = [request.method, request.path, dict(request.params), dict(request.form), request.body]
+            question = json.dumps(asking, sort_keys=True, default=str)
             if question in asked:
                 raise SourceRejected(
                     f"source {self._source!r}: the cursor loops: {self._shown(request)} was already asked as an earlier page"
