@@ -4,8 +4,11 @@ Series are generated: 28 days at five minutes with daily and weekly seasons, a b
 thread. `refit_cpu_ratio`: CPU seconds per series of `Prophet().fit(); predict()`, its own child processes included, over ours;
 `score_ratio`: of the library's `predict` of one new hour over ours for all series at once. `max_yhat_difference_pct`: largest difference of
 the fitted curves in percent of the series' mean. `objective_worse_pct`: share of series whose negative log posterior is more than a
-thousandth above the library's. `detect_seconds`: CPU of the whole detection over `detect_series` series of 56 days at five minutes.
-The peers beside: the library without uncertainty samples, and an hour-of-week median, which is faster and no model at all.
+thousandth above the library's. `detect_seconds`: CPU of the whole detection over `detect_series` series of 56 days at five minutes;
+`new_hour_seconds_1600`: of the same call with one more hour and the scores of the first kept, as the task of a refresh makes it, in
+proportion for 1,600 series: panels, fingerprints, the refit and scores of the day, episodes.
+The peers beside: the library without uncertainty samples, and those that are faster and no model at all: an hour-of-week median, a constant
+(the mean of the history, the static prior) and a random draw from it. The two last are for the rule that every benchmark shows them.
 """
 
 from __future__ import annotations
@@ -139,11 +142,16 @@ def measure(n_series: int, n_peers: int, n_detect: int, seed: int) -> dict[str, 
             apart.append(np.abs(forecast["yhat"].to_numpy() - curves[:, series]).max() / np.abs(values[:, series]).mean())
             worse.append(ours.result.objective[series] > library_objective(model) + 1e-3)
         medians = timed(lambda: [np.median(values.reshape(4, -1, n_series), axis=0)])
+        constant = timed(lambda: values.mean(axis=0))
+        drawn = timed(lambda: values[np.random.default_rng(seed).integers(0, POINTS, HOUR)])
     points = detection_points(n_detect, seed)
     signal = SignalRow(name="load", fact="metric", value="load", by=("service",), aggregate="mean")
     start = datetime.fromtimestamp(START, tz=UTC)
     window = Window(start, start + timedelta(days=DETECT_DAYS))
-    found = timed(lambda: detect(points, [signal], pl.DataFrame(schema=dict(MASKS)), window))
+    masks = pl.DataFrame(schema=dict(MASKS))
+    before = points.filter(pl.col("bucket_at") < window.end - timedelta(hours=1))
+    found = timed(lambda: detect(before, [signal], masks, window))
+    hourly_task = timed(lambda: detect(points, [signal], masks, window, kept=found.result.scores))
     per_fit, per_score = ours.cpu / n_series, scored.cpu / 20 / n_series
     return {
         "n": n_series,
@@ -157,12 +165,15 @@ def measure(n_series: int, n_peers: int, n_detect: int, seed: int) -> dict[str, 
         "detect_series": n_detect,
         "detect_seconds": round(found.cpu, 2),
         "detect_series_per_second": round(n_detect / found.cpu, 1),
+        "new_hour_seconds_1600": round(hourly_task.cpu / n_detect * 1600, 2),
         "detect_quiet_episodes": found.result.anomalies.height,
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "baselines": {
             "library_cpu_seconds": round(float(np.mean(naive)), 3),
             "library_without_samples_cpu_seconds": round(float(np.mean(bare)), 3),
             "hour_of_week_median_cpu_seconds": round(medians.cpu / n_series, 6),
+            "static_prior_cpu_seconds": round(constant.cpu / n_series, 8),
+            "random_cpu_seconds": round(drawn.cpu / n_series, 8),
         },
         "seconds": round(time.perf_counter() - started, 1),
     }
