@@ -41,7 +41,7 @@ def plot(settings: Settings, name: str, since: str | None = None, until: str | N
         ConfigError: no such id (the nearest ones are listed), nothing to draw, or another kind of file.
     """
     title, shown = _resolve(settings, name)
-    histories = [series_history(settings, series_id, _window(since, until, window)) for series_id, window in shown]
+    histories = [series_history(settings, series_id, _window(since, until, window), about) for series_id, window, about in shown]
     file = re.sub(r"[^A-Za-z0-9.=-]+", "_", name).strip("_")[:120] or "plot"
     return reporting.write_plot(title, histories, output or settings.home / "plots" / f"{file}.html")
 
@@ -57,8 +57,8 @@ def most_alarming(settings: Settings, limit: int = 20) -> pl.DataFrame:
     return grouped.sort("episodes", "severest", "series_id", descending=[True, True, False]).head(limit)
 
 
-def series_history(settings: Settings, series_id: str, window: Window) -> History:
-    """Return what is known of a series in a window; a span without scores has no points, and says why."""
+def series_history(settings: Settings, series_id: str, window: Window, about: datetime | None = None) -> History:
+    """Return what is known of a series in a window; a span without scores has no points, and says why. `about`: as in `History`."""
     with warehouse.connect(settings.mart) as connection:
         as_of = warehouse.frame(connection, "select as_of from marts.mart_run")["as_of"][0]
         anomalies = _live(warehouse.frame(connection, "select * from marts.mart_anomalies where series_id = ?", [series_id]))
@@ -68,12 +68,13 @@ def series_history(settings: Settings, series_id: str, window: Window) -> Histor
             "select reason from marts.mart_signal_quality where source_kind = 'series' and signal_id = ? and status <> 'scored'",
             [series_id],
         )
-        points = _kept_points(settings, series_id)
+        kept = working.scores_of(settings, series_id)
+        points = None if kept is None else points_of(kept)
         reason = (reasons["reason"][0] if reasons.height else "") or ""
         if points is None:
             points = _published_points(connection, series_id)
             reason = reason or "no scores of it are kept here, `aftercast run` computes them"
-    return History(series_id, window, as_of, points, _as(anomalies, EPISODES), _as(incidents, INCIDENTS), reason)
+    return History(series_id, window, as_of, points, _as(anomalies, EPISODES), _as(incidents, INCIDENTS), reason, about=about)
 
 
 def _incidents(connection: Any, series_id: str, anomalies: pl.DataFrame) -> pl.DataFrame:
@@ -101,10 +102,8 @@ def _incidents(connection: Any, series_id: str, anomalies: pl.DataFrame) -> pl.D
     return found.with_columns(pl.col("concerns").fill_null(value=False)).filter(pl.col("concerns") | pl.Series(beside, dtype=pl.Boolean))
 
 
-def _kept_points(settings: Settings, series_id: str) -> pl.DataFrame | None:
-    rows = working.scores_of(settings, series_id)
-    if rows is None:
-        return None
+def points_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return kept scores (columns of `detection.SCORES`, one row per series and day) as points, intervals within what values can be."""
     from aftercast.detection.detecting import INTERVAL
 
     long = (
@@ -134,8 +133,8 @@ def _published_points(connection: Any, series_id: str) -> pl.DataFrame:
     return _as(rows, POINTS).unique("bucket_at", keep="first").sort("bucket_at")
 
 
-def _resolve(settings: Settings, name: str) -> tuple[str, list[tuple[str, Window]]]:
-    """Return a title and the series, each with the span to show, that an id stands for."""
+def _resolve(settings: Settings, name: str) -> tuple[str, list[tuple[str, Window, datetime | None]]]:
+    """Return a title and the series that an id stands for, each with the span to show and the episode it is about."""
     with warehouse.connect(settings.mart) as connection:
         as_of = warehouse.frame(connection, "select as_of from marts.mart_run")["as_of"][0]
         series = set(
@@ -144,11 +143,11 @@ def _resolve(settings: Settings, name: str) -> tuple[str, list[tuple[str, Window
         anomalies = _live(warehouse.frame(connection, "select * from marts.mart_anomalies"))
         incidents = warehouse.frame(connection, "select incident_id, title, started_at, impact_end_at from marts.mart_incidents")
     if name in series or name in set(anomalies["series_id"]):
-        return series_words(name), [(name, Window(as_of - SHOWN, as_of))]
+        return series_words(name), [(name, Window(as_of - SHOWN, as_of), None)]
     own = anomalies.filter(pl.col("anomaly_id") == name)
     if own.height:
         row = own.row(0, named=True)
-        return name, [(row["series_id"], _around(row["started_at"], row["ended_at"] or as_of, as_of))]
+        return name, [(row["series_id"], _around(row["started_at"], row["ended_at"] or as_of, as_of), row["started_at"])]
     incident = incidents.filter(pl.col("incident_id") == name)
     if incident.is_empty():
         known = [*sorted(series), *incidents["incident_id"], *anomalies["anomaly_id"]]
@@ -165,7 +164,9 @@ def _resolve(settings: Settings, name: str) -> tuple[str, list[tuple[str, Window
     start = min([about["started_at"], *linked["started_at"]])
     end = max([about["impact_end_at"] or as_of, *(ended or as_of for ended in linked["ended_at"])])
     window = _around(start, end, as_of)
-    return " ".join(filter(None, (name, about["title"]))), [(series_id, window) for series_id in linked["series_id"]]
+    return " ".join(filter(None, (name, about["title"]))), [
+        (series_id, window, at) for series_id, at in linked.select("series_id", "started_at").rows()
+    ]
 
 
 def _around(start: datetime, end: datetime, as_of: datetime) -> Window:

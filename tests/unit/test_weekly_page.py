@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from aftercast import reporting
@@ -67,7 +68,7 @@ def hostile() -> mart.Frames:
 
 
 def test_nothing_is_loaded_from_anywhere() -> None:
-    for found in (frames(), hostile()):
+    for found in (frames(episodes=True), hostile()):
         checker = parse(html_of(found))
         for tag, attributes in checker.tags:
             assert tag not in {"script", "img", "iframe", "object", "embed", "link", "base", "form"}
@@ -149,14 +150,56 @@ def test_a_journey_of_unknown_loss_is_not_said_to_have_lost_nothing() -> None:
 
 
 def test_tables_and_drawings_can_be_read_aloud() -> None:
-    checker = parse(html_of(frames()))
+    text = html_of(frames(episodes=True))
+    checker = parse(text)
     drawings = [attributes for tag, attributes in checker.tags if tag == "svg"]
     assert len(drawings) > 20
     assert all(attributes.get("role") == "img" for attributes in drawings)
-    assert [tag for tag, _ in checker.tags].count("svg") == html_of(frames()).count("<title>") - 1
+    assert [tag for tag, _ in checker.tags].count("svg") == text.count("<title>") - 1
     assert all(attributes.get("scope") for tag, attributes in checker.tags if tag == "th")
     assert [tag for tag, _ in checker.tags].count("table") == [tag for tag, _ in checker.tags].count("caption")
     assert [tag for tag, _ in checker.tags].count("h1") == 1
+
+
+def test_the_severest_episodes_of_the_costliest_incidents_are_drawn() -> None:
+    found = frames(episodes=True)
+    figures = weekly.figures(as_rows(found), WEEK)
+    assert [one.incident_id for one in figures.pictures] == ["INC-2871", "INC-2874", "INC-2869"]
+    assert figures.pictures[0].finding == "Checkout error ratio in eu reached 12% where 0.55–0.67% was expected, Tue 3 Nov 18:15–19:15"
+    text = page.html(figures)
+    assert len(text) < 400_000
+    assert [text.count(one.finding) >= 3 for one in figures.pictures] == [True] * 3
+    assert "- INC-2874: Checkout pay conversion in eu, gold fell to 41%" in page.markdown(figures)
+    (line,) = [
+        line for line in csv.DictReader(io.StringIO(page.numbers(figures))) if line["item"] == "INC-2874" and line["section"] == "episode"
+    ]
+    assert float(line["value"]) == pytest.approx(0.41, abs=0.01)
+    assert figures.pictures_text == ""
+
+
+@pytest.mark.parametrize("change", [{"mode": "shadow"}, {"hurts": False}, {"explained_by": "Black Friday"}])
+def test_what_is_no_live_alarm_is_not_drawn(change: dict[str, Any]) -> None:
+    found = frames(episodes=True)
+    found["mart_anomalies"] = found["mart_anomalies"].with_columns(pl.lit(value).alias(name) for name, value in change.items())
+    text = html_of(found)
+    assert "was expected" not in text
+    assert "No watched series shows an episode that hurts in these incidents" in text
+
+
+def test_a_picture_is_about_its_own_incident() -> None:
+    found = frames(episodes=True)
+    first = found["mart_anomalies"].filter(pl.col("incident_id") == "INC-2871").head(1)
+    stronger = first.with_columns(
+        pl.col("started_at", "ended_at") - timedelta(hours=2), anomaly_id=pl.lit("other"), incident_id=pl.lit("INC-1"), score=pl.lit(0.99)
+    )
+    found["mart_anomalies"] = pl.concat([found["mart_anomalies"], stronger])
+    assert "18:15–19:15" in weekly.figures(as_rows(found), WEEK).pictures[0].finding
+
+
+def test_pictures_that_are_not_published_are_named_and_nothing_is_claimed() -> None:
+    text = html_of(frames(), ("mart_anomaly_points",))
+    assert "Not published, so not shown: mart_anomaly_points." in text
+    assert "No watched series" not in text
 
 
 def test_a_thousand_incidents_stay_one_page() -> None:
@@ -168,12 +211,13 @@ def test_a_thousand_incidents_stay_one_page() -> None:
 
 
 def test_the_report_is_read_from_the_published_file(tmp_path: Path) -> None:
-    file = mart.write(tmp_path / "mart.duckdb", frames())
+    file = mart.write(tmp_path / "mart.duckdb", frames(episodes=True))
     report = reporting.render_weekly(file, WEEK)
     assert report.label == "2026-W45"
     assert "INC-2871" in report.html
     assert "INC-2871" in report.markdown
     assert report.figures["lost"]["value"] == pytest.approx(271_240)
+    assert [one["incident_id"] for one in report.figures["pictures"]] == ["INC-2871", "INC-2874", "INC-2869"]
     assert report == reporting.render_weekly(file)
 
 

@@ -316,10 +316,10 @@ def _fix(
     }
 
 
-def frames(incidents: list[dict[str, Any]] | None = None) -> Frames:
-    """Return every mart the report reads; incidents may be replaced, the rows that belong to them follow."""
+def frames(incidents: list[dict[str, Any]] | None = None, *, episodes: bool = False) -> Frames:
+    """Return every mart the report reads; incidents may be replaced, the rows that belong to them follow. Pictures take time: on demand."""
     incidents = _incidents() if incidents is None else incidents
-    anomalies, points = _anomalies(incidents)
+    anomalies, points = _anomalies(incidents) if episodes else ([], [])
     rows: dict[str, list[dict[str, Any]]] = {
         "mart_run": [
             {

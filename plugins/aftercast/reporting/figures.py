@@ -259,6 +259,7 @@ class Weekly:
     journeys: tuple[JourneyLine, ...]
     incidents: tuple[IncidentLine, ...]
     pictures: tuple[IncidentPicture, ...]
+    pictures_text: str
     families: tuple[FamilyLine, ...]
     fixes: tuple[FixLine, ...]
     teams: tuple[TeamActions, ...]

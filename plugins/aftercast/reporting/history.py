@@ -53,6 +53,7 @@ class History:
         incidents: `INCIDENTS`; `concerns` false: of something else at the same time; impact_end_at null: still open.
         reason: why the series is not judged, when it is not; as `series_health` says it.
         grain: length of a bucket; None: the usual distance of the points.
+        about: start of the episode the picture is about; None: the severest one.
     """
 
     series_id: str
@@ -63,6 +64,7 @@ class History:
     incidents: pl.DataFrame
     reason: str = ""
     grain: timedelta | None = None
+    about: datetime | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, History):
@@ -196,7 +198,11 @@ def peak(points: pl.DataFrame, episode: dict[str, Any]) -> Peak | None:
 
 
 def strongest(history: History) -> dict[str, Any] | None:
-    """Return the severest episode that hurts and that no known time explains; the earliest of equals."""
+    """Return the episode the picture is about: the severest that hurts and that no known time explains; the earliest of equals."""
+    if history.about is not None:
+        chosen = history.episodes.filter(pl.col("started_at") == history.about).sort("score", descending=True, nulls_last=True)
+        if chosen.height:
+            return chosen.row(0, named=True)
     hurting = history.episodes.filter(pl.col("hurts") & pl.col("explained_by").is_null())
     ranked = hurting.sort("score", "started_at", descending=[True, False], nulls_last=True)
     return ranked.row(0, named=True) if ranked.height else None

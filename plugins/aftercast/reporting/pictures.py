@@ -15,7 +15,7 @@ from aftercast.window import Window
 
 def of_week(rows: Rows, table: Sequence[IncidentLine], as_of: datetime, most: int) -> tuple[IncidentPicture, ...]:
     """Return the pictures of the first incidents of the table that have an episode with points; of equal episodes the earliest."""
-    points = rows["mart_anomaly_points"]
+    points = rows["mart_anomaly_points"].filter(pl.col("actual").is_not_null())
     live = rows["mart_anomalies"].filter(pl.col("hurts") & (pl.col("mode").fill_null("live") == "live"))
     drawn = live.join(points, on="anomaly_id", how="semi").sort(
         "score", "started_at", "anomaly_id", descending=[True, False, False], nulls_last=True
@@ -25,7 +25,7 @@ def of_week(rows: Rows, table: Sequence[IncidentLine], as_of: datetime, most: in
         own = drawn.filter((pl.col("incident_id") == line.incident_id) & pl.col("explained_by").is_null())
         if own.height and len(found) < most:
             episode = own.row(0, named=True)
-            around = points.filter(pl.col("anomaly_id") == episode["anomaly_id"]).sort("bucket_at")
+            around = rows["mart_anomaly_points"].filter(pl.col("anomaly_id") == episode["anomaly_id"]).sort("bucket_at")
             history = checked(
                 History(
                     series_id=episode["series_id"],
@@ -34,6 +34,7 @@ def of_week(rows: Rows, table: Sequence[IncidentLine], as_of: datetime, most: in
                     points=with_schema(around, POINTS),
                     episodes=with_schema(live.filter(pl.col("series_id") == episode["series_id"]), EPISODES),
                     incidents=_incidents(rows, live.filter(pl.col("series_id") == episode["series_id"]), line.incident_id),
+                    about=episode["started_at"],
                 )
             )
             worst = strongest(history)
@@ -41,6 +42,13 @@ def of_week(rows: Rows, table: Sequence[IncidentLine], as_of: datetime, most: in
                 IncidentPicture(line.incident_id, line.title, finding(history), peak(history.points, worst) if worst else None, history)
             )
     return tuple(found)
+
+
+def none_text(rows: Rows, table: Sequence[IncidentLine], found: Sequence[IncidentPicture]) -> str:
+    """Say that no watched series shows the week's incidents, where that is known."""
+    if found or not table or {"mart_anomalies", "mart_anomaly_points"} & set(rows.absent):
+        return ""
+    return "No watched series shows an episode that hurts in these incidents, so there is none to draw."
 
 
 def _incidents(rows: Rows, episodes: pl.DataFrame, incident_id: str) -> pl.DataFrame:

@@ -64,6 +64,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
     money = headlines.Money(lost, currency, normal, statuses.count("unknown"), statuses.count("below_noise"), others)
 
     journey_lines = journeys.lines(rows, spans, by_journey, table)
+    drawn = pictures.of_week(rows, table, covered.end, PICTURES)
     families = fixes.families(rows, incidents, spans[-12:], currency)
     fix_lines = fixes.lines(rows, this_week, week)
     teams = fixes.teams(rows)
@@ -98,7 +99,8 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
         weeks_normal=normal,
         journeys=journey_lines,
         incidents=table,
-        pictures=pictures.of_week(rows, table, covered.end, PICTURES),
+        pictures=drawn,
+        pictures_text=pictures.none_text(rows, table, drawn),
         families=families,
         fixes=fix_lines,
         teams=teams,
