@@ -62,6 +62,23 @@ GOOD = {
         "ci_low": 0.0,
         "ci_high": 0.8,
     },
+    "mart_detector_scorecard": {
+        **{"series_n": 4, "series_scored_n": 3, "episodes_n": 9, "hurting_n": 8, "matched_n": 5},
+        **{"incidents_n": 7, "incidents_in_scope_n": 6, "incidents_unjudged_n": 1, "incidents_matched_n": 5, "incidents_caught_n": 4},
+        **{"recall": 0.67, "recall_low": 0.3, "recall_high": 0.9, "verdicts_n": 4, "confirmed_n": 3, "rejected_n": 1},
+        **{"precision": 0.75, "precision_low": 0.3, "precision_high": 0.95},
+        **{"lead_known_n": 4, "lead_minutes_median": 5.0, "lead_minutes_low": 1.0, "lead_minutes_high": 9.0},
+    },
+    "mart_detector_health": {
+        **{"series_n": 9, "series_scored_n": 7, "series_learning_n": 1, "series_unscored_n": 1, "hurting_n": 3, "unmatched_n": 2},
+        **{"points_scored_n": 2000, "points_outside_n": 90, "coverage": 0.955, "coverage_low": 0.94, "coverage_high": 0.97},
+        **{"is_drifting": False, "reason": "", "mode": "live", "is_complete_week": True},
+    },
+    "mart_tuning_proposals": {
+        **{"verdict": "promote", "n_holdout": 9, "current_sensitivity": 1.0, "proposed_sensitivity": 0.8, "confirmed_dropped": 0},
+        **{"rejected_dropped": 5, "precision_current": 0.4, "precision_current_low": 0.2, "precision_current_high": 0.7},
+        **{"precision_proposed": 0.9, "precision_proposed_low": 0.6, "precision_proposed_high": 1.0},
+    },
 }
 
 
@@ -177,6 +194,20 @@ def test_a_good_mart_passes_and_so_does_an_empty_one(mart):
         ("mart_fix_impact", {"estimate": 0.9}, "estimate_outside_its_interval"),
         ("mart_fix_impact", {"ci_high": 1.2}, "effective_though_it_may_not_be"),
         ("mart_fix_impact", {"exposure_after": 0.0}, "verdict_without_exposure"),
+        ("mart_detector_scorecard", {"incidents_caught_n": 6}, "parts_above_the_whole"),
+        ("mart_detector_scorecard", {"matched_n": 9}, "parts_above_the_whole"),
+        ("mart_detector_scorecard", {"confirmed_n": 9, "verdicts_n": 10}, "verdicts_above_alarms"),
+        ("mart_detector_scorecard", {"recall_high": 0.5}, "share_outside_its_interval"),
+        ("mart_detector_scorecard", {"verdicts_n": 0, "confirmed_n": 0, "rejected_n": 0}, "precision_without_verdicts"),
+        ("mart_detector_health", {"series_unscored_n": 2}, "series_unaccounted_for"),
+        ("mart_detector_health", {"unmatched_n": 4}, "parts_above_the_whole"),
+        ("mart_detector_health", {"coverage": 0.99}, "coverage_outside_its_interval"),
+        ("mart_detector_health", {"is_drifting": True, "reason": None}, "drift_without_reason"),
+        ("mart_tuning_proposals", {"n_holdout": 4}, "verdict_without_comparison"),
+        ("mart_tuning_proposals", {"verdict": "not_enough_data"}, "proposed_on_too_little"),
+        ("mart_tuning_proposals", {"proposed_sensitivity": 0.0}, "sensitivity_not_positive"),
+        ("mart_tuning_proposals", {"precision_proposed": 0.5}, "precision_outside_its_interval"),
+        ("mart_tuning_proposals", {"confirmed_dropped": 5}, "ready_though_it_loses_alarms"),
     ],
 )
 def test_a_bad_mart_is_held_back(mart, change, named):
@@ -247,3 +278,10 @@ def test_the_gate_keeps_its_judgement_and_all_marts_are_judged_before_it_fails(t
         quality.check_marts(place, bad.__getitem__)
     assert "published__mart_run" in str(caught.value)
     assert "published__mart_source_coverage" in str(caught.value)
+
+
+def test_a_detector_that_drifts_is_a_finding_and_no_stop():
+    weeks = pl.DataFrame([{**GOOD["mart_detector_health"], "is_drifting": week < 2, "reason": "coverage 71 %"} for week in range(6)])
+    (finding,) = quality.check_published("mart_detector_health", weeks)
+    assert finding.severity == "warning"
+    assert "read `reason`" in finding.then

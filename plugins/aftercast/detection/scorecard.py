@@ -76,7 +76,8 @@ class Kept:
         if not self.n:
             return None, None, None
         ends = stats.binomtest(self.confirmed, self.n).proportion_ci(confidence_level=0.95, method="wilson")
-        return self.confirmed / self.n, float(ends.low), float(ends.high)
+        share = self.confirmed / self.n
+        return share, min(float(ends.low), share), max(float(ends.high), share)
 
 
 def kept(alarms: Iterable[Alarm], multiplier: float) -> Kept:
