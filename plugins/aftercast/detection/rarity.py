@@ -1,13 +1,15 @@
-"""How rare a number is among those a series showed before: its causal tail probability, as -log10.
+"""How rare a number is among those its series showed before: a causal tail probability, as -log10.
 
 Inside what was seen the probability is a rank. Beyond, the largest values are continued with a Pareto tail (Hill's estimator over the
-median), so a record is rarer the further it goes. Nothing that comes later changes anything earlier, and no unit matters.
+median), so a record is rarer the further it goes. Every number counts from the next row on: what was news a row ago is less so now.
+Nothing that comes later changes anything earlier, and no unit matters.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from heapq import nsmallest
 
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +22,17 @@ TAIL, TAIL_LEAST = 0.02, 10
 """Share of the past, and least count, that make the tail."""
 LIGHTEST = 0.02
 """Smallest tail index: past values that are all alike must not make the next one infinitely rare."""
+MOST = 2.0
+"""A past of n numbers proves no more than n to minus this."""
+NEIGHBOUR, APART = 3, 12
 
 
 def rarity(numbers: Array) -> Array:
-    """Return -log10 of the chance of a number as large as each (T,) among the ones before it; 0 while these are too few.
-
-    Missing numbers (NaN) are 0 and not remembered.
-    """
+    """Return -log10 of the chance of a number as large as each (T,) among the ones before it; 0 while these are too few."""
     found = np.zeros(len(numbers))
-    past: list[float] = []
-    for row, number in enumerate(numbers.tolist()):
-        if math.isnan(number):
-            continue
-        if len(past) >= LEAST:
-            found[row] = _rarity(past, number)
+    past = sorted(numbers[:LEAST].tolist())
+    for row, number in enumerate(numbers[LEAST:].tolist(), LEAST):
+        found[row] = _rarity(past, number)
         insort(past, number)
     return found
 
@@ -43,7 +42,22 @@ def _rarity(past: list[float], number: float) -> float:
     size = min(max(TAIL_LEAST, int(TAIL * n)), n // 2)
     edge, middle = past[-size], past[n // 2]
     if number <= edge:
-        return -math.log10((n - bisect_left(past, number) + 1) / (n + 1))
+        return math.log10((n + 1) / (n - bisect_left(past, number) + 1))
     reach = max(edge - middle, 1e-9 * abs(middle), 1e-12)
-    index = sum(math.log(max(one - middle, reach) / reach) for one in past[-size:]) / size
-    return -math.log10(size / n) + math.log10(max(number - middle, reach) / reach) / max(index, LIGHTEST)
+    tail = np.log(np.maximum(np.array(past[-size:]) - middle, reach) / reach)
+    index = max(float(tail.sum()) / size, LIGHTEST)
+    return min(math.log10(n / size) + math.log10(max(number - middle, reach) / reach) / index, MOST * math.log10(n))
+
+
+def loneliness(numbers: Array) -> Array:
+    """Return the distance of each number (T,) to the third nearest of those at least twelve rows before it; 0 while these are too few."""
+    found = np.zeros(len(numbers))
+    past: list[float] = []
+    for row, number in enumerate(numbers.tolist()):
+        if row >= APART:
+            insort(past, float(numbers[row - APART]))
+        if len(past) > 2 * NEIGHBOUR:
+            place = bisect_left(past, number)
+            near = past[max(place - NEIGHBOUR, 0) : place + NEIGHBOUR]
+            found[row] = nsmallest(NEIGHBOUR, [abs(number - one) for one in near])[-1]
+    return found
