@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import polars as pl
 
 from aftercast.entities import COUNT, FLAG, LINEAGE, NUMBER, ORIGIN_ROW, TEXT, TEXTS, TIME, Entity
-from aftercast.privacy import protect
+from aftercast.privacy import protect, protect_unknown
 
 EARLIEST_YEAR, LATEST_YEAR = 2000, 2100  # outside lie epochs in the wrong unit and empty dates
 EMPTY_WHEN_ABSENT = frozenset({"region", "attributes", "tier", "plan", "country", "peer"})
@@ -37,11 +38,14 @@ class Conformed:
         accepted: rows in the entity's schema without `source` and `ingested_at`, in the order received.
         rejected: rows that do not fit: reason, origin, row (its number in the origin) and raw (JSON, personal data removed).
         notes: how many rows something was noticed about that did not stop them (an unknown column, for example).
+        unknown: of accepted rows, what the entity has no column for: its key, and `columns` (JSON of texts, personal data removed).
+            Without columns when there was nothing unknown.
     """
 
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     notes: dict[str, int] = field(default_factory=dict)
+    unknown: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +149,16 @@ def _convert(name: str, entity: Entity, frame: pl.DataFrame) -> _Column:
     return _Column(values.cast(kind), tuple((mask, f"{name}: {reason}") for mask, reason in column.problems))
 
 
-def _rules(entity: Entity, given: pl.DataFrame, currencies: Mapping[str, str]) -> Iterator[tuple[pl.Expr, str]]:
+def _rules(entity: Entity, given: pl.DataFrame, currencies: Mapping[str, str], latest: datetime | None) -> Iterator[tuple[pl.Expr, str]]:
     """What a converted row must satisfy; a mask is true where the row breaks the rule."""
     for name in entity.columns:
         if name in entity.must_have:
             yield pl.col(name).is_null(), f"missing {name}" if name in given.columns else f"missing column {name}"
     year = pl.col(entity.time).dt.year()
     yield ~year.is_between(EARLIEST_YEAR, LATEST_YEAR), f"{entity.time}: before {EARLIEST_YEAR} or after {LATEST_YEAR}"
+    if latest is not None:
+        excused = [pl.col(name).is_in(list(values)).fill_null(False) for name, values in entity.ahead.items()]
+        yield (pl.col(entity.time) > latest) & ~pl.any_horizontal(pl.lit(False), *excused), f"{entity.time}: in the future of the window"
     for name, allowed in entity.choices.items():
         yield pl.col(name).is_not_null() & ~pl.col(name).is_in(sorted(allowed)), f"{name}: not one of {', '.join(sorted(allowed))}"
     for name in entity.non_negative:
@@ -194,6 +201,7 @@ def conform(
     key: bytes,
     first_row: int = 1,
     currencies: Mapping[str, str] | None = None,
+    latest: datetime | None = None,
 ) -> Conformed:
     """Cast, fill, check and protect the rows of one batch.
 
@@ -204,10 +212,11 @@ def conform(
         key: the deployment's token key; people become tokens.
         first_row: number of the first row in `origin`; the column `origin_row`, when there is one, numbers each row instead.
         currencies: the currency each declared journey has.
+        latest: rows dated after it come from a clock that is ahead, unless the entity lets them; None: not judged.
     """
     known = [name for name in frame.columns if name in entity.columns]
     unknown = [name for name in frame.columns if name not in entity.columns and name not in LINEAGE and name != ORIGIN_ROW]
-    notes = {f"unknown column {name} ignored": frame.height for name in unknown} if frame.height else {}
+    notes = {f"unknown column {name} kept aside": frame.height for name in unknown} if frame.height else {}
     columns = {name: _convert(name, entity, frame) for name in entity.columns}
     source_id = pl.col("source_id").cast(TEXT).fill_null("") if "source_id" in frame.columns else pl.lit("", TEXT)
     cast_problems = [_problem(mask, reason) for column in columns.values() for mask, reason in column.problems]
@@ -220,11 +229,12 @@ def conform(
         converted = converted.head(frame.height)
     if entity.name == "journey_kpis" and currencies:
         converted = converted.with_columns(pl.coalesce("currency", _declared_currency(currencies)).alias("currency"))
-    rules = [_problem(mask, reason) for mask, reason in _rules(entity, frame, currencies or {})]
+    rules = [_problem(mask, reason) for mask, reason in _rules(entity, frame, currencies or {}, latest)]
     reason = converted.select(pl.coalesce("__problem", *rules).alias("reason"))["reason"]
     converted = converted.drop("__problem")
     if reason.null_count() == len(reason):
-        return Conformed(protect(entity.name, converted, key), _no_rejects(), notes)
+        accepted = protect(entity.name, converted, key)
+        return Conformed(accepted, _no_rejects(), notes, _aside(entity, accepted, frame, unknown, key))
     bad = reason.is_not_null()
     numbers = pl.int_range(first_row, first_row + frame.height, eager=True)
     if ORIGIN_ROW in frame.columns:
@@ -240,7 +250,21 @@ def conform(
         }
     )
     typed = rejected.select(pl.col(name).cast(kind) for name, kind in REJECTED_SCHEMA.items())
-    return Conformed(protect(entity.name, converted.filter(~bad), key), typed, notes)
+    accepted = protect(entity.name, converted.filter(~bad), key)
+    return Conformed(accepted, typed, notes, _aside(entity, accepted, frame.filter(~bad), unknown, key))
+
+
+def _aside(entity: Entity, accepted: pl.DataFrame, frame: pl.DataFrame, names: list[str], key: bytes) -> pl.DataFrame:
+    """The values of unknown columns beside the keys of their rows, as texts without personal data."""
+    if not names or frame.is_empty():
+        return pl.DataFrame()
+    unknown = frame.select(names)
+    texts = [
+        pl.struct(name).struct.json_encode().alias(name) if kind.is_nested() else pl.col(name).cast(TEXT, strict=False)
+        for name, kind in unknown.schema.items()
+    ]
+    safe = protect_unknown(unknown.select(texts), key)
+    return accepted.select(entity.key).with_columns(safe.select(pl.struct(pl.all()).struct.json_encode().alias("columns")))
 
 
 def _no_rejects() -> pl.DataFrame:

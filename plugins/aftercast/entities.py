@@ -35,6 +35,8 @@ class Entity:
         required: columns that must not be null; the key always is required.
         choices: allowed values of a column.
         non_negative: columns that must not be below zero.
+        ahead: columns and the values of them that let a row be dated after the window it was found in (a planned change).
+        stamped: the time says when a record was last written: who reads an old window again finds later ones.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Entity:
     required: frozenset[str] = frozenset()
     choices: dict[str, frozenset[str]] = field(default_factory=dict)
     non_negative: tuple[str, ...] = ()
+    ahead: dict[str, frozenset[str | bool]] = field(default_factory=dict)
+    stamped: bool = False
 
     @property
     def schema(self) -> dict[str, ColumnType]:
@@ -155,6 +159,7 @@ CHANGES = Entity(
     },
     required=frozenset({"kind", "service", "started_at"}),
     choices={"kind": CHANGE_KINDS, "result": frozenset({"success", "failure", "aborted", "unknown"})},
+    ahead={"kind": frozenset({"maintenance"}), "planned": frozenset({True})},
 )
 ALERTS = Entity(
     name="alerts",
@@ -204,6 +209,7 @@ INCIDENTS = Entity(
         "status": frozenset({"open", "mitigated", "resolved", "closed", "cancelled"}),
         "mode": frozenset({"real", "test", "drill", "maintenance"}),
     },
+    ahead={"mode": frozenset({"maintenance"})},
 )
 INCIDENT_EVENTS = Entity(
     name="incident_events",
@@ -269,6 +275,7 @@ ACTION_ITEMS = Entity(
         "type": frozenset({"investigate", "mitigate", "repair", "detect", "prevent"}),
         "status": frozenset({"open", "in_progress", "done", "verified", "reopened", "cancelled"}),
     },
+    stamped=True,
 )
 POSTMORTEMS = Entity(
     name="postmortems",
@@ -292,6 +299,7 @@ POSTMORTEMS = Entity(
     },
     required=frozenset({"incident_id", "updated_at"}),
     choices={"status": frozenset({"draft", "in_review", "reviewed", "closed"})},
+    stamped=True,
 )
 INSIGHTS = Entity(
     name="insights",
@@ -311,6 +319,7 @@ INSIGHTS = Entity(
     },
     required=frozenset({"text", "recorded_at"}),
     choices={"mood": frozenset({"descriptive", "prescriptive"})},
+    stamped=True,
 )
 VERDICTS = Entity(
     name="verdicts",
@@ -333,6 +342,7 @@ VERDICTS = Entity(
         "verdict": frozenset({"confirm", "reject", "other"}),
         "subject_kind": frozenset({"change", "service", "provider", "none", "anomaly", "family"}),
     },
+    stamped=True,
 )
 
 ENTITIES: dict[str, Entity] = {

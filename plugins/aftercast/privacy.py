@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -120,6 +121,21 @@ def protect(entity: str, frame: pl.DataFrame, key: bytes, *, everywhere: Iterabl
     return frame.with_columns(
         *(tokenise_series(frame[name].cast(pl.String), key).alias(name) for name in people),
         *(redact_series(frame[name]).alias(name) for name in texts if frame[name].dtype in (pl.String, pl.List(pl.String))),
+    )
+
+
+# Columns nobody declared, by the look of their names, that may hold people.
+PERSONAL = (
+    r"(?i)mail|person|people|employee|customer|author|assignee|reporter|owner|actor|creator|(^|_)by$|login|user|member|contact"
+    r"|phone|address|birth|(first|last|full|display|real|family|given)_?name"
+)
+
+
+def protect_unknown(frame: pl.DataFrame, key: bytes) -> pl.DataFrame:
+    """Return columns of text that no entity declares without personal data: tokens where the name looks personal, else redacted."""
+    return frame.with_columns(
+        (tokenise_series(frame[name], key) if re.search(PERSONAL, name) else redact_series(frame[name])).alias(name)
+        for name in frame.columns
     )
 
 

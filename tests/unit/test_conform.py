@@ -123,7 +123,7 @@ def test_unknown_columns_are_kept_out_and_noted():
         "metric_points", {**POINT, "colour": "red", "source": "me"}, {**POINT, "service": "pay", "colour": "blue", "source": "me"}
     )
     assert "colour" not in conformed.accepted.columns
-    assert conformed.notes == {"unknown column colour ignored": 2}
+    assert conformed.notes == {"unknown column colour kept aside": 2}
 
 
 def test_an_absent_currency_is_the_one_the_journey_declares():

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
 import polars as pl
 import pytest
@@ -23,79 +21,12 @@ from aftercast.landing.slices import piece_label
 from aftercast.landing.spool import Spool
 from aftercast.settings import Settings, SourceRow
 from aftercast.sources import Batch
-from aftercast.window import Window
-
-START = datetime(2026, 9, 1, tzinfo=UTC)
-NOW = datetime(2026, 10, 1, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-SOURCE = SourceRow(name="shop", kind="demo", entities=("metric_points",))
-
-
-def deployment(root: Path) -> Settings:
-    (root / "config").mkdir(parents=True, exist_ok=True)
-    (root / "config" / "sources.yml").write_text('history: {start: "2026-09-01", end: "2026-09-08"}\nsources: []\n')
-    (root / "config" / "journeys.yml").write_text(
-        "journeys: [{journey: checkout, title: Checkout, owner_team: pay, currency: GBP, steps: [{step: pay, earns: true}]}]\n"
-    )
-    return Settings(home=root / "home", config=root / "config")
+from tests.unit.landing_fixture import HOUR, NOW, START, batch, coverage, deployment, files, hours, in_window, land, landed, points
 
 
 @pytest.fixture
 def place(tmp_path) -> Settings:
     return deployment(tmp_path)
-
-
-def hours(first: int, last: int) -> Window:
-    return Window(START + first * HOUR, START + last * HOUR)
-
-
-def points(moments: Iterable[datetime], value: float = 1.0, service: str = "cart") -> pl.DataFrame:
-    times = list(moments)
-    return pl.DataFrame(
-        {
-            "service": [service] * len(times),
-            "metric": ["latency"] * len(times),
-            "ts": times,
-            "value": [value] * len(times),
-            "kind": ["gauge"] * len(times),
-        },
-        schema_overrides={"ts": pl.Datetime("us", "UTC")},
-    )
-
-
-def in_window(window: Window, value: float = 1.0) -> pl.DataFrame:
-    steps = int(window.length / HOUR)
-    return points((window.start + step * HOUR for step in range(steps)), value)
-
-
-def batch(frame: pl.DataFrame, entity: str = "metric_points", **more: object) -> Batch:
-    return Batch(entity, frame, origin="here", **more)
-
-
-def land(
-    place: Settings, window: Window, *batches: Batch, source: SourceRow = SOURCE, gate=None, at: datetime = NOW
-) -> dict[str, landing.Landed]:
-    return {one.entity: one for one in landing.land(place, source, window, batches, ingested_at=at, gate=gate)}
-
-
-def landed(place: Settings, entity: str = "metric_points") -> pl.DataFrame:
-    """What staging makes of the files: the latest version of each key."""
-    shape = ENTITIES[entity]
-    files = sorted(place.landing.glob(f"{entity}/**/*.parquet"))
-    rows = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in files]) if files else pl.DataFrame(schema=shape.schema)
-    return rows.sort("ingested_at").unique(list(shape.key), keep="last").drop("ingested_at").sort(shape.key)
-
-
-def files(place: Settings, entity: str = "metric_points") -> dict[str, bytes]:
-    return {
-        str(path.relative_to(place.home)): path.read_bytes() for path in sorted(place.landing.glob(f"{entity}/source=shop/**/*.parquet"))
-    }
-
-
-def coverage(place: Settings) -> pl.DataFrame:
-    return pl.concat(
-        pl.read_parquet(path, hive_partitioning=False) for path in sorted(place.landing.glob("coverage/source=shop/*.parquet"))
-    )
 
 
 def test_landing_twice_leaves_one_copy_byte_for_byte(place):
@@ -194,7 +125,7 @@ def test_rejected_rows_are_quarantined_with_reason_origin_and_row(place):
     assert result.received == result.landed + result.rejected + result.duplicate == 3
     row = coverage(place).row(0, named=True)
     assert (row["expected"], row["received"], row["landed"], row["rejected"]) == (3, 3, 1, 2)
-    assert json.loads(row["reasons"]) == {"missing value": 1, "unknown column actor_mail ignored": 3, "value: not a finite number": 1}
+    assert json.loads(row["reasons"]) == {"missing value": 1, "unknown column actor_mail kept aside": 3, "value: not a finite number": 1}
 
 
 def test_quarantine_is_emptied_by_an_extract_without_rejects(place):

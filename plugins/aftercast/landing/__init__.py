@@ -8,13 +8,17 @@ apart by key.
 """
 
 from aftercast.declared import declared_tables
-from aftercast.landing.coverage import covered_until, covered_window
-from aftercast.landing.extracts import Landed, land, replay
+from aftercast.landing.context import Gate, Landed
+from aftercast.landing.coverage import covered_until, covered_window, gaps
+from aftercast.landing.extracts import Found, land
+from aftercast.landing.replaying import replay
 from aftercast.landing.slices import landing_fingerprint
 from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
 from aftercast.landing.verdicts import Subject, record_verdicts, subject_of
 
 __all__ = [
+    "Found",
+    "Gate",
     "Landed",
     "Subject",
     "covered_until",
@@ -22,6 +26,7 @@ __all__ = [
     "declared_path",
     "declared_tables",
     "derived_path",
+    "gaps",
     "land",
     "landing_fingerprint",
     "prepare",

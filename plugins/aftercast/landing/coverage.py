@@ -16,6 +16,7 @@ from aftercast.landing.slices import superseded, window_of
 from aftercast.settings import Settings
 from aftercast.window import Window, parse_utc
 
+HELD_BACK = ".held"
 INBOX = "inbox"  # the label of what an inbox holds: read again and again, counted once
 
 
@@ -55,16 +56,25 @@ def record(
         "reasons": _json(reasons),
     }
     storage.write(target, pl.DataFrame([row], schema=COVERAGE_SCHEMA))
+    for marker in superseded(target.parent.glob(f"{entity}__*{HELD_BACK}"), window=window, pieces=()):
+        marker.unlink(missing_ok=True)
     if not in_pieces:
         for old in superseded(target.parent.glob(f"{entity}__*.parquet"), window=window, pieces=()):
             if old != target:
-                old.unlink()
+                old.unlink(missing_ok=True)
 
 
 def forget(settings: Settings, source: str) -> None:
     """Drop the coverage of a source that has no windows to be behind with."""
     for path in _folder(settings, source).glob("*.parquet"):
         path.unlink()
+
+
+def hold_back(settings: Settings, source: str, entity: str, window: Window) -> None:
+    """Remember that a gate refused the rows of an entity in a window: until they land, the source is covered to its start only."""
+    marker = _folder(settings, source) / f"{entity}__{window.label()}{HELD_BACK}"
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def amend(
@@ -117,9 +127,31 @@ def _rows(settings: Settings, source: str = "*") -> pl.DataFrame:
 
 
 def covered_until(settings: Settings, source: str) -> datetime | None:
-    """Return the end of the last window a source was extracted for; None before its first extract."""
+    """Return how far a source's extracts have landed; None before its first.
+
+    That is the end of its last window, or the start of the first one of which a gate holds an entity back. Extracting an earlier window
+    does not move it back, and a window that failed does not move it on: the next scheduled extract starts here.
+    """
     rows = _rows(settings, source)
-    return None if rows.is_empty() else parse_utc(rows["window_end"].max().isoformat())  # type: ignore[union-attr]
+    if rows.is_empty():
+        return None
+    last = parse_utc(rows["window_end"].max().isoformat())  # type: ignore[union-attr]
+    refused = [window_of(path.name.removesuffix(HELD_BACK).rsplit("__", 1)[-1]) for path in _folder(settings, source).glob(f"*{HELD_BACK}")]
+    return min([last, *(window.start for window in refused if window is not None)])
+
+
+def gaps(settings: Settings, source: str) -> list[Window]:
+    """Return the windows between a source's first and last extract that none has covered."""
+    rows = _rows(settings, source)
+    found: list[Window] = []
+    if rows.is_empty():
+        return found
+    reached: datetime | None = None
+    for start, end in rows.sort("window_start", "window_end").select("window_start", "window_end").iter_rows():
+        if reached is not None and start > reached:
+            found.append(Window(parse_utc(reached.isoformat()), parse_utc(start.isoformat())))
+        reached = end if reached is None else max(reached, end)
+    return found
 
 
 def covered_window(settings: Settings) -> Window | None:

@@ -1,35 +1,28 @@
-"""Land what a source yields, and replay what was rejected: conform, spool, assemble by day, gate, commit, count."""
+"""Land what a source yields: conform, spool, assemble by day, gate, commit, count."""
 
 from __future__ import annotations
 
 import json
-import logging
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
-from aftercast.conform import Conformed, conform
-from aftercast.entities import ENTITIES, LINEAGE, Entity
+from aftercast.entities import ENTITIES, Entity
 from aftercast.errors import LandingError, QualityError
 from aftercast.landing import coverage, storage
-from aftercast.landing.quarantine import Held, Rejects, held
-from aftercast.landing.slices import REPLAYED, entity_folder, piece_label, slice_label, slice_path, superseded
+from aftercast.landing.context import Context, Gate, Landed, alone, context_of, scratch_folder
+from aftercast.landing.quarantine import Rejects
+from aftercast.landing.slices import entity_folder, piece_label, slice_label, slice_path, superseded, window_of
 from aftercast.landing.spool import PIECE, Spool
-from aftercast.privacy import redact_series, token_key
+from aftercast.landing.unknown import Aside
+from aftercast.privacy import redact_series
 from aftercast.settings import Settings, SourceRow
 from aftercast.window import Window
-
-log = logging.getLogger(__name__)
-
-Gate = Callable[[str, pl.LazyFrame], None]
 
 
 class Found(Protocol):
@@ -53,29 +46,6 @@ class Found(Protocol):
     def notes(self) -> Mapping[str, int]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """What became of one entity's rows: received = landed + rejected + duplicate."""
-
-    source: str
-    entity: str
-    received: int
-    landed: int
-    rejected: int
-    duplicate: int
-    late: int
-    unchanged_files: int
-    changed_files: int
-    watermark: datetime | None
-    reasons: Mapping[str, int] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        counts = f"{self.received:,} received, {self.landed:,} landed, {self.rejected:,} rejected, {self.duplicate:,} duplicate"
-        files = f"{self.changed_files} files changed, {self.unchanged_files} unchanged"
-        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in sorted(self.reasons.items()))
-        return f"{self.source}/{self.entity}: {counts}, {self.late:,} late; {files}{f' ({reasons})' if reasons else ''}"
-
-
 @dataclass(slots=True)
 class _Tally:
     """What one entity's batches amounted to so far."""
@@ -92,18 +62,6 @@ class _Tally:
         """A source knows how many rows to expect only if every one of its batches does."""
         self.unexpected = self.unexpected or rows is None
         self.expected = None if self.unexpected else (self.expected or 0) + (rows or 0)
-
-
-@contextmanager
-def _scratch(settings: Settings) -> Iterator[Path]:
-    """A folder for one extract, gone afterwards."""
-    staging = settings.home / "staging"
-    staging.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=staging))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _entity(name: str, origin: str) -> Entity:
@@ -125,33 +83,6 @@ def _unreadable(batch: Found) -> pl.DataFrame:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What every step of one landing needs."""
-
-    settings: Settings
-    source: str
-    window: Window
-    ingested_at: datetime
-    gate: Gate | None
-    key: bytes
-    currencies: Mapping[str, str]
-
-    def conform(self, entity: Entity, frame: pl.DataFrame, *, origin: str, first_row: int = 1) -> Conformed:
-        """Conform rows under this deployment's key and currencies."""
-        return conform(entity, frame, origin=origin, first_row=first_row, key=self.key, currencies=self.currencies)
-
-    def with_lineage(self, rows: pl.DataFrame, entity: Entity) -> pl.DataFrame:
-        """Rows as they lie on disk."""
-        lineage = {"source": pl.lit(self.source, pl.String), "ingested_at": pl.lit(self.ingested_at, LINEAGE["ingested_at"])}
-        return rows.with_columns(**lineage).select(list(entity.schema))
-
-
-def _context(settings: Settings, source: str, window: Window, ingested_at: datetime, gate: Gate | None) -> _Context:
-    currencies = {journey.journey: journey.currency for journey in settings.deployment.journeys}
-    return _Context(settings, source, window, ingested_at.astimezone(UTC), gate, token_key(settings.home), currencies)
-
-
 def land(
     settings: Settings,
     source: SourceRow,
@@ -166,7 +97,8 @@ def land(
     Args:
         settings: where to land.
         source: the source the rows come from; its declared entities get a row of coverage even when nothing came.
-        window: what was extracted. Files of windows inside it are replaced.
+        window: what was extracted. It replaces what extracts of windows inside it found between its ends; rows dated outside (an incident
+            of last month that was edited, a change planned for next week) stay until a window that holds them is extracted.
         batches: rows as found; read once, one batch in memory at a time.
         ingested_at: when; not part of what makes two extracts equal.
         gate: called once per entity with the rows about to be committed; raises QualityError to hold the entity back.
@@ -175,19 +107,20 @@ def land(
         QualityError: a gate failed; other entities landed, the failed ones kept their old files.
         LandingError: a batch is meant for an entity that does not exist; nothing landed.
     """
-    context = _context(settings, source.name, window, ingested_at, gate)
-    with _scratch(settings) as scratch:
-        spool, rejects = Spool(scratch), Rejects(scratch)
+    context = context_of(settings, source.name, window, ingested_at, gate)
+    with alone(settings, source.name), scratch_folder(settings) as scratch:
+        spool, rejects, aside = Spool(scratch), Rejects(scratch), Aside(scratch)
         tallies = {name: _Tally() for name in source.entities}
         for batch in batches:
             entity = _entity(batch.entity, batch.origin)
             tally = tallies.setdefault(entity.name, _Tally())
             label = piece_label(batch.piece) if batch.piece else window.label()
-            conformed = context.conform(entity, batch.frame, origin=batch.origin, first_row=batch.first_row)
+            conformed = context.conform(entity, batch.frame, origin=batch.origin, first_row=batch.first_row, windowed=batch.piece is None)
             unreadable = _unreadable(batch)
             spool.add(entity, conformed.accepted, label if batch.piece else "")
             rejects.add(entity.name, label, unreadable)
             rejects.add(entity.name, label, conformed.rejected)
+            aside.add(entity.name, label, conformed.unknown)
             tally.received += batch.frame.height + unreadable.height
             tally.accepted += conformed.accepted.height
             tally.expect(batch.expected)
@@ -199,15 +132,16 @@ def land(
         results, failures = [], []
         for name, tally in tallies.items():
             try:
-                results.append(_commit(context, ENTITIES[name], tally, spool, rejects))
+                results.append(_commit(context, ENTITIES[name], tally, spool, rejects, aside))
             except QualityError as error:
+                coverage.hold_back(settings, source.name, name, window)
                 failures.append(str(error))
     if failures:
         raise QualityError("\n".join(failures))
     return results
 
 
-def _stage(context: _Context, entity: Entity, spool: Spool) -> Iterator[tuple[storage.Staged, pl.DataFrame]]:
+def _stage(context: Context, entity: Entity, spool: Spool) -> Iterator[tuple[storage.Staged, pl.DataFrame]]:
     """Stage each file of an entity; yield it with its times."""
     for day, rows in spool.days(entity):
         for (piece,), part in sorted(rows.partition_by(PIECE, as_dict=True, include_key=False).items()):
@@ -217,7 +151,7 @@ def _stage(context: _Context, entity: Entity, spool: Spool) -> Iterator[tuple[st
             yield storage.stage(target, frame, ignore={"ingested_at"}), frame.select(entity.time)
 
 
-def _commit(context: _Context, entity: Entity, tally: _Tally, spool: Spool, rejects: Rejects) -> Landed:
+def _commit(context: Context, entity: Entity, tally: _Tally, spool: Spool, rejects: Rejects, aside: Aside) -> Landed:
     """Gate the assembled files of an entity and put them in place; then drop what they replace, and count.
 
     Raises:
@@ -246,8 +180,8 @@ def _commit(context: _Context, entity: Entity, tally: _Tally, spool: Spool, reje
     lying = entity_folder(context.settings, entity.name, context.source).glob("date=*/*.parquet")
     for old in superseded(lying, window=window, pieces=tally.pieces):
         if old not in targets:
-            old.unlink()
-            changed += 1
+            changed += _take_out(old, entity, context.window)
+    aside.commit(context.settings, context.source, entity.name, window=window, pieces=tally.pieces)
     reasons = rejects.reasons.get(entity.name, Counter())
     result = Landed(
         source=context.source,
@@ -276,99 +210,17 @@ def _commit(context: _Context, entity: Entity, tally: _Tally, spool: Spool, reje
     return result
 
 
-def replay(settings: Settings, source: str | None = None, *, ingested_at: datetime | None = None, gate: Gate | None = None) -> list[Landed]:
-    """Conform quarantined rows again, land those that fit now, and keep the others in quarantine under their present reason.
+def _take_out(path: Path, entity: Entity, window: Window) -> bool:
+    """Take a window's rows out of a file that an extract inside the window left; return whether anything was.
 
-    Rows land beside the slice they were missing from and stay there when it is extracted again; staging takes the later version of a row.
-
-    Args:
-        settings: where to read and land.
-        source: only this source's rows; None: all.
-        ingested_at: when the rows land (default: now).
-        gate: as for `land`.
-
-    Raises:
-        QualityError: a gate failed; the rows it saw stay in quarantine.
+    What that extract itself was for goes whole, and so does a piece.
     """
-    when = ingested_at or datetime.now(UTC)
-    window = coverage.covered_window(settings) or settings.deployment.history
-    results, failures = [], []
-    for file in held(settings, source):
-        try:
-            results.append(_replay(_context(settings, file.source, window, when, gate), file))
-        except QualityError as error:
-            failures.append(str(error))
-    if failures:
-        raise QualityError("\n".join(failures))
-    return results
-
-
-def _replay(context: _Context, file: Held) -> Landed:
-    """Land the rows of one quarantine file that fit now."""
-    entity = ENTITIES[file.entity]
-    candidates = [row for row in file.rows if isinstance(row["raw"], dict) and row["raw"]]
-    kept = [row for row in file.rows if not (isinstance(row["raw"], dict) and row["raw"])]
-    texts = [{name: _as_text(value) for name, value in row["raw"].items()} for row in candidates]
-    frame = pl.DataFrame(texts, infer_schema_length=None) if texts else pl.DataFrame()
-    conformed = context.conform(entity, frame, origin=file.path.name, first_row=0)
-    still = dict(conformed.rejected.select("row", "reason").iter_rows())
-    kept += [{**row, "reason": still[number]} for number, row in enumerate(candidates) if number in still]
-    label = file.path.stem + REPLAYED
-    landed = changed = unchanged = 0
-    watermark: datetime | None = None
-    with _scratch(context.settings) as scratch:
-        spool = Spool(scratch)
-        spool.add(entity, conformed.accepted, label)
-        staged = []
-        for day, rows in spool.days(entity):
-            target = slice_path(context.settings, entity.name, context.source, day, label)
-            fresh = context.with_lineage(rows, entity)
-            landed += fresh.height
-            latest: Any = fresh[entity.time].max()
-            watermark = latest if watermark is None else max(watermark, latest)
-            staged.append(storage.stage(target, _merged(target, fresh, entity), ignore={"ingested_at"}))
-        try:
-            if context.gate is not None and staged:
-                context.gate(entity.name, pl.scan_parquet([one.path for one in staged], hive_partitioning=False, glob=False))
-        except BaseException:
-            for one in staged:
-                one.discard()
-            raise
-        changed = sum([one.commit() for one in staged])
-        unchanged = len(staged) - changed
-    file.rewrite(kept)
-    reasons = Counter(row["reason"] for row in kept)
-    duplicate = conformed.accepted.height - landed
-    before = Counter(row["reason"] for row in file.rows)
-    where = (context.settings, context.source, entity.name, file.path.stem)
-    coverage.amend(*where, landed=landed, duplicate=duplicate, before=before, after=reasons)
-    log.info("replayed %s: %d of %d rows landed", file.path, landed, len(file.rows))
-    return Landed(
-        source=context.source,
-        entity=entity.name,
-        received=len(file.rows),
-        landed=landed,
-        rejected=len(kept),
-        duplicate=duplicate,
-        late=0,
-        unchanged_files=unchanged,
-        changed_files=changed,
-        watermark=watermark,
-        reasons=reasons,
-    )
-
-
-def _as_text(value: Any) -> str | None:
-    """A JSON value as the text that conform reads."""
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _merged(target: Path, fresh: pl.DataFrame, entity: Entity) -> pl.DataFrame:
-    """Rows replayed earlier and now; the later version of a row wins."""
-    if not target.exists():
-        return fresh
-    earlier = pl.read_parquet(target, hive_partitioning=False).select(fresh.columns)
-    series = [name for name in entity.key if name != entity.time]
-    return pl.concat([earlier, fresh]).unique(list(entity.key), keep="last", maintain_order=True).sort([*series, entity.time])
+    slice_ = window_of(path.stem)
+    kept = pl.DataFrame()
+    if slice_ is not None and slice_ != window:
+        moment = pl.col(entity.time)
+        kept = pl.read_parquet(path, hive_partitioning=False).filter((moment < window.start) | (moment >= window.end))
+    if kept.is_empty():
+        path.unlink(missing_ok=True)
+        return True
+    return storage.write(path, kept, ignore={"ingested_at"})

@@ -60,7 +60,7 @@ class Rejects:
                     path.replace(target)
         for old in superseded(target_folder.glob("*.jsonl"), window=window, pieces=pieces):
             if old not in written:
-                old.unlink()
+                old.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,12 @@ class Held:
     def rewrite(self, rows: list[dict[str, Any]]) -> None:
         """Make the file hold these rows; no rows, no file."""
         storage.write_lines(self.path, rows)
+
+
+def sources_held(settings: Settings, source: str | None = None) -> list[str]:
+    """Return the sources that have rows in quarantine (of this one source only), in order."""
+    paths = settings.quarantine.glob(f"*/source={source or '*'}/*.jsonl")
+    return sorted({path.parent.name.removeprefix("source=") for path in paths})
 
 
 def held(settings: Settings, source: str | None = None) -> Iterator[Held]:

@@ -53,7 +53,7 @@ def superseded(files: Iterator[Path], *, window: Window | None, pieces: Collecti
     """Return the files that an extract of a window (None: of pieces only) and of pieces replaces, whether it found rows for them or not."""
     old = []
     for path in sorted(files):
-        label = path.stem.rsplit("__", 1)[-1]
+        label = path.name.split(".", 1)[0].rsplit("__", 1)[-1]
         slice_ = window_of(label)
         if label in pieces or (window is not None and slice_ is not None and window.start <= slice_.start and slice_.end <= window.end):
             old.append(path)

@@ -97,9 +97,9 @@ def stage(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = ()) ->
     return Staged(target, temporary)
 
 
-def write(target: Path, frame: pl.DataFrame) -> bool:
+def write(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = ()) -> bool:
     """Make `target` hold exactly these rows; return whether it changed."""
-    return stage(target, frame).commit()
+    return stage(target, frame, ignore=ignore).commit()
 
 
 def write_lines(target: Path, rows: list[dict[str, object]]) -> bool:

@@ -20,7 +20,8 @@ from aftercast import warehouse
 from aftercast.entities import ENTITIES, LINEAGE
 from aftercast.errors import ConfigError
 from aftercast.landing import coverage
-from aftercast.landing.extracts import Gate, Landed, land
+from aftercast.landing.context import Gate, Landed
+from aftercast.landing.extracts import land
 from aftercast.landing.slices import entity_folder
 from aftercast.settings import Settings, SourceRow
 from aftercast.window import parse_utc

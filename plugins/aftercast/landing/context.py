@@ -1,0 +1,116 @@
+"""What landing an extract and replaying a quarantine share: their circumstances, a scratch folder, one writer a source, their result."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from aftercast.conform import Conformed, conform
+from aftercast.entities import LINEAGE, Entity
+from aftercast.privacy import token_key
+from aftercast.settings import Settings
+from aftercast.window import Window
+
+log = logging.getLogger(__name__)
+
+Gate = Callable[[str, pl.LazyFrame], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What became of one entity's rows: received = landed + rejected + duplicate."""
+
+    source: str
+    entity: str
+    received: int
+    landed: int
+    rejected: int
+    duplicate: int
+    late: int
+    unchanged_files: int
+    changed_files: int
+    watermark: datetime | None
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        counts = f"{self.received:,} received, {self.landed:,} landed, {self.rejected:,} rejected, {self.duplicate:,} duplicate"
+        files = f"{self.changed_files} files changed, {self.unchanged_files} unchanged"
+        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in sorted(self.reasons.items()))
+        return f"{self.source}/{self.entity}: {counts}, {self.late:,} late; {files}{f' ({reasons})' if reasons else ''}"
+
+
+@contextmanager
+def alone(settings: Settings, source: str) -> Iterator[None]:
+    """Be the only writer of a source's files: wait for whoever writes them now (a reconciliation, a replay)."""
+    path = settings.home / "locks" / f"{source}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.info("source %s: waiting until another extract or replay of it has ended", source)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def scratch_folder(settings: Settings) -> Iterator[Path]:
+    """A folder for one extract, gone afterwards."""
+    staging = settings.home / "staging"
+    staging.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=staging))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every step of one landing needs."""
+
+    settings: Settings
+    source: str
+    window: Window
+    ingested_at: datetime
+    gate: Gate | None
+    key: bytes
+    currencies: Mapping[str, str]
+    tolerance: timedelta
+
+    def conform(self, entity: Entity, frame: pl.DataFrame, *, origin: str, first_row: int = 1, windowed: bool) -> Conformed:
+        """Conform rows under this deployment's key and currencies; those that belong to a window may not be dated after it."""
+        latest = self._latest(entity) if windowed else None
+        return conform(entity, frame, origin=origin, first_row=first_row, key=self.key, currencies=self.currencies, latest=latest)
+
+    def _latest(self, entity: Entity) -> datetime:
+        return (max(self.window.end, self.ingested_at) if entity.stamped else self.window.end) + self.tolerance
+
+    def with_lineage(self, rows: pl.DataFrame, entity: Entity) -> pl.DataFrame:
+        """Rows as they lie on disk."""
+        lineage = {"source": pl.lit(self.source, pl.String), "ingested_at": pl.lit(self.ingested_at, LINEAGE["ingested_at"])}
+        return rows.with_columns(**lineage).select(list(entity.schema))
+
+
+def context_of(settings: Settings, source: str, window: Window, ingested_at: datetime, gate: Gate | None) -> Context:
+    """Return the circumstances of landing what a source found in a window."""
+    currencies = {journey.journey: journey.currency for journey in settings.deployment.journeys}
+    return Context(
+        settings=settings,
+        source=source,
+        window=window,
+        ingested_at=ingested_at.astimezone(UTC),
+        gate=gate,
+        key=token_key(settings.home),
+        currencies=currencies,
+        tolerance=settings.deployment.clock_tolerance,
+    )
