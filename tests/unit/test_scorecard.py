@@ -218,8 +218,8 @@ def test_precision_lies_in_its_interval(confirmed: int, rejected: int):
     if share is None or low is None or high is None:
         assert confirmed + rejected == 0
     else:
-        assert 0.0 <= low <= share + 1e-12
-        assert share - 1e-12 <= high <= 1.0
+        assert 0.0 <= low <= share
+        assert share <= high <= 1.0
 
 
 def test_a_subjects_own_tuning_replaces_the_one_for_all():

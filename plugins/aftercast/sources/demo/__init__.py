@@ -18,7 +18,7 @@ from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
 from aftercast.settings import Settings, SourceRow
 from aftercast.sources import Batch
-from aftercast.sources.demo import business, lessons, records, telemetry
+from aftercast.sources.demo import business, lessons, records, reviews, telemetry
 from aftercast.sources.demo.draws import BUCKETS, EPOCH, midnight
 from aftercast.sources.demo.faults import faults_felt
 from aftercast.sources.demo.physics import effects_of
@@ -36,7 +36,10 @@ RECORDS: dict[str, Callable[[int, Window], list[dict[str, Any]]]] = {
     "incident_events": records.event_rows,
     "action_items": lambda seed, window: lessons.action_item_rows(seed, window.start, window.end),
     "postmortems": lambda seed, window: lessons.postmortem_rows(seed, window.start, window.end),
-    "verdicts": lambda seed, window: lessons.verdict_rows(seed, window.start, window.end),
+    "verdicts": lambda seed, window: [
+        *lessons.verdict_rows(seed, window.start, window.end),
+        *reviews.alarm_verdict_rows(seed, window.start, window.end),
+    ],
     "insights": lambda seed, window: lessons.insight_rows(seed, window.start, window.end),
 }
 EXPECTED_SERIES = {"metric_points": len(telemetry.SERIES), "journey_kpis": business.LABELS.height}

@@ -45,6 +45,7 @@ class Stream(IntEnum):
     KPI_GAPS = 18
     BLIPS = 19
     MAINTENANCE = 20
+    REVIEW = 21
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
