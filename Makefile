@@ -48,8 +48,9 @@ bench: .venv/.ready ## every benchmark beside its peers, written to docs/benchma
 	@$(UV) sync --frozen --quiet --group bench
 	@.venv/bin/python -m benchmarks --real $(REAL)
 
-docs: .venv/.ready ## write the generated pages again
+docs: .venv/.ready ## write the generated pages and figures again
 	@.venv/bin/python docs/generate.py
+	@.venv/bin/python docs/draw_detection.py
 
 clean: ## remove the environment and all state below var/
 	rm -rf .venv .tools var dbt_project/target dbt_project/logs

@@ -24,13 +24,14 @@ from aftercast.reporting import history as told
 from aftercast.reporting.charts import MUTED
 from aftercast.reporting.history import History
 from aftercast.reporting.series_plot import picture, thinned
-from aftercast.settings import Settings
+from aftercast.settings import PROJECT, Settings
 from aftercast.window import Window
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 FIVE = timedelta(minutes=5)
 SERIES = "error_ratio|environment=production|service=payments|region=eu"
 FAULT = slice(168, 181)
+DOCS = PROJECT / "docs"
 TEMPLATES = Path(reporting.__file__).parent / "templates"
 
 
@@ -236,6 +237,17 @@ def test_files_of_every_kind_load_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a\.pdf.*\.html, \.svg or \.png"):
         reporting.write_plot("INC-7", [history()], tmp_path / "a.pdf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "plots"]
+
+
+def test_the_figures_of_the_detection_page_are_there_small_and_drawn() -> None:
+    page = (DOCS / "detection.md").read_text(encoding="utf-8")
+    named = re.findall(r"!\[[^\]]{20,}\]\((images/detection_\w+\.svg)\)", page)
+    assert len(named) == 5
+    for name in named:
+        text = (DOCS / name).read_text(encoding="utf-8")
+        assert len(text.encode()) < 120_000, name
+        assert "<text" in text
+        ElementTree.fromstring(text)
 
 
 INCIDENTS = {

@@ -16,7 +16,7 @@ from aftercast.reporting.history import Unit
 
 DAY = timedelta(days=1)
 STEPS = [*(timedelta(minutes=minutes) for minutes in (15, 30, 60, 120, 180, 360, 720)), *(DAY * n for n in (1, 2, 7, 14, 28, 91, 365))]
-LABEL = 78  # pixels a label of the time axis needs
+LABEL = 96  # pixels a label of the time axis needs
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,14 @@ def html(title: str, histories: Sequence[History]) -> str:
 
 def svg(histories: Sequence[History], *, width: int = WIDE) -> str:
     """Return one drawing, a picture below the other, each with its finding above and how to read it beneath."""
+    return stacked([picture(one, width=width, height=HEIGHT) for one in histories], width)
+
+
+def stacked(pictures: Sequence[Picture], width: int) -> str:
+    """Return one drawing of pictures drawn for the same width."""
     parts: list[Markup] = []
     y = float(MARGIN)
-    for history in histories:
-        drawn = picture(history, width=width, height=HEIGHT)
+    for drawn in pictures:
         y, heading = _text(drawn.finding, y, TITLE, INK, width, weight=600)
         parts.append(heading)
         if drawn.drawing:

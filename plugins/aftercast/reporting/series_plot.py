@@ -91,17 +91,18 @@ def _layers(known: History, rows: pl.DataFrame, step: int, plane: Plane, bars: S
     x, y = plane.x("at:T", labelled=True), plane.y("value:Q", Unit.of(known.series_id, known.points))
     measured: list[Row] = []
     expected: list[Row] = []
-    run = episode = 0
+    run = model = episode = 0
     for row, hurts in zip(rows.iter_rows(named=True), _in_episode(known, rows, grain), strict=True):
         at = (row["bucket_at"] + grain / 2).isoformat()
-        run += row["actual"] is None or row["expected"] is None
+        run += row["actual"] is None
+        model += row["expected"] is None
         episode += not hurts
         if row["actual"] is not None:
             drawn = {"at": at, "value": row["actual"], "low": row["actual_low"], "high": row["actual_high"]}
             measured.append(drawn | {"run": run, "episode": f"{run} {episode}", "hurts": hurts})
         if row["expected"] is not None:
             low, high = (row["expected"] if row[end] is None else row[end] for end in ("low", "high"))
-            expected.append({"at": at, "value": row["expected"], "low": max(low, plane.low), "high": min(high, plane.high), "run": run})
+            expected.append({"at": at, "value": row["expected"], "low": max(low, plane.low), "high": min(high, plane.high), "run": model})
     yield from _washes(known, rows, grain, plane)
     line = alt.Chart(data(expected))
     yield line.mark_area(color=LINE, opacity=0.17, line=False).encode(x=x, y=plane.y("low:Q"), y2="high:Q", detail="run:N")
@@ -131,6 +132,9 @@ def _washes(known: History, rows: pl.DataFrame, grain: timedelta, plane: Plane) 
     if hurting:
         marks = alt.Chart(data(hurting)).mark_rect(color=ALARM)
         yield marks.encode(x=x, x2=x2, opacity=alt.Opacity("opacity:Q", scale=None, legend=None))
+    if masked:  # a strip that an episode over it does not hide
+        strip = alt.Chart(data(masked)).mark_rect(color=OTHER)
+        yield strip.encode(x=x, x2=x2, y=alt.value(plane.height - 4), y2=alt.value(plane.height))
     if explained:
         yield alt.Chart(data(explained)).mark_rect(color=OTHER, fillOpacity=0.12, stroke=OTHER, strokeDash=[3, 3]).encode(x=x, x2=x2)
         named = alt.Chart(data(explained)).mark_text(align="left", baseline="bottom", dx=4, dy=-4, fontSize=11, color=MUTED)
