@@ -1,13 +1,13 @@
 """Extract a source into the landing folder; one DAG for each row of `config/sources.yml`.
 
 **When it is red.** Read the last line of the task log: it names the source, the window and what was refused.
-`SourceUnavailable` heals by itself (the task retries); `SourceRejected`, `ConfigError` and `QualityError` need a person and are
-not retried.
-Nothing is half landed: a failed window can simply be cleared and run again. Rows that did not fit are in `quarantine/` with a reason;
-after fixing the mapping run `aftercast replay <source>`.
+`SourceUnavailable` heals by itself (the task retries); `SourceRejected`, `ConfigError`, `QualityError` need a person: no retry.
+Nothing is half landed: clear a failed window to run it again. Rows that did not fit are in `quarantine/` with a reason; then see
+`aftercast replay <source>`.
 
-**Windows.** A scheduled run extracts its data interval, or everything since the source's last window if runs were missed. To extract
-a given span, trigger the DAG with `{"from": "2026-09-21", "to": "2026-09-28"}`; the same window always lands the same files.
+**Windows.** A scheduled run extracts its data interval, or everything since the source's last good window if runs were missed or failed,
+less the overlap its row asks for. To extract a given span, trigger the DAG with `{"from": "2026-09-21", "to": "2026-09-28"}`; the same
+window always lands the same files. A window longer than `max_window_days` is landed part by part: the log says "window 3 of 9".
 """
 
 from __future__ import annotations

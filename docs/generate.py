@@ -43,7 +43,8 @@ def dags_page() -> str:
 def _starts(dag: Any) -> str:
     condition = getattr(dag.timetable, "asset_condition", None)
     if condition is None:
-        return f"`{dag.timetable.expression}` (data intervals, UTC)"
+        intervals = "data intervals, " if "Interval" in type(dag.timetable).__name__ else ""
+        return f"`{dag.timetable.expression}` ({intervals}UTC)"
     return "when updated: " + ", ".join(sorted(asset.name for asset in condition.objects))
 
 

@@ -31,7 +31,7 @@ def bag() -> DagBag:
 def test_each_source_and_report_has_its_dag(bag: DagBag):
     deployment = Settings.from_environment().deployment
     expected = {f"extract__{row.name}" for row in deployment.sources} | {f"send_reports__{row.name}" for row in deployment.reports}
-    assert set(bag.dags) == expected | {"refresh_warehouse"}
+    assert set(bag.dags) == expected | {"refresh_warehouse", "maintain_warehouse"}
     assert len(deployment.sources) > 0
 
 
@@ -59,6 +59,14 @@ def test_a_landing_triggers_the_refresh_and_a_publish_triggers_the_reports(bag: 
     for name, dag in bag.dags.items():
         if name.startswith("send_reports__"):
             assert {asset.uri for asset in dag.timetable.asset_condition.objects} == {MART.uri}
+
+
+def test_maintenance_reconciles_the_sources_that_ask_for_it(bag: DagBag):
+    asking = {row.name for row in Settings.from_environment().deployment.sources if row.reconcile_days}
+    assert asking
+    tasks = bag.dags["maintain_warehouse"].tasks
+    assert {task.task_id for task in tasks} == {"prune"} | {f"reconcile__{name}" for name in asking}
+    assert {outlet.name for task in tasks for outlet in task.outlets} == {f"landing/{name}" for name in asking}
 
 
 def test_extracts_have_data_intervals_not_points(bag: DagBag):

@@ -12,6 +12,7 @@ from aftercast.landing.context import Gate, Landed
 from aftercast.landing.coverage import covered_until, covered_window, gaps
 from aftercast.landing.extracts import Found, land
 from aftercast.landing.replaying import replay
+from aftercast.landing.retention import prune
 from aftercast.landing.slices import landing_fingerprint
 from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
 from aftercast.landing.verdicts import Subject, record_verdicts, subject_of
@@ -30,6 +31,7 @@ __all__ = [
     "land",
     "landing_fingerprint",
     "prepare",
+    "prune",
     "record_verdicts",
     "replay",
     "subject_of",
