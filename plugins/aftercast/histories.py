@@ -48,20 +48,25 @@ def plot(settings: Settings, name: str, since: str | None = None, until: str | N
 
 def most_alarming(settings: Settings, limit: int = 20) -> pl.DataFrame:
     """Return the series with the most episodes that hurt: series_id, episodes, severest, last_at."""
-    live = _live(warehouse.query(settings.mart, "select * from marts.mart_anomalies where hurts"))
-    grouped = (
-        live.filter(pl.col("explained_by").is_null())
-        .group_by("series_id")
-        .agg(episodes=pl.len(), severest=pl.col("score").max().round(2), last_at=pl.col("started_at").max())
+    return warehouse.query(
+        settings.mart,
+        """
+        select series_id, count(*) as episodes, round(max(score), 2) as severest, max(started_at) as last_at
+        from marts.mart_anomalies
+        where hurts
+        group by series_id
+        order by episodes desc, severest desc nulls last, series_id
+        limit ?
+        """,
+        [limit],
     )
-    return grouped.sort("episodes", "severest", "series_id", descending=[True, True, False]).head(limit)
 
 
 def series_history(settings: Settings, series_id: str, window: Window, about: datetime | None = None) -> History:
     """Return what is known of a series in a window; a span without scores has no points, and says why. `about`: as in `History`."""
     with warehouse.connect(settings.mart) as connection:
         as_of = warehouse.frame(connection, "select as_of from marts.mart_run")["as_of"][0]
-        anomalies = _live(warehouse.frame(connection, "select * from marts.mart_anomalies where series_id = ?", [series_id]))
+        anomalies = warehouse.frame(connection, "select * from marts.mart_anomalies where series_id = ?", [series_id])
         incidents = _incidents(connection, series_id, anomalies)
         reasons = warehouse.frame(
             connection,
@@ -140,7 +145,7 @@ def _resolve(settings: Settings, name: str) -> tuple[str, list[tuple[str, Window
         series = set(
             warehouse.frame(connection, "select signal_id from marts.mart_signal_quality where source_kind = 'series'")["signal_id"]
         )
-        anomalies = _live(warehouse.frame(connection, "select * from marts.mart_anomalies"))
+        anomalies = warehouse.frame(connection, "select * from marts.mart_anomalies")
         incidents = warehouse.frame(connection, "select incident_id, title, started_at, impact_end_at from marts.mart_incidents")
     if name in series or name in set(anomalies["series_id"]):
         return series_words(name), [(name, Window(as_of - SHOWN, as_of), None)]
@@ -179,15 +184,6 @@ def _window(since: str | None, until: str | None, usual: Window) -> Window:
     end = parse_utc(until, what="--to") if until else usual.end
     start = parse_utc(since, what="--from") if since else (usual.start if usual.start < end else end - SHOWN)
     return Window(start, end)
-
-
-def _live(anomalies: pl.DataFrame) -> pl.DataFrame:
-    """Return the episodes of the live detector; a mart of before there were several versions has one."""
-    if "mode" in anomalies.columns:
-        anomalies = anomalies.filter(pl.col("mode") == "live")
-    if "explained_by" not in anomalies.columns:
-        anomalies = anomalies.with_columns(explained_by=pl.lit(None, pl.String))
-    return anomalies
 
 
 def _as(rows: pl.DataFrame, schema: dict[str, Any]) -> pl.DataFrame:

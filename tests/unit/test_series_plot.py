@@ -94,7 +94,7 @@ def test_the_severest_episode_is_the_one_in_the_title() -> None:
 
 
 def test_what_the_calendar_explains_is_no_alarm() -> None:
-    explained = history().episodes.with_columns(explained_by=pl.lit("Black Friday"))
+    explained = history().episodes.with_columns(explained_by=pl.lit("Black Friday"), hurts=pl.lit(value=False))
     drawn = picture(history(episodes=explained), width=1000)
     assert "Black Friday explains" in drawn.finding
     assert "Black Friday" in str(drawn.drawing)
@@ -256,7 +256,7 @@ INCIDENTS = {
     **dict.fromkeys(("started_at", "impact_end_at", "as_of"), TIME),
 }
 ANOMALIES = {
-    **dict.fromkeys(("anomaly_id", "series_id", "incident_id", "direction", "mode", "explained_by"), TEXT),
+    **dict.fromkeys(("anomaly_id", "series_id", "incident_id", "direction", "explained_by"), TEXT),
     "hurts": FLAG,
     "score": NUMBER,
     **dict.fromkeys(("started_at", "ended_at", "trained_until"), TIME),
@@ -265,16 +265,16 @@ ANOMALIES = {
 
 @pytest.fixture
 def published(home: Path) -> Settings:
-    """A mart with one series, its live and its shadow episode and two incidents, and the scores behind it."""
+    """A mart with one series, its episode and two incidents, and the scores behind it."""
     settings = Settings.from_environment()
     end = START + timedelta(days=1)
-    live = {"anomaly_id": "anomaly-1", "series_id": SERIES, "incident_id": "INC-7", "direction": "up", "mode": "live", "hurts": True}
-    live |= {"score": 0.93, "started_at": at(168), "ended_at": at(181), "trained_until": START}
+    alarm = {"anomaly_id": "anomaly-1", "series_id": SERIES, "incident_id": "INC-7", "direction": "up", "hurts": True}
+    alarm |= {"score": 0.93, "started_at": at(168), "ended_at": at(181), "trained_until": START}
     incident = {"incident_id": "INC-7", "title": "Card payments fail", "environment": "production", "service_origin": "payments"}
     incident |= {"started_at": at(170), "impact_end_at": at(182), "as_of": end}
     tables = {
         "mart_run": pl.DataFrame({"as_of": [end]}),
-        "mart_anomalies": pl.DataFrame([live, live | {"anomaly_id": "anomaly-2", "mode": "shadow", "score": 0.99}], schema=ANOMALIES),
+        "mart_anomalies": pl.DataFrame([alarm], schema=ANOMALIES),
         "mart_incidents": pl.DataFrame([incident, incident | {"incident_id": "INC-8", "service_origin": "search"}], schema=INCIDENTS),
         "mart_signal_quality": pl.DataFrame(
             {

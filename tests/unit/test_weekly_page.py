@@ -177,8 +177,8 @@ def test_the_severest_episodes_of_the_costliest_incidents_are_drawn() -> None:
     assert figures.pictures_text == ""
 
 
-@pytest.mark.parametrize("change", [{"mode": "shadow"}, {"hurts": False}, {"explained_by": "Black Friday"}])
-def test_what_is_no_live_alarm_is_not_drawn(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"hurts": False}, {"explained_by": "Black Friday"}])
+def test_what_is_no_alarm_is_not_drawn(change: dict[str, Any]) -> None:
     found = frames(episodes=True)
     found["mart_anomalies"] = found["mart_anomalies"].with_columns(pl.lit(value).alias(name) for name, value in change.items())
     text = html_of(found)

@@ -229,7 +229,6 @@ def _anomalies(incidents: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], l
                 "ended_at": start + timedelta(minutes=60),
                 "direction": "up" if fault > usual else "down",
                 "hurts": True,
-                "mode": "live",
                 "score": score,
                 "trained_until": start.replace(hour=0, minute=0),
             }

@@ -16,8 +16,8 @@ from aftercast.window import Window
 def of_week(rows: Rows, table: Sequence[IncidentLine], as_of: datetime, most: int) -> tuple[IncidentPicture, ...]:
     """Return the pictures of the first incidents of the table that have an episode with points; of equal episodes the earliest."""
     points = rows["mart_anomaly_points"].filter(pl.col("actual").is_not_null())
-    live = rows["mart_anomalies"].filter(pl.col("hurts") & (pl.col("mode").fill_null("live") == "live"))
-    drawn = live.join(points, on="anomaly_id", how="semi").sort(
+    hurting = rows["mart_anomalies"].filter("hurts")
+    drawn = hurting.join(points, on="anomaly_id", how="semi").sort(
         "score", "started_at", "anomaly_id", descending=[True, False, False], nulls_last=True
     )
     found: list[IncidentPicture] = []
@@ -32,8 +32,8 @@ def of_week(rows: Rows, table: Sequence[IncidentLine], as_of: datetime, most: in
                     window=Window(around["bucket_at"][0], around["bucket_at"][-1] + timedelta(minutes=1)),
                     as_of=as_of,
                     points=with_schema(around, POINTS),
-                    episodes=with_schema(live.filter(pl.col("series_id") == episode["series_id"]), EPISODES),
-                    incidents=_incidents(rows, live.filter(pl.col("series_id") == episode["series_id"]), line.incident_id),
+                    episodes=with_schema(hurting.filter(pl.col("series_id") == episode["series_id"]), EPISODES),
+                    incidents=_incidents(rows, hurting.filter(pl.col("series_id") == episode["series_id"]), line.incident_id),
                     about=episode["started_at"],
                 )
             )

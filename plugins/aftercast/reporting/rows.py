@@ -54,7 +54,6 @@ MARTS: dict[str, dict[str, ColumnType]] = {
         "ended_at": TIME,
         "direction": TEXT,
         "hurts": FLAG,
-        "mode": TEXT,
         "score": NUMBER,
         "explained_by": TEXT,
         "trained_until": TIME,

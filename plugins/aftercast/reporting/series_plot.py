@@ -125,7 +125,7 @@ def _washes(known: History, rows: pl.DataFrame, grain: timedelta, plane: Plane) 
         yield alt.Chart(data(masked)).mark_rect(color=BAND).encode(x=x, x2=x2)
     hurting: list[Row] = []
     explained: list[Row] = []
-    for row in known.episodes.filter(pl.col("hurts")).iter_rows(named=True):
+    for row in known.episodes.filter(pl.col("hurts") | pl.col("explained_by").is_not_null()).iter_rows(named=True):
         end = row["ended_at"] or known.as_of
         span = {"start": row["started_at"].isoformat(), "end": max(end, row["started_at"] + grain).isoformat(), "name": row["explained_by"]}
         (hurting if row["explained_by"] is None else explained).append(span | {"opacity": round(0.1 + 0.16 * (row["score"] or 0.0), 3)})
