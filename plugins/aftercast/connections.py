@@ -7,7 +7,7 @@ Inside a task Airflow resolves the id through its secrets backends and database;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aftercast.errors import ConfigError
@@ -75,6 +75,23 @@ def resolve(source: str, connection: str | None) -> Endpoint:
         uri=found.get_uri(),
         extra=found.extra_dejson,
     )
+
+
+def pagerduty(source: str, connection: str | None) -> tuple[Endpoint, dict[str, str]]:
+    """Return where PagerDuty's REST API answers, and how the client of Airflow's hook identifies itself there.
+
+    Asking is left to `sources.web`: that client waits without bound when told to slow down, and ends a list at 10,000 with a warning only.
+
+    Raises:
+        ConfigError: as for `resolve`, or the connection has no token.
+    """
+    endpoint = resolve(source, connection)
+    from airflow.providers.pagerduty.hooks.pagerduty import PagerdutyHook
+
+    with PagerdutyHook(token=endpoint.secret()).client() as client:
+        sent = {**client.headers, **client.prepare_headers("GET")}
+        headers = {name: value for name, value in sent.items() if name in ("accept", "authorization")}
+        return replace(endpoint, base_url=endpoint.base_url or client.url), headers
 
 
 def _base_url(host: str | None, port: int | None, schema: str | None) -> str:

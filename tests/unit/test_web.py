@@ -37,6 +37,7 @@ def ask(url: str, waits: list[float] | None = None, **arguments) -> Page:
         ({"Retry-After": formatdate(NOW + 42, usegmt=True)}, 42.0),
         ({"ratelimit-reset": "11"}, 11.0),
         ({"X-RateLimit-Reset": str(int(NOW) + 30)}, 30.0),
+        ({"X-RateLimit-Period-In-Sec": "60"}, 60.0),
         ({}, 1.0),
     ],
 )
@@ -46,6 +47,17 @@ def test_it_waits_as_long_as_the_service_asks(status: int, headers: dict[str, st
     with serve(in_turn(Answer(status=status, headers=headers), Answer({"ok": True}))) as server:
         assert ask(server.url, waits).data == {"ok": True}
     assert waits == [waited]
+
+
+def test_it_keeps_the_pace_of_services_that_count_requests():
+    waits: list[float] = []
+    moments = iter([NOW, NOW, NOW + 0.25, NOW + 1.0, NOW + 9.0, NOW + 9.0])
+    with serve(in_turn(Answer({"ok": True}))) as server:
+        client = Web("orders", Endpoint("orders_api", "http", server.url), pace=1.0, sleep=waits.append, clock=lambda: next(moments))
+        with client:
+            for _ in range(3):
+                client.ask(Request("/api/orders"))
+    assert waits == [0.75]
 
 
 def test_it_gives_up_for_now_when_the_service_asks_for_too_much():

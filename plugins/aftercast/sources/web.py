@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import logging
+import math
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ LONGEST_WAIT = 300.0  # seconds in all for one request; a service that asks for 
 FIRST_WAIT = 1.0
 MOST_PAGES = 100_000
 SLOW_DOWN = (420, 429)
-RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-requests")
+RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-requests", "x-ratelimit-period-in-sec")
 SHOWN = 200  # characters of a refusal that a message repeats
 
 
@@ -66,6 +67,7 @@ class Page:
     headers: Mapping[str, str]
     number: int
     origin: str
+    status: int = 200
 
 
 def _wait_asked(response: httpx.Response, now: float) -> float | None:
@@ -96,6 +98,7 @@ class Web:
         headers: sent with every request; secrets belong here and appear in no message.
         auth: login and password for basic authentication.
         keep: folder for the pages as received (redacted, readable by the owner only); None keeps none.
+        pace: least seconds from one request to the next, for services that count.
         sleep, clock: replaced in tests.
     """
 
@@ -108,6 +111,7 @@ class Web:
         auth: tuple[str, str] | None = None,
         timeout: float = 60.0,
         keep: Path | None = None,
+        pace: float = 0.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -118,6 +122,7 @@ class Web:
         )
         self._source, self._connection, self._keep = source, endpoint.connection, keep
         self._sleep, self._clock = sleep, clock
+        self._pace, self._asked_at = pace, -math.inf
         self._kept = 0
 
     def __enter__(self) -> Web:
@@ -137,6 +142,7 @@ class Web:
         waited, problem = 0.0, ""
         for attempt in range(TRIES):
             pause: float | None = None
+            self._keep_pace()
             try:
                 response = self._client.request(
                     request.method,
@@ -164,7 +170,14 @@ class Web:
                         problem = f"answered {response.status_code}: body of {len(response.content)} bytes is no whole JSON ({error})"
                     else:
                         self._store(response.content, origin)
-                        return Page(request, data, {name.lower(): value for name, value in response.headers.items()}, number, origin)
+                        return Page(
+                            request,
+                            data,
+                            {name.lower(): value for name, value in response.headers.items()},
+                            number,
+                            origin,
+                            response.status_code,
+                        )
             pause = FIRST_WAIT * 2**attempt if pause is None else pause
             if attempt + 1 == TRIES or waited + pause > LONGEST_WAIT:
                 break
@@ -205,6 +218,13 @@ class Web:
             seen.add(content)
             yield page
 
+    def _keep_pace(self) -> None:
+        if self._pace:
+            early = self._asked_at + self._pace - self._clock()
+            if early > 0:
+                self._sleep(early)
+            self._asked_at = self._clock()
+
     def _shown(self, request: Request) -> str:
         return f"{self._client.base_url.host}{request.path if request.path.startswith('/') else '/' + request.path}".split("?", maxsplit=1)[
             0
@@ -241,6 +261,20 @@ class Web:
         path.touch(mode=0o600)
         text = json.dumps({"origin": origin, "body": redact(content.decode(errors="replace"))}, ensure_ascii=False)
         path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def signed_in(source: str, endpoint: Endpoint, *, keep: Path | None = None, timeout: float = 60.0) -> Web:
+    """Return a client that identifies itself as monitoring servers and the proxies in front of them expect.
+
+    Login and password are sent as basic authentication, a password alone as a bearer token; `headers` in the extra of the connection (the
+    tenant, for example) are sent with every request.
+    """
+    headers = {str(name): str(value) for name, value in dict(endpoint.extra.get("headers") or {}).items()}
+    if endpoint.login:
+        return Web(source, endpoint, headers=headers, auth=(endpoint.login, endpoint.password or ""), timeout=timeout, keep=keep)
+    if endpoint.password:
+        headers["Authorization"] = f"Bearer {endpoint.password}"
+    return Web(source, endpoint, headers=headers, timeout=timeout, keep=keep)
 
 
 def records(page: Page, *keys: str, source: str) -> list[dict[str, Any]]:
