@@ -194,15 +194,26 @@ def detect(chunk: str) -> None:
 
 
 def gather(chunks: list[str]) -> None:
-    """Put together what the chunks found, and forget the scores of other code."""
+    """Put together what the chunks found, propose what verdicts say of its sensitivity, and forget the scores of other code."""
     from aftercast import detection
+    from aftercast.detection import scorecard
 
     settings, parts = Settings.from_environment(), [working.Chunk.parse(chunk) for chunk in chunks]
     tables = {table: detection.as_table(table, working.read_found(settings, table, parts)) for table in detection.TABLES}
     for table, rows in tables.items():
         landing.write_derived(settings, table, rows)
+    with warehouse.connect(settings.warehouse) as connection:
+        verdicts = warehouse.frame(connection, f"select {', '.join(scorecard.VERDICTS)} from intermediate.int_anomalies__verdicts")
+    proposals = scorecard.propose(tables["anomalies"], verdicts, settings.deployment.detectors, _window(settings).end)
+    landing.write_derived(settings, "tuning_proposals", proposals)
     working.forget_others(settings, _detection_code(), len(parts))
-    log.info("%d series watched, %d episodes found", tables["series_health"].height, tables["anomalies"].height)
+    log.info(
+        "%d series watched, %d episodes found, %d of them judged by people, %d proposals",
+        tables["series_health"].height,
+        tables["anomalies"].height,
+        verdicts.height,
+        proposals.height,
+    )
 
 
 def _detection_code() -> str:
