@@ -20,6 +20,7 @@ with measured as (
         1 - {{ wilson('weeks.outside_share * weeks.points_effective_n', 'weeks.points_effective_n', 'low') }} as coverage_high,
         alarms.hurting_n,
         alarms.unmatched_n,
+        alarms.unmatched_hours_n,
         alarms.unmatched_before_n,
         alarms.series_weeks,
         alarms.volume_p,
@@ -50,7 +51,7 @@ judged as (
                 when
                     points_scored_n >= {{ var('least_points_a_week') }}
                     and volume_p < 0.001
-                    and unmatched_n >= 5
+                    and unmatched_hours_n >= 5
                     and unmatched_per_series_week >= 2 * unmatched_per_series_week_before
                     then
                         'alarms outside incidents ' || printf('%.1f', unmatched_per_series_week) || ' per series-week, '
@@ -88,6 +89,7 @@ select
     judged.series_weeks,
     judged.hurting_per_series_week,
     judged.unmatched_n,
+    judged.unmatched_hours_n,
     judged.unmatched_per_series_week,
     judged.unmatched_per_series_week_before,
     judged.volume_p,

@@ -228,7 +228,8 @@ def _tried(context: _Context, as_of: datetime) -> Iterator[Row]:
         ran = f"in shadow as {shadow.version} since {since:%Y-%m-%d}: {_seen(now, then)}"
         long_enough = as_of - since >= timedelta(days=SHADOW_DAYS)
         if len(holdout) < LEAST_HOLDOUT or not long_enough:
-            lacking = f"{max((as_of - since).days, 0)} of {SHADOW_DAYS} days, {len(holdout)} of {LEAST_HOLDOUT} judged alarms"
+            days = "" if long_enough else f"{max((as_of - since).days, 0)} of {SHADOW_DAYS} days, "
+            lacking = f"{days}{len(holdout)} judged alarms, {LEAST_HOLDOUT} needed"
             verdict, reason = "run_in_shadow", f"{ran}; too early to tell ({lacking})"
         elif not _holds(now, then):
             verdict, reason = "keep", f"{ran}; not better"

@@ -1,12 +1,14 @@
 -- One row per detector version, signal and ISO week: alarms per judged series-week, and how surprising so many outside incidents are.
--- Given this week's and the four weeks' before, the count of this week is binomial if the rate per series-week has not changed (Poisson).
+-- Alarms of one signal in one hour are one event that many series felt, so hours with an alarm are counted: given this week's and the four
+-- weeks' before, the count of this week is binomial if the rate per series-week has not changed (Poisson).
 with alarms as (
     select
         anomalies.detector_version,
         anomalies.signal,
         cast(date_trunc('week', anomalies.alarmed_at) as timestamptz) as week_at,
         count(*) as hurting_n,
-        count(*) filter (where not alarms.is_matched) as unmatched_n
+        count(*) filter (where not alarms.is_matched) as unmatched_n,
+        count(distinct {{ bucket('anomalies.alarmed_at', 60) }}) filter (where not alarms.is_matched) as unmatched_hours_n
     from {{ ref('fct_anomaly') }} as anomalies
     inner join {{ ref('int_detectors__alarms') }} as alarms
         on anomalies.anomaly_id = alarms.anomaly_id and alarms.signal = ''
@@ -23,7 +25,9 @@ counted as (
         weeks.days_scored_n,
         coalesce(alarms.hurting_n, 0) as hurting_n,
         coalesce(alarms.unmatched_n, 0) as unmatched_n,
+        coalesce(alarms.unmatched_hours_n, 0) as unmatched_hours_n,
         coalesce(cast(sum(alarms.unmatched_n) over before as bigint), 0) as unmatched_before_n,
+        coalesce(cast(sum(alarms.unmatched_hours_n) over before as bigint), 0) as unmatched_hours_before_n,
         coalesce(cast(sum(weeks.days_scored_n) over before as bigint), 0) as days_before_n
     from {{ ref('int_detectors__weekly_series') }} as weeks
     cross join {{ ref('int_detectors__versions') }} as versions
@@ -44,9 +48,9 @@ ways as (
         detector_version,
         signal,
         week_at,
-        unmatched_n + unmatched_before_n as n,
+        unmatched_hours_n + unmatched_hours_before_n as n,
         days_scored_n / (days_scored_n + days_before_n) as share,
-        unnest(range(unmatched_n, unmatched_n + unmatched_before_n + 1)) as k
+        unnest(range(unmatched_hours_n, unmatched_hours_n + unmatched_hours_before_n + 1)) as k
     from counted
     where days_scored_n > 0 and days_before_n > 0
 ),
@@ -68,6 +72,7 @@ select
     counted.week_at,
     counted.hurting_n,
     counted.unmatched_n,
+    counted.unmatched_hours_n,
     counted.unmatched_before_n,
     counted.days_scored_n / 7.0 as series_weeks,
     counted.days_before_n / 7.0 as series_weeks_before,
