@@ -18,8 +18,10 @@ from aftercast.settings import Settings, SourceRow
 from aftercast.window import Window
 
 KINDS: dict[str, str] = {
+    "alertmanager": "aftercast.sources.alertmanager",
     "demo": "aftercast.sources.demo",
     "files": "aftercast.sources.files",
+    "prometheus": "aftercast.sources.prometheus",
 }
 
 
