@@ -1,4 +1,4 @@
-"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay`.
+"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay | source`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -12,25 +12,22 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import polars as pl
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from aftercast import source_commands
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
+from aftercast.terminal import err, out, show
 from aftercast.window import Window
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="What incidents cost, what probably caused them, and whether the fixes worked."
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+app.add_typer(source_commands.app, name="source")
 
 
 def _use_example(example: str, data: Path | None) -> None:
@@ -259,58 +256,6 @@ def summarise(settings: Settings, seconds: float) -> None:
     out.print(f"  report    {latest if latest else 'none: no report is declared in reports.yml'}")
     out.print("  tour      aftercast demo   [dim](five questions, answered)[/]")
     out.print(f"  took      {seconds:.0f} s")
-
-
-def show(frame: pl.DataFrame, *, vertical: bool = False) -> None:
-    """Print a frame as a table, or one block per row where a table would not fit the terminal; nulls are shown as –."""
-    if frame.is_empty():
-        out.print("[dim](no rows)[/]")
-        return
-    cells = [[_cell(value) for value in row] for row in frame.rows()]
-    if vertical or _least_width(frame, cells) > out.width:
-        for row in cells:
-            block = Table(show_header=False, box=None, pad_edge=False)
-            block.add_column(style="dim", no_wrap=True)
-            block.add_column(overflow="fold")
-            for name, cell in zip(frame.columns, row, strict=True):
-                block.add_row(name, cell)
-            out.print(block, "")
-        return
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for name, kind in frame.schema.items():
-        wraps = kind == pl.String or isinstance(kind, pl.List)
-        table.add_column(name, justify="right" if kind.is_numeric() else "left", no_wrap=not wraps)
-    for row in cells:
-        table.add_row(*row)
-    out.print(table)
-
-
-def _least_width(frame: pl.DataFrame, cells: list[list[str]]) -> int:
-    """Return the columns a terminal needs for a table in which texts wrap at words and nothing else wraps."""
-    least = 0
-    for index, (name, kind) in enumerate(frame.schema.items()):
-        column = [row[index] for row in cells]
-        if kind == pl.String or isinstance(kind, pl.List):
-            longest = max(len(cell) for cell in column)
-            word = max((len(part) for cell in column for part in cell.split()), default=0)
-            least += max(len(name), word, min(longest, 28)) + 2
-        else:
-            least += max(len(name), *map(len, column)) + 2
-    return least - 2
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    if isinstance(value, Decimal):
-        return f"{value:,.2f}"
-    if hasattr(value, "strftime"):
-        return str(value.strftime("%Y-%m-%d %H:%M"))
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return str(value).replace("[", r"\[")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,6 +11,8 @@ from aftercast.declared import declared_tables
 from aftercast.landing.context import Gate, Landed
 from aftercast.landing.coverage import covered_until, covered_window, gaps
 from aftercast.landing.extracts import Found, land
+from aftercast.landing.preview import Preview, preview
+from aftercast.landing.quarantine import quarantined
 from aftercast.landing.replaying import replay
 from aftercast.landing.retention import prune
 from aftercast.landing.slices import landing_fingerprint
@@ -21,6 +23,7 @@ __all__ = [
     "Found",
     "Gate",
     "Landed",
+    "Preview",
     "Subject",
     "covered_until",
     "covered_window",
@@ -31,7 +34,9 @@ __all__ = [
     "land",
     "landing_fingerprint",
     "prepare",
+    "preview",
     "prune",
+    "quarantined",
     "record_verdicts",
     "replay",
     "subject_of",

@@ -64,13 +64,13 @@ class _Tally:
         self.expected = None if self.unexpected else (self.expected or 0) + (rows or 0)
 
 
-def _entity(name: str, origin: str) -> Entity:
+def entity_of(name: str, origin: str) -> Entity:
     if name not in ENTITIES:
         raise LandingError(f"{origin}: no landing entity {name!r}; choose from {', '.join(sorted(ENTITIES))}")
     return ENTITIES[name]
 
 
-def _unreadable(batch: Found) -> pl.DataFrame:
+def unreadable(batch: Found) -> pl.DataFrame:
     """Rows the source could not read, as quarantine keeps them."""
     if batch.rejected is None or batch.rejected.is_empty():
         return pl.DataFrame()
@@ -112,16 +112,16 @@ def land(
         spool, rejects, aside = Spool(scratch), Rejects(scratch), Aside(scratch)
         tallies = {name: _Tally() for name in source.entities}
         for batch in batches:
-            entity = _entity(batch.entity, batch.origin)
+            entity = entity_of(batch.entity, batch.origin)
             tally = tallies.setdefault(entity.name, _Tally())
             label = piece_label(batch.piece) if batch.piece else window.label()
             conformed = context.conform(entity, batch.frame, origin=batch.origin, first_row=batch.first_row, windowed=batch.piece is None)
-            unreadable = _unreadable(batch)
+            bad = unreadable(batch)
             spool.add(entity, conformed.accepted, label if batch.piece else "")
-            rejects.add(entity.name, label, unreadable)
+            rejects.add(entity.name, label, bad)
             rejects.add(entity.name, label, conformed.rejected)
             aside.add(entity.name, label, conformed.unknown)
-            tally.received += batch.frame.height + unreadable.height
+            tally.received += batch.frame.height + bad.height
             tally.accepted += conformed.accepted.height
             tally.expect(batch.expected)
             tally.notes.update({**conformed.notes, **batch.notes})

@@ -83,6 +83,11 @@ def sources_held(settings: Settings, source: str | None = None) -> list[str]:
     return sorted({path.parent.name.removeprefix("source=") for path in paths})
 
 
+def quarantined(settings: Settings, source: str) -> int:
+    """Return how many rows of a source wait in quarantine."""
+    return sum(path.read_bytes().count(b"\n") for path in settings.quarantine.glob(f"*/source={source}/*.jsonl"))
+
+
 def held(settings: Settings, source: str | None = None) -> Iterator[Held]:
     """Yield the quarantine files of a source (None: of all), in order.
 
