@@ -62,21 +62,22 @@ def row_text(kind: str, name: str, indent: str = "  ") -> str:
     lines += [f"  # {key}: {fields[key].default}" for key in ("overlap_minutes", "max_window_days", "reconcile_days")]
     options = {} if model is None else model.model_fields
     required = {key: field for key, field in options.items() if field.is_required()}
-    lines.append("  options:" if required else "  options: {}")
+    optional = {key: field.default for key, field in options.items() if key not in required and field.default is not PydanticUndefined}
+    lines += ["  options:"] if required else ["  # options:"] if optional else []
     for key, field in required.items():
         value, meaning = _value(field.annotation)
         lines.append(f"    {key}: {value} # required: {meaning}")
-    lines += [
-        f"    # {key}: {_shown(field.default)}"
-        for key, field in options.items()
-        if key not in required and field.default is not PydanticUndefined
-    ]
+    lines += [f"  #   {key}: {_shown(default)}".rstrip() for key, default in optional.items()]
     return "".join(f"{indent}{line}\n" for line in lines)
 
 
 def _shown(default: Any) -> str:
-    if default is None or default == () or isinstance(default, Row):
+    if default is None:
         return ""
+    if isinstance(default, Row):
+        default = default.model_dump(mode="json", exclude_none=True)
+    if isinstance(default, tuple):
+        default = list(default)
     return yaml.safe_dump(default, default_flow_style=True).strip().removesuffix("...").strip()
 
 

@@ -19,7 +19,7 @@ from aftercast.window import DAY, Window
 app = typer.Typer(no_args_is_help=True, help="See, start and try sources.")
 
 ENOUGH_ROWS = 10_000  # of a check
-SAMPLE = 3
+SAMPLE = 2
 
 
 @app.command("list")
@@ -105,7 +105,7 @@ def check(
         for note, count in one.notes.most_common():
             out.print(f"  [yellow]noticed[/] {count:,} x {note}", soft_wrap=True)
         if one.sample.height:
-            show(one.sample.select(column.name for column in one.sample if column.null_count() < one.sample.height))
+            show(one.sample.select(column.name for column in one.sample if any(value not in (None, "", []) for value in column)))
         if one.rejected.height:
             show(one.rejected)
     out.print("\nnothing was landed" + ("" if whole else f"; there is more than the {ENOUGH_ROWS:,} rows looked at"))
