@@ -353,3 +353,8 @@ def test_without_an_id_the_most_alarming_series_are_listed(published: Settings, 
     assert listed.select("series_id", "episodes", "severest").rows() == [(SERIES, 1, 0.93)]
     cli.main(["plot"])
     assert "payments" in capsys.readouterr().out
+
+
+def test_a_picture_of_an_afternoon_names_its_day() -> None:
+    known = history(window=Window(at(150), at(200)))
+    assert ">2 Nov 1" in drawing(known)

@@ -67,7 +67,7 @@ class Plane:
         origin = datetime(2001, 1, 1, tzinfo=self.start.tzinfo)  # a Monday
         first = origin + math.ceil((self.start - origin) / step) * step
         values = [(first + step * number).timestamp() * 1000 for number in range(math.floor((self.end - first) / step) + 1)]
-        dated = f"utchours(datum.value) + utcminutes(datum.value) == 0 || datum.value == {values[0] if values else 0}"
+        dated = f"utchours(datum.value) + utcminutes(datum.value) == 0 || time(datum.value) == {values[0] if values else 0}"
         hourly = f"{dated} ? utcFormat(datum.value, '%-d %b %H:%M') : utcFormat(datum.value, '%H:%M')"
         return alt.Axis(
             values=values,
