@@ -8,6 +8,7 @@ body), and refuses what it cannot (credentials, certificates, other 4xx, bodies 
 from __future__ import annotations
 
 import email.utils
+import gc
 import gzip
 import hashlib
 import json
@@ -89,6 +90,17 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
 
 
+def _parse(content: bytes) -> Any:
+    """Read JSON. The collector of cycles rests meanwhile: JSON has none, and looking for them makes a large page ten times slower."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return json.loads(content, parse_constant=_no_number)
+    finally:
+        if collects:
+            gc.enable()
+
+
 class Web:
     """A service a source talks to.
 
@@ -163,7 +175,7 @@ class Web:
                     raise self._refused(response, origin)
                 else:
                     try:
-                        data = json.loads(response.content, parse_constant=_no_number)
+                        data = _parse(response.content)
                     except ValueError as error:
                         if response.is_client_error:
                             raise self._refused(response, origin) from error
