@@ -70,7 +70,8 @@ def serve(rule: Rule, *, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
             asked.append(one)
             answer = rule(one)
             content = answer.raw if answer.raw is not None else json.dumps(answer.data).encode()
-            self.send_response(answer.status)
+            own_date = any(name.lower() == "date" for name in answer.headers)
+            (self.send_response_only if own_date else self.send_response)(answer.status)
             for name, value in {"content-type": "application/json", "content-length": str(len(content)), **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
