@@ -257,3 +257,14 @@ def test_one_row_says_what_the_build_is(ask: Query):
     assert {name: row[name] for name in RUN} == RUN
     assert row["model_versions"].startswith("candidates v1, detection v1")
     assert row["incidents_n"] == 3
+
+
+def test_names_that_landed_and_nobody_declared_are_listed(ask: Query):
+    declared = {"payments", "web", "pay-svc", "checkout", "production"}
+    rows = ask("select kind, name, seen_in, rows_n, first_seen_at <= last_seen_at as ordered from marts.mart_unmapped_names").rows()
+    assert rows
+    assert not declared & {name for _, name, *_ in rows}
+    assert not [row for row in rows if row[0] == "region"], "no region is declared"
+    assert all(rows_n > 0 and ordered for *_, rows_n, ordered in rows)
+    undeclared = {name for (name,) in ask("select service from star.dim_service where not is_declared").rows()}
+    assert {name for kind, name, *_ in rows if kind == "service"} == undeclared
