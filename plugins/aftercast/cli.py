@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 app.add_typer(source_commands.app, name="source")
 
+MOST_UNMAPPED = 20  # names that `status` lists
+
 
 def _use_example(example: str, data: Path | None) -> None:
     """Convert a data set into an inbox and a configuration of its own, and point this process at them."""
@@ -128,6 +130,16 @@ def status() -> None:
             """,
         )
     )
+    tables = warehouse.query(settings.mart, "select table_name from information_schema.tables where table_schema = 'marts'")
+    if "mart_unmapped_names" not in tables["table_name"]:
+        return  # published by an earlier version
+    unmapped = warehouse.query(
+        settings.mart,
+        "select kind, name, seen_in, nearest_name, rows_n, last_seen_at from marts.mart_unmapped_names order by kind, rows_n desc, name",
+    )
+    if unmapped.height:
+        out.print(f"\n{unmapped.height} names landed that nobody declared or aliased; see {settings.config / 'catalog'}:", soft_wrap=True)
+        show(unmapped.head(MOST_UNMAPPED))
 
 
 @app.command()

@@ -52,6 +52,25 @@ def test_a_query_cannot_write(mart: Path, capsys: pytest.CaptureFixture[str]):
     assert "read-only" in errors
 
 
+def test_the_status_lists_names_nobody_declared(mart: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("COLUMNS", "200")
+    columns = "source, entity, received, rejected, duplicate, late, watermark"
+    with warehouse.connect(mart, read_only=False) as connection:
+        connection.execute(f"create table marts.mart_source_coverage as select {', '.join(f'1 as {name}' for name in columns.split(', '))}")
+    code, before, _ = run("status", capsys=capsys)
+    assert code == 0, "a mart of an earlier version has no such table"
+    with warehouse.connect(mart, read_only=False) as connection:
+        connection.execute(
+            "create table marts.mart_unmapped_names as select 'service' as kind, 'pay-ments' as name, 'alerts' as seen_in, "
+            "'payments' as nearest_name, 3 as rows_n, now() as last_seen_at"
+        )
+    code, printed, _ = run("status", capsys=capsys)
+    assert code == 0
+    assert "1 names landed that nobody declared" in printed
+    assert "pay-ments" in printed
+    assert "nobody declared" not in before
+
+
 def test_rows_are_printed_as_csv(mart: Path, capsys: pytest.CaptureFixture[str]):
     assert run("sql", "--csv", "from marts.mart_run", capsys=capsys)[:2] == (0, "company\nx\n")
 
