@@ -261,6 +261,7 @@ def test_days_of_history_land_in_parts_exactly_once(shop, place, monkeypatch):
         queries=[
             {"metric": "level", "query": "level", "kind": "gauge"},
             {"metric": "orders", "counter": "old_orders_total"},
+            {"metric": "faults", "counter": "old_faults_total", "of": "old_orders_total"},
         ],
         alerts=True,
     )
@@ -271,7 +272,7 @@ def test_days_of_history_land_in_parts_exactly_once(shop, place, monkeypatch):
         assert max(len(part) for part in asked) <= 11_000
         points = landed(place)
         levels = points.filter(pl.col("metric") == "level")
-        assert levels.height == whole["metric_points"].landed - points.filter(pl.col("metric") == "orders").height
+        assert whole["metric_points"].landed == points.height
         assert levels.group_by("service").len().sort("service").rows() == [(one, HISTORY_DAYS * 1440) for one in SERVICES]
         assert (levels["ts"].dt.epoch("s") % 1000 == levels["value"]).all()
         orders = points.filter(pl.col("metric") == "orders").sort("ts")
@@ -280,6 +281,9 @@ def test_days_of_history_land_in_parts_exactly_once(shop, place, monkeypatch):
         assert inner.height > 1_430
         assert inner["value"].to_list() == pytest.approx([60.0] * inner.height)
 
+        faults = points.filter(pl.col("metric") == "faults")
+        assert faults["ts"].to_list() == orders["ts"].to_list(), "no fault was ever counted, and that is known"
+        assert set(faults["value"]) == {0.0}
         parts = deployment(place.home.parent / "parts")
         for one in shop.past.days():
             land(parts, row, one)

@@ -171,6 +171,13 @@ def test_counters_land_under_the_start_of_their_step_and_levels_at_their_moment(
     ]
 
 
+def test_a_part_of_a_counter_is_zero_where_only_the_whole_counts(extract):
+    row = {"metric": "errors", "counter": 'hits_total{code=~"5.."}', "of": "hits_total", "labels": {"environment": {"const": "staging"}}}
+    _, asked = extract(promql(), queries=[row])
+    by = "sum by (service, region)"
+    assert param(asked[0], "query") == f'{by} (increase(hits_total{{code=~"5.."}}[60s])) or {by} (increase(hits_total[60s])) * 0'
+
+
 def test_quantiles_are_asked_for_by_name_and_scaled(extract):
     row = {"metric": "latency", "buckets": "seconds_bucket", "quantiles": [0.5, 0.95, 0.999], "scale": 1000, "unit": "ms"}
     batches, asked = extract(promql((CART, lambda _: "0.25")), queries=[row], step_seconds=300)
@@ -390,6 +397,7 @@ def test_points_outside_of_the_time_asked_for_do_not_land(extract):
         ({"queries": [{"metric": "a"}]}, "exactly one of counter, buckets and query"),
         ({"queries": [{"metric": "a", "query": "b", "counter": "c"}]}, "exactly one of counter, buckets and query"),
         ({"queries": [{"metric": "a", "buckets": "b"}]}, "buckets need quantiles"),
+        ({"queries": [{"metric": "a", "query": "b", "of": "c"}]}, "only a counter"),
         ({"queries": [{"metric": "a", "buckets": "b", "quantiles": [95]}]}, "buckets need quantiles between 0 and 1"),
         ({"queries": [{"metric": "a", "query": "hits_total", "kind": "counter"}]}, "increase per step"),
         ({"queries": [{"metric": "a", "query": "b", "unti": "ms"}]}, "did you mean 'unit'"),

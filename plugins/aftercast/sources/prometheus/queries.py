@@ -13,10 +13,15 @@ from aftercast.sources.labels import Labels
 
 
 class Query(Row):
-    """What lands under the name of a metric: exactly one of `counter`, `buckets` (selectors) and `query` (PromQL, `$step` allowed)."""
+    """What lands under the name of a metric: exactly one of `counter`, `buckets` (selectors) and `query` (PromQL, `$step` allowed).
+
+    A counter that is a part `of` another one is zero where that one counts and it does not: a server has no series of errors before the
+    first error, and without this the share of errors would be unknown, not zero.
+    """
 
     metric: str = Field(min_length=1)
     counter: str | None = None
+    of: str | None = None
     buckets: str | None = None
     query: str | None = None
     kind: Literal["gauge", "counter", "histogram"] = "gauge"
@@ -30,6 +35,8 @@ class Query(Row):
     def _one_of_three(self) -> Self:
         if sum(one is not None for one in (self.counter, self.buckets, self.query)) != 1:
             raise ValueError("give exactly one of counter, buckets and query")
+        if self.of is not None and self.counter is None:
+            raise ValueError("only a counter can be a part `of` another one")
         if bool(self.quantiles) != (self.buckets is not None) or not all(0 < one < 1 for one in self.quantiles):
             raise ValueError("buckets need quantiles between 0 and 1, such as [0.5, 0.95], and nothing else has quantiles")
         if self.query is not None and self.kind == "counter" and "$step" not in self.query:
@@ -58,7 +65,8 @@ def questions(rows: Iterable[Query], *, step: int, labels: Labels) -> list[Quest
         every, mapping = row.step_seconds or step, row.labels or labels
         by = ", ".join(mapping.kept)
         if row.counter is not None:
-            asked = [(row.metric, f"sum by ({by}) (increase({row.counter}[$step]))", "counter")]
+            part, whole = (f"sum by ({by}) (increase({selector}[$step]))" for selector in (row.counter, row.of))
+            asked = [(row.metric, part if row.of is None else f"{part} or {whole} * 0", "counter")]
         elif row.buckets is not None:
             spread = f"sum by ({', '.join(filter(None, ('le', by)))}) (increase({row.buckets}[$step]))"
             unit = f"_{row.unit}" if row.unit else ""
