@@ -21,7 +21,12 @@ KINDS: dict[str, str] = {
     "alertmanager": "aftercast.sources.alertmanager",
     "demo": "aftercast.sources.demo",
     "files": "aftercast.sources.files",
+    "incidentio": "aftercast.sources.incidentio",
+    "jira": "aftercast.sources.jira_issues",
+    "jsm_ops": "aftercast.sources.jsm_ops",
+    "pagerduty": "aftercast.sources.pagerduty_incidents",
     "prometheus": "aftercast.sources.prometheus",
+    "statuspage": "aftercast.sources.statuspage",
 }
 
 
