@@ -236,6 +236,8 @@ def tune() -> None:
     if proposals.is_empty():
         out.print("nobody has judged an alarm yet: `aftercast verdict <anomaly_id> confirm|reject`")
         return
+    if "promote" in proposals["verdict"]:
+        out.print("\na shadow is ready: in detectors.yml set its state to live, and that of the live version to retired")
     row = version_to_paste(proposals, settings.deployment.detectors, proposals["as_of"][0])
     if row:
         out.print(f"\nto try it beside the live version, add to {settings.config / 'detectors.yml'}:\n", soft_wrap=True)

@@ -29,7 +29,7 @@ def place(home: Path) -> Settings:
             f"create table marts.mart_anomalies as select 'anomaly-1' as anomaly_id, '{SERIES}' as series_id, "
             "timestamptz '2026-09-16 10:05:00+00' as peak_at",
             f"create table marts.mart_signal_quality as select 'series' as source_kind, '{SERIES}' as signal_id",
-            "create table marts.mart_incidents as select 'INC-1' as incident_id",
+            "create table marts.mart_incidents as select unnest(['INC-1', 'INC-3']) as incident_id",
             "create table marts.mart_incident_candidates as from (values ('INC-1', 1, 'change', 'dep-2'), ('INC-1', 2, 'none', 'none')) "
             "as candidates (incident_id, rank, kind, candidate_id)",
         ):
@@ -102,7 +102,8 @@ def test_people_who_say_nothing_are_not_behind(place: Settings):
 @pytest.mark.parametrize(
     ("named", "cause", "message"),
     [
-        ("INC-2", None, "neither an episode nor an incident .* did you mean 'INC-1'"),
+        ("INC-2", None, "neither an episode nor an incident .* did you mean 'INC-"),
+        ("INC-3", None, "incident INC-3 has no candidate cause to judge"),
         ("INC-1", "change:dep-3", "no candidate 'change:dep-3'; did you mean 'change:dep-2'"),
         (f"{SERIES}2@2026-09-16T10:05Z", None, "no series .* did you mean"),
         (f"{SERIES}@2026-09-16T10:05", None, "no time zone"),
@@ -145,12 +146,14 @@ def test_tuning_shows_the_proposals_and_the_shadow_to_paste(place: Settings, cap
     with warehouse.connect(place.mart, read_only=False) as connection:
         connection.execute(
             "create table marts.mart_tuning_proposals as select 'error_ratio' as signal, 'api' as subject, 1.0 as current_sensitivity, "
-            "0.8 as proposed_sensitivity, 'run_in_shadow' as verdict, 'drops 5 of 7' as reason, timestamptz '2026-09-21 00:00+00' as as_of"
+            "0.8 as proposed_sensitivity, unnest(['run_in_shadow', 'promote']) as verdict, 'drops 5 of 7' as reason, "
+            "timestamptz '2026-09-21 00:00+00' as as_of"
         )
     code, said = run("tune", capsys=capsys)
     assert code == 0, said
     assert "drops 5 of 7" in said
     assert "- {signal: error_ratio, subject: api, sensitivity: 0.8}" in said
+    assert "set its state to live" in said
 
 
 def test_tuning_without_verdicts_says_how_to_give_one(place: Settings, capsys: pytest.CaptureFixture[str]):

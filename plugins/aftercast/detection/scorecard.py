@@ -193,7 +193,7 @@ def _chosen(context: _Context) -> Row:
     holdout = [alarm for alarm in alarms if cut and alarm.rang_at >= cut]
     if cut is None or len(train) < LEAST_TRAIN or len(holdout) < LEAST_HOLDOUT:
         reason = (
-            f"{len(alarms)} judged alarms: choosing needs {LEAST_TRAIN} that were judged before {LEAST_HOLDOUT} later ones rang, "
+            f"judged so far: {len(alarms)}; choosing needs {LEAST_TRAIN} that were judged before {LEAST_HOLDOUT} later ones rang, "
             f"at best it is {len(train)} and {len(holdout)}"
         )
         return _row(context, current, "not_enough_data", reason, n_train=len(train))

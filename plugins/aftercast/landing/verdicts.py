@@ -83,7 +83,9 @@ def subject_of(mart: Path, named: str, cause: str | None = None) -> Subject:
     candidates = [f"{kind}:{candidate}" for kind, candidate in warehouse.query(mart, sql, [named]).iter_rows()]
     if not candidates:
         known = _texts(mart, "select incident_id from marts.mart_incidents")
-        raise ConfigError(f"neither an episode nor an incident with candidates is called {named!r}{_nearest(named, known)}")
+        if named in known:
+            raise ConfigError(f"incident {named} has no candidate cause to judge")
+        raise ConfigError(f"neither an episode nor an incident is called {named!r}{_nearest(named, known)}")
     chosen = cause or candidates[0]
     if chosen not in candidates:
         raise ConfigError(f"{named} has no candidate {chosen!r}{_nearest(chosen, candidates)}")
