@@ -20,7 +20,7 @@ from aftercast.connections import Endpoint, resolve
 from aftercast.errors import ConfigError, SourceRejected
 from aftercast.settings import Settings, SourceRow, check_options, raw_folder
 from aftercast.sources import Batch
-from aftercast.sources.lifecycle import Record, Tracker, at, batch, hosted, is_due, milliseconds, moment, nothing, text_at
+from aftercast.sources.lifecycle import LATEST, Record, Tracker, at, batch, hosted, is_due, milliseconds, moment, nothing, text_at
 from aftercast.sources.web import Page, Request, Web, records, signed_in
 from aftercast.window import Window
 
@@ -151,7 +151,7 @@ def tagged(alert: Record, options: Options) -> dict[str, str | None]:
 def after(alert: Record, name: str) -> str | None:
     """Return the time that the report of an alert gives in milliseconds after its creation."""
     created, passed = moment(text_at(alert, "createdAt")), at(alert, "report", name)
-    if created is None or not isinstance(passed, (int, float)):
+    if created is None or not isinstance(passed, (int, float)) or not 0 <= passed < LATEST:
         return None
     return (created + timedelta(milliseconds=passed)).isoformat()
 

@@ -27,6 +27,7 @@ Record = Mapping[str, Any]
 
 EVERYTHING_ELSE = "*"
 MILLISECONDS = 1000
+LATEST = 10**13  # milliseconds: later lie epochs in another unit
 
 
 class Tracker(Row):
@@ -83,9 +84,9 @@ def moment(value: str | None) -> datetime | None:
     """Return the instant a text names; None when it names none with a zone (landing judges the text itself)."""
     try:
         found = datetime.fromisoformat(value or "")
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return found.astimezone(UTC) if found.tzinfo else None
 
 
 def iso(instant: datetime) -> str:
@@ -99,7 +100,7 @@ def milliseconds(instant: datetime) -> int:
 
 def from_milliseconds(value: Any) -> str | None:
     """Return the instant of an epoch in milliseconds as text; anything else as text for landing to judge."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and 0 < value < LATEST:
         return datetime.fromtimestamp(value / MILLISECONDS, UTC).isoformat()
     return text(value)
 
