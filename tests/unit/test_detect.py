@@ -261,33 +261,60 @@ def test_a_gap_is_no_drop() -> None:
     assert detection.anomalies.is_empty()
     (health,) = detection.series_health.to_dicts()
     assert health["expected_points"] - health["n_points"] == PER_DAY - 10
-    assert health["n_scored"] == N_DAYS * PER_DAY - 7 * PER_DAY - (PER_DAY - 10)
+    assert health["n_scored"] == N_DAYS * PER_DAY - 3 * PER_DAY - (PER_DAY - 10)  # not the first two days and the first Saturday
 
 
 def test_a_series_that_cannot_be_judged_says_why() -> None:
     random = np.random.default_rng(6)
     normal = random.poisson(300 * rhythm()).astype(float)
-    short = np.where(np.arange(len(normal)) < 4 * PER_DAY, normal, np.nan)
+    short, gone = (np.where(np.arange(len(normal)) < n_days * PER_DAY, normal, np.nan) for n_days in (2, 4))
     odd = np.full(len(normal), np.nan)
     odd[700] = 5.0
     frames = [
         points(REQUESTS, name, value)
-        for name, value in (("short", short), ("odd", odd), ("flat", np.full(len(normal), 3.0)), ("good", normal))
+        for name, value in (("short", short), ("gone", gone), ("odd", odd), ("flat", np.full(len(normal), 3.0)), ("good", normal))
     ]
     health = detect(pl.concat(frames), (REQUESTS,), NO_MASKS, WINDOW).series_health
     status = dict(health.select("subject", "status").iter_rows())
-    assert status == {"short": "not_enough_data", "odd": "not_enough_data", "flat": "flat", "good": "scored"}
-    assert "384 points on 4 days" in health.filter(pl.col("subject") == "short")["reason"][0]
-    assert health.filter(pl.col("status") == "not_enough_data")["trained_until"].null_count() == 2
+    assert status == {"short": "not_enough_data", "gone": "stopped", "odd": "not_enough_data", "flat": "flat", "good": "scored"}
+    assert "192 points on 2 days" in health.filter(pl.col("subject") == "short")["reason"][0]
+    assert health.filter(pl.col("subject") == "odd")["trained_until"].to_list() == [None]
     last_seen = dict(health.select("subject", "last_seen_at").iter_rows())
-    assert last_seen["short"] == at(4 * PER_DAY - 1)
+    assert last_seen["short"] == at(2 * PER_DAY - 1)
 
 
-def test_a_window_shorter_than_the_warm_up_scores_nothing() -> None:
-    detection = detect(company()[0], SIGNALS, NO_MASKS, Window(START, START + timedelta(days=5)))
+def test_two_days_score_nothing_and_a_young_company_is_learning_and_quiet() -> None:
+    first_days = detect(company()[0], SIGNALS, NO_MASKS, Window(START, START + timedelta(days=2)))
+    assert first_days.series_health["n_scored"].sum() == 0
+    detection = detect(company()[0], SIGNALS, NO_MASKS, Window(START, START + timedelta(days=6)))
     assert detection.anomalies.is_empty()
+    assert detection.series_health["n_scored"].min() > 2 * PER_DAY
     assert set(detection.series_health["status"]) == {"learning"}
     assert detect(company()[0], SIGNALS, NO_MASKS, Window(START - timedelta(days=30), START)).series_health.is_empty()
+
+
+def _young(first_day: int, n_days: int, low: float, hit: int) -> Detection:
+    """A service whose points begin on a day of the window, and a quarter of whose traffic is lost for two hours of the day `hit`."""
+    value = np.random.default_rng(21).poisson(400 * rhythm(n_days=n_days)).astype(float)
+    value[: first_day * PER_DAY] = np.nan
+    value[hit * PER_DAY + 40 : hit * PER_DAY + 48] *= low
+    return detect(points(REQUESTS, "new", value), (REQUESTS,), NO_MASKS, Window(START, START + timedelta(days=n_days)))
+
+
+@pytest.mark.parametrize(("first_day", "n_days", "hit"), [(0, 5, 4), (14, 18, 17)])
+def test_a_young_series_reports_what_it_never_did_and_nothing_less(first_day: int, n_days: int, hit: int) -> None:
+    loud, faint = (_young(first_day, n_days, low, hit) for low in (0.1, 0.9))
+    (found,) = loud.anomalies.to_dicts()
+    assert abs(found["started_at"] - at(hit * PER_DAY + 40)) <= timedelta(minutes=30)
+    assert found["trained_until"] == at(hit * PER_DAY)
+    assert faint.anomalies.is_empty()
+    assert loud.series_health["status"].to_list() == ["learning"]
+    assert "until 7 days are seen" in loud.series_health["reason"][0]
+
+
+def test_a_kind_of_day_a_series_never_had_is_not_judged() -> None:
+    days = _young(0, 7, 0.1, 5).series_days.sort("day_at")  # begins on a Monday
+    assert (days["n_scored"] > 0).to_list() == [True, True, True, False, True]
 
 
 @pytest.mark.parametrize(("grain", "n_days"), [(5, 21), (60, 35), (1440, 200)])

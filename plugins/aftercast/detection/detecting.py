@@ -96,7 +96,7 @@ def detect(
         points: columns of `series.POINTS` (what `signal_query` returns), any order.
         signals: what to watch; points of other signals are ignored.
         masks: columns of `series.MASKS`; an `ended_at` of null is still open.
-        window: the span judged; its first seven days only train.
+        window: the span judged; its first two days only train (seven for grains of 12 hours and more).
         detectors: versions that judge the same scores; one of them is live.
         calendar: known unusual times; what they expect is explained and does not hurt.
         kept: scores of an earlier call by the same code; used where nothing they depend on has changed.
@@ -323,11 +323,12 @@ def _status(judged: _Judged, series: int, present: npt.NDArray[np.intp], n_score
             return "stopped", f"no point since {ended_at:%Y-%m-%d %H:%M}, {(window.end - ended_at).days} days before the end"
         if np.ptp(panel.value[series, present]) == 0 and n_days >= LEAST_DAYS:
             return "flat", f"every one of {len(present)} points is {panel.value[series, present[0]]:g}"
+    needs = f"a model needs half of the points of {LEAST_DAYS} days outside incidents"
+    if len(present) and window.end - panel.at(int(present[0])) < timedelta(days=WARM_UP_DAYS):
+        caution = f"until {WARM_UP_DAYS} days are seen, only what is new to the series by far is reported"
+        return "learning", f"first seen {panel.at(int(present[0])):%Y-%m-%d %H:%M}; {caution if n_scored else needs}"
     if n_scored:
         return "scored", ""
-    needs = f"a model needs half of the points of {LEAST_DAYS} days outside incidents, and scoring starts after {WARM_UP_DAYS} days"
-    if len(present) and window.end - panel.at(int(present[0])) < timedelta(days=WARM_UP_DAYS):
-        return "learning", f"first seen {panel.at(int(present[0])):%Y-%m-%d %H:%M}; {needs}"
     return "not_enough_data", f"{len(present)} points on {n_days} days; {needs}"
 
 

@@ -37,16 +37,36 @@ def rarity(numbers: Array) -> Array:
     return found
 
 
+def rarity_after(numbers: Array, first: int) -> Array:
+    """Return the rarity of numbers[first:] among numbers[:first], which all of them are compared with."""
+    past, new, n = np.sort(numbers[:first]), numbers[first:], first
+    if n < LEAST:
+        return np.zeros(len(new))
+    size, middle, reach, index = _tail(past)
+    rank = np.log10((n + 1) / (n - np.searchsorted(past, new) + 1))
+    beyond = math.log10(n / size) + np.log10(np.maximum(new - middle, reach) / reach) / index
+    return np.where(new > past[-size], np.minimum(beyond, MOST * math.log10(n)), rank)
+
+
 def _rarity(past: list[float], number: float) -> float:
     n = len(past)
-    size = min(max(TAIL_LEAST, int(TAIL * n)), n // 2)
-    edge, middle = past[-size], past[n // 2]
-    if number <= edge:
+    if number <= past[-_tail_size(n)]:
         return math.log10((n + 1) / (n - bisect_left(past, number) + 1))
-    reach = max(edge - middle, 1e-9 * abs(middle), 1e-12)
-    tail = np.log(np.maximum(np.array(past[-size:]) - middle, reach) / reach)
-    index = max(float(tail.sum()) / size, LIGHTEST)
+    size, middle, reach, index = _tail(past)
     return min(math.log10(n / size) + math.log10(max(number - middle, reach) / reach) / index, MOST * math.log10(n))
+
+
+def _tail_size(n: int) -> int:
+    return min(max(TAIL_LEAST, int(TAIL * n)), n // 2)
+
+
+def _tail(past: list[float] | Array) -> tuple[int, float, float, float]:
+    """Return count, origin and beginning (above the origin) of the tail of sorted numbers, and its index."""
+    size = _tail_size(len(past))
+    middle = float(past[len(past) // 2])
+    reach = max(float(past[-size]) - middle, 1e-9 * max(abs(float(past[0])), abs(float(past[-1]))), 1e-300)
+    above = np.log(np.maximum(np.array(past[-size:]) - middle, reach) / reach)
+    return size, middle, reach, max(float(above.sum()) / size, LIGHTEST)
 
 
 def loneliness(numbers: Array) -> Array:
@@ -61,3 +81,14 @@ def loneliness(numbers: Array) -> Array:
             near = past[max(place - NEIGHBOUR, 0) : place + NEIGHBOUR]
             found[row] = nsmallest(NEIGHBOUR, [abs(number - one) for one in near])[-1]
     return found
+
+
+def loneliness_after(numbers: Array, first: int) -> Array:
+    """Return loneliness (T,) where numbers[first:] are compared with numbers[:first] only."""
+    past, own = np.sort(numbers[:first]), loneliness(numbers[:first])
+    if first <= 2 * NEIGHBOUR:
+        return np.concatenate([own, np.zeros(len(numbers) - first)])
+    near = np.searchsorted(past, numbers[first:])[:, None] + np.arange(-NEIGHBOUR, NEIGHBOUR)
+    distance = np.abs(past[np.clip(near, 0, first - 1)] - numbers[first:, None])
+    distance[(near < 0) | (near >= first)] = np.inf
+    return np.concatenate([own, np.sort(distance, axis=1)[:, NEIGHBOUR - 1]])

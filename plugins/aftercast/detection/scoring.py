@@ -7,6 +7,9 @@
 4. Deviations (noise.py) are divided by a robust scale of their time of day, learned from the same model over the two weeks before the day;
    so are the sums that make evidence (evidence.py).
 Series too sparse for medians of blocks keep the plain model.
+
+A young series (less than a week) is judged from its third day on, with caution: by a flat model with the shape of a day, only on days of
+a kind it has had (workday, weekend), by evidence that is less the younger it is and counts no more than the point is new (novelty.py).
 """
 
 from __future__ import annotations
@@ -22,14 +25,17 @@ from aftercast.detection.choosing import Chosen, fit_better, may_be_logged
 from aftercast.detection.correcting import GAUSS_MAD, level, nan_median, profile
 from aftercast.detection.evidence import usual_evidence, windows
 from aftercast.detection.known_times import Events
+from aftercast.detection.novelty import novelty
 from aftercast.detection.series import Panel
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Whole = npt.NDArray[np.intp]
 
 MINUTES_PER_DAY = 1440
 BLOCK_MINUTES = 30
 WARM_UP_DAYS = 7
+COLD_DAYS = 2  # of a young series, before it is judged at all; with grains of 12 hours and more it is not
 LEAST_DAYS = 5
 HISTORY_DAYS, SCALE_DAYS = 28, 14
 YOUNG_DAYS = 21  # up to here a trend and the shape of a week cannot be told apart
@@ -38,6 +44,7 @@ COARSE_CUT_DAYS = 7  # one model serves a day, or this many for grains of 12 hou
 SCALE_CLASSES = 8  # per day
 CLASS_WEIGHT = 100.0  # points of a class that weigh as much as the whole history
 WIDEST = 2.5  # however odd its history, a series may widen its scale by this much and no more
+WORTH_A_LOOK = 2.5  # evidence of a young series below this opens nothing, whatever its sensitivity may be
 SLIVER = 0.005  # of the usual level: a series that hardly moves must not cry at rounding
 
 
@@ -92,10 +99,10 @@ class Grid:
         return self.day * (COARSE_DAYS if self.day <= 2 else days)
 
     def cuts(self) -> list[Cut]:
-        """Where models are refitted: every midnight after the warm-up, every seventh for grains of 12 hours and more."""
+        """Where models are refitted: every midnight after two days; every seventh after the warm-up for grains of 12 hours and more."""
         days = -(-self.total // self.day)
-        apart = COARSE_CUT_DAYS if self.day <= 2 else 1
-        places = [number * self.day for number in range(WARM_UP_DAYS, days, apart)]
+        begin, apart = (WARM_UP_DAYS, COARSE_CUT_DAYS) if self.day <= 2 else (COLD_DAYS, 1)
+        places = [number * self.day for number in range(begin, days, apart)]
         return [Cut(max(0, until - self.reach(HISTORY_DAYS)), until, following) for until, following in pairwise([*places, self.total])]
 
     def middles(self, first: int, until: int, width: int = 1) -> Array:
@@ -137,7 +144,9 @@ def score_day(panel: Panel, mask: Flags, events: Events, past: int) -> ScoredDay
     blocks = _block_means(panel, quiet, grid)
     training = blocks[:, : past // grid.block]
     sparse = noise.events_per_block(history, kind, usual, grid.block) < noise.SPARSE
-    model = _fit_history(training, may_be_logged(training, ~kind.share & ~sparse), grid, past)
+    present: Flags = np.asarray(np.isfinite(training).reshape(len(training), past // grid.day, -1).any(axis=2))
+    age = present.shape[1] - present.argmax(axis=1)
+    model = _fit_history(training, present, age, may_be_logged(training, ~kind.share & ~sparse), grid)
     begin = max(0, past - grid.reach(SCALE_DAYS))
     seen = past - begin
     special = _block_means(panel, events.masked & ~mask, grid)
@@ -150,6 +159,13 @@ def score_day(panel: Panel, mask: Flags, events: Events, past: int) -> ScoredDay
     interval_scale, tail_scale = (np.hypot(own_scale * stretch, doubt) for stretch in _tails(learned / own_scale[:, :seen]))
     judged = np.concatenate([learned, deviation[:, seen:]], axis=1) / tail_scale
     short, long = (usual_evidence(judged, seen, length)[:, seen:] for length in windows(panel.grain_minutes))
+    for series in np.flatnonzero(age < WARM_UP_DAYS):
+        trust = np.sqrt(age[series] / WARM_UP_DAYS)
+        short[series], long[series] = trust * short[series], trust * long[series]
+        if np.fmax(np.abs(short[series]), np.abs(long[series])).max(initial=0.0) >= WORTH_A_LOOK:
+            line = np.concatenate([np.where(known[series], history.value[series], np.nan), panel.value[series, past:]])
+            new = novelty(grid.middles(0, grid.total), line, past)
+            short[series], long[series] = short[series] * new, long[series] * new
     return ScoredDay(
         model=model,
         blocks=training,
@@ -172,13 +188,22 @@ def _block_means(panel: Panel, quiet: Flags, grid: Grid) -> Array:
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=np.isfinite(bottom) & (bottom != 0))
 
 
-def _fit_history(training: Array, candidates: Flags, grid: Grid, past: int) -> Chosen:
+def _fit_history(training: Array, present: Flags, age: Whole, candidates: Flags, grid: Grid) -> Chosen:
+    """Fit the series that have enough of a past: half the points of five days, or three quarters of two if they are young.
+
+    Args:
+        training: block means (N, B). present: (N, D) days with any. age: (N,) days since the first of them.
+        candidates: (N,) which series may be logged.
+    """
     per_day = grid.day // grid.block
-    present = np.isfinite(training).reshape(len(training), -1, per_day).any(axis=2)
-    enough = np.where((present.sum(axis=1) >= LEAST_DAYS)[:, None], training, np.nan)
-    length = present.shape[1] - present.argmax(axis=1)
-    least = max(14, LEAST_DAYS * per_day // 2)
-    return fit_better(grid.middles(0, past, grid.block), enough, candidates, length <= YOUNG_DAYS, least)
+    weekend = np.isin(grid.weekdays(0, grid.day * (present.shape[1] + 1)), (5, 6))
+    seen_alike = (present & (weekend[:-1] == weekend[-1])).any(axis=1)
+    n_points = np.isfinite(training).sum(axis=1)
+    grown = (present.sum(axis=1) >= LEAST_DAYS) & (n_points >= max(14, LEAST_DAYS * per_day // 2))
+    young = (age < WARM_UP_DAYS) & (present.sum(axis=1) >= COLD_DAYS) & (n_points >= max(14, COLD_DAYS * per_day * 3 // 4)) & (per_day > 2)
+    judged = np.where(age < WARM_UP_DAYS, young & seen_alike, grown)
+    enough = np.where(judged[:, None], training, np.nan)
+    return fit_better(grid.middles(0, training.shape[1] * grid.block, grid.block), enough, candidates, age <= YOUNG_DAYS, min_points=14)
 
 
 def _expect(
