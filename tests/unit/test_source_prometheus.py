@@ -11,14 +11,16 @@ from urllib.parse import parse_qs
 
 import polars as pl
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
-from aftercast.settings import SourceRow
-from aftercast.sources import open_source, web
-from aftercast.sources.prometheus import ranges
+from aftercast.settings import PROJECT, SourceRow, check_options, load_deployment
+from aftercast.sources import alertmanager, open_source, web
+from aftercast.sources.prometheus import Options, ranges
 from aftercast.sources.prometheus.fired import fingerprint
+from aftercast.sources.prometheus.queries import questions
 from aftercast.sources.prometheus.ranges import EPOCH, MOST_STEPS, next_length, steps
 from aftercast.sources.web import Page, Request
 from aftercast.window import Window
@@ -515,3 +517,17 @@ def test_alerts_can_be_selected(extract):
     firing = 'ALERTS{alertstate="firing",alertname!="Watchdog"}'
     assert param(asked[0], "query") == f'ALERTS_FOR_STATE{{alertname!="Watchdog"}} and ignoring(alertstate) {firing}'
     assert param(asked[0], "step") == "30"
+
+
+def guide(kind: str) -> SourceRow:
+    text = (PROJECT / "docs" / "sources" / f"{kind}.md").read_text(encoding="utf-8")
+    (row,) = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    return SourceRow.model_validate(row)
+
+
+def test_the_rows_of_the_guides_are_accepted_and_feed_the_watched_signals():
+    check_options(guide("alertmanager"), alertmanager.Options)
+    options = check_options(guide("prometheus"), Options)
+    landing_names = {one.metric for one in questions(options.queries, step=60, labels=options.labels)}
+    watched = [row for row in load_deployment(PROJECT / "config").signals if row.fact == "metric"]
+    assert {name for row in watched for name in (row.value, row.numerator, row.denominator) if name} <= landing_names
