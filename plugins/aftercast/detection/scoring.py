@@ -8,8 +8,9 @@
    so are the sums that make evidence (evidence.py).
 Series too sparse for medians of blocks keep the plain model.
 
-A young series (less than a week) is judged from its third day on, with caution: by a flat model with the shape of a day, only on days of
-a kind it has had (workday, weekend), by evidence that is less the younger it is and counts no more than the point is new (novelty.py).
+A young series (less than a week) is judged from its third day on, with caution: by a flat model with the shape of a day, only on days
+of a kind it has had twice (workday, weekend), by evidence that is less the younger it is and counts no more than the point is new
+(novelty.py).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Whole = npt.NDArray[np.intp]
 MINUTES_PER_DAY = 1440
 BLOCK_MINUTES = 30
 WARM_UP_DAYS = 7
-COLD_DAYS = 2  # of a young series, before it is judged at all; with grains of 12 hours and more it is not
+COLD_DAYS = 2  # of the same kind before a young series is judged; with grains of 12 hours and more it is not
 LEAST_DAYS = 5
 HISTORY_DAYS, SCALE_DAYS = 28, 14
 YOUNG_DAYS = 21  # up to here a trend and the shape of a week cannot be told apart
@@ -197,11 +198,11 @@ def _fit_history(training: Array, present: Flags, age: Whole, candidates: Flags,
     """
     per_day = grid.day // grid.block
     weekend = np.isin(grid.weekdays(0, grid.day * (present.shape[1] + 1)), (5, 6))
-    seen_alike = (present & (weekend[:-1] == weekend[-1])).any(axis=1)
+    n_alike = (present & (weekend[:-1] == weekend[-1])).sum(axis=1)
     n_points = np.isfinite(training).sum(axis=1)
     grown = (present.sum(axis=1) >= LEAST_DAYS) & (n_points >= max(14, LEAST_DAYS * per_day // 2))
-    young = (age < WARM_UP_DAYS) & (present.sum(axis=1) >= COLD_DAYS) & (n_points >= max(14, COLD_DAYS * per_day * 3 // 4)) & (per_day > 2)
-    judged = np.where(age < WARM_UP_DAYS, young & seen_alike, grown)
+    young = (n_alike >= COLD_DAYS) & (n_points >= max(14, COLD_DAYS * per_day * 3 // 4)) & (per_day > 2)
+    judged = np.where(age < WARM_UP_DAYS, young, grown)
     enough = np.where(judged[:, None], training, np.nan)
     return fit_better(grid.middles(0, training.shape[1] * grid.block, grid.block), enough, candidates, age <= YOUNG_DAYS, min_points=14)
 
