@@ -53,6 +53,7 @@ BENCHMARKS = (
     Benchmark("Planted anomalies in generated series", "detection"),
     Benchmark("Anomalies in the Numenta benchmark", "nab", [], "nab"),
     Benchmark("Speed of the batched Prophet", "speed"),
+    Benchmark("Landing a million metric points", "landing"),
 )
 
 
