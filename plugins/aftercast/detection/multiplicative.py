@@ -26,9 +26,12 @@ from aftercast.detection.posterior import (
 )
 
 Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 Whole = npt.NDArray[np.intp]
 
 MAX_ROUNDS = 200
+FEW_POINTS = 1_000  # below, noise and changes of slope can explain each other: two peaks more
+NOISES = (0.25, 0.5, 2.0)  # variances to start again with, in units of the one found
 LEAST_DIVISOR = 0.05  # of added seasons, when the level of the trend is lower
 LOW_LEVEL = 2.0  # in units of the noise: trends below may be turned over
 CHUNK = 2_048  # rows of products made at once
@@ -157,11 +160,24 @@ def gram_of_products(trend: Array, multiplying: Array, additive: Array, residual
 def maximise_product(products: Products, prior: Prior) -> tuple[Array, Array, Array]:
     """Return coefficients (N, P: slope, offset, multiplying, additive, changes of slope), noise and negative log posterior, (N,) each.
 
-    The problem is not convex. Starts: the additive model, its seasons divided by the level of its trend; the trend alone, its slope not
-    free to change; and, where the level drowns in the noise, the better of both results with trend and seasons turned over.
+    The problem is not convex. Starts: the additive model, its seasons divided by the level of its trend, and the trend alone, its slope not
+    free to change. Then from the best so far: below FEW_POINTS the surroundings, with slopes free to change and not; where a multiplying
+    column is constant on the grid, so that it and the level can stand for each other, with more and with less noise; where the level drowns
+    in the noise, with trend and seasons turned over.
     """
     best = _descend(products, prior, _from_additive(products, prior))
     best = _better(best, _descend(products, prior, maximise_posterior(products.additive(False), prior, bends_first=False)[0]))
+    few = np.flatnonzero(products.count < FEW_POINTS)
+    for bends_first in (True, False) if len(few) else ():
+        some = products.take(few)
+        around = maximise_posterior(_around(some, best[0][few]), prior, bends_first=bends_first)[0]
+        best = _better(best, _descend(some, prior, around), few)
+    torn = np.flatnonzero(_has_constant(products))
+    for factor in NOISES if len(torn) else ():
+        some, here = products.take(torn), best[0][torn]
+        start = solve_coefficients(_around(some, here), factor * best[1][torn] ** 2, prior, here[:, prior.width :])
+        start[:, OFFSET] += some.centre
+        best = _better(best, _descend(some, prior, start), torn)
     trend, multipliers, rest = products.shape.split(best[0])
     low = np.flatnonzero(np.abs(_level(products, trend)) < LOW_LEVEL * best[1])
     if len(low):
@@ -169,6 +185,16 @@ def maximise_product(products: Products, prior: Prior) -> tuple[Array, Array, Ar
         turned = products.shape.join(-trend, multipliers, rest)[low]
         best = _better(best, _descend(products.take(low), prior, turned), low)
     return best
+
+
+def _has_constant(products: Products) -> Flags:
+    """Whether a multiplying column hardly varies, as the fourth daily cosine every six hours, (N,)."""
+    width = products.shape.multiplying + 1
+    places = OFFSET * width + np.arange(width)
+    ones, columns = places[0], places[1:]
+    sums, squares, count = products.grams[:, ones, columns], products.grams[:, columns, columns], products.grams[:, ones, ones, None]
+    constant = np.any(sums**2 > 0.999 * count * squares, axis=1)
+    return np.asarray(constant)[products.pattern]
 
 
 def _better(old: Found, new: Found, places: Whole | None = None) -> Found:
@@ -203,19 +229,12 @@ def _descend(products: Products, prior: Prior, start: Array) -> Found:
     for number in range(MAX_ROUNDS):
         products = everything.take(open_)
         here = theta[open_]
-        vector = products.vector(*products.shape.split(here))
-        error = products.moment - products.through(vector)
-        squares = np.maximum(products.power - np.einsum("nl,nl->n", vector, products.moment + error), 1e-13 * products.power)
+        error, squares = _errors(products, here)
         if number == 0:
             variance[open_] = noise_variance(squares, products.count)
             height[open_] = objective(squares, variance[open_], products.count, here, prior)
-        noise = variance[open_]
-        gram, slope = products.linearised(here, error)
-        shifted = here.copy()
-        shifted[:, OFFSET] -= products.centre
-        moment = slope + (gram @ shifted[..., None])[..., 0]
-        statistics = Statistics(gram, moment, products.power, products.count, products.centre)
-        goal = solve_coefficients(statistics, noise, prior, here[:, prior.width :])
+        statistics = _around(products, here, (error, squares))
+        goal = solve_coefficients(statistics, variance[open_], prior, here[:, prior.width :])
         goal[:, OFFSET] += products.centre
         theta[open_], variance[open_], lower = _walk(products, prior, here, goal - here, error, squares)
         fell = height[open_] - lower
@@ -224,6 +243,25 @@ def _descend(products: Products, prior: Prior, start: Array) -> Found:
         if not len(open_):
             break
     return theta, np.sqrt(variance), height
+
+
+def _errors(products: Products, theta: Array) -> tuple[Array, Array]:
+    """Moments (N, L) and squares (N,) of the residuals of these coefficients."""
+    vector = products.vector(*products.shape.split(theta))
+    error = products.moment - products.through(vector)
+    squares = products.power - np.einsum("nl,nl->n", vector, products.moment + error)
+    return error, np.maximum(squares, 1e-13 * products.power)
+
+
+def _around(products: Products, theta: Array, residuals: tuple[Array, Array] | None = None) -> Statistics:
+    """Statistics of the additive problem that is this one linearised around coefficients; `residuals` are their `_errors`, if known."""
+    error, squares = residuals or _errors(products, theta)
+    gram, slope = products.linearised(theta, error)
+    shifted = theta.copy()
+    shifted[:, OFFSET] -= products.centre
+    through = (gram @ shifted[..., None])[..., 0]
+    power = squares + np.einsum("np,np->n", shifted, 2.0 * slope + through)
+    return Statistics(gram, slope + through, power, products.count, products.centre)
 
 
 def _walk(products: Products, prior: Prior, here: Array, way: Array, error: Array, squares: Array) -> tuple[Array, Array, Array]:
