@@ -172,8 +172,9 @@ def test_two_pages_follow_the_id_of_the_last_record(tracker: Tracker):
     with serve(IncidentIo([incident("01A"), incident("01B"), incident("01C")], page=2)) as server:
         tracker.extract(server.url)
         cursors = [one.param("after") for one in server.asked if one.path == "/v2/incidents"]
+        since = {one.param("updated_at[gte]") for one in server.asked if one.path == "/v2/incidents"}
     assert len(tracker.landed()) == 3
-    assert cursors == [None, "01B"]
+    assert (cursors, since) == ([None, "01B"], {clock(0)})
 
 
 def test_the_same_incident_twice_lands_once(tracker: Tracker):

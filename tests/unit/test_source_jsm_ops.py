@@ -50,6 +50,7 @@ class Ops:
     alerts: list[dict[str, Any]] = field(default_factory=list)
     logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     service: str = "jsm"
+    incidents: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, asked: Asked) -> Answer:
         jsm = self.service == "jsm"
@@ -57,6 +58,9 @@ class Ops:
         known = {"Basic amFuZTprM3k=", "Bearer k3y"} if jsm else {"GenieKey k3y"}
         if asked.headers.get("authorization") not in known:
             return Answer({"message": "Unauthorized"}, status=401)
+        if asked.path == "/v1/incidents" and not jsm:
+            begin, end = (int(one) for one in re.findall(r"\d+", asked.param("query") or ""))
+            return self.page(asked, [one for one in self.incidents if begin <= ms(one["createdAt"]) < end])
         if not asked.path.startswith(root):
             return Answer({"message": "No site"}, status=404)
         rest = asked.path.removeprefix(root).strip("/").split("/")
@@ -160,7 +164,7 @@ def test_a_list_longer_than_the_service_pages_through_begins_anew_at_the_last_al
         assert len({one.param("query") for one in server.asked}) == 3
         assert len(tracker.landed("alerts")) == 10
         service.alerts = [alert(f"b{number}", 1) for number in range(9)]
-        with pytest.raises(SourceRejected, match="more than 4 alerts at one moment; narrow it by `query`"):
+        with pytest.raises(SourceRejected, match="more than 4 at one moment; narrow it by `query`"):
             tracker.extract(server.url, **JSM)
 
 
@@ -172,6 +176,31 @@ def test_opsgenie_is_asked_at_its_old_place_in_its_old_words(tracker: Tracker):
     assert (listed.path, listed.param("limit"), listed.param("size")) == ("/v2/alerts", "100", None)
     assert paths == {"/v2/alerts", "/v2/alerts/a1/logs", "/v2/alerts/a2/logs"}
     assert {one["incident_id"]: one["resolved_at"] for one in tracker.landed()} == {"a1": utc(35), "a2": None}
+
+
+def test_incidents_of_opsgenie_itself_land_with_their_impact_and_edits_are_found(tracker: Tracker):
+    record = {
+        "id": "i1",
+        "message": "Checkout is down",
+        "description": "Call joe@example.org",
+        "status": "resolved",
+        "priority": "P2",
+        "impactedServices": ["0f2e"],
+        "impactStartDate": clock(-3050),
+        "impactEndDate": clock(-2900),
+        "createdAt": clock(-3000),
+        "updatedAt": clock(20),
+        "links": {"web": "https://acme.app.opsgenie.test/incident/i1"},
+    }
+    old = record | {"id": "i2", "updatedAt": clock(-2000)}
+    with serve(Ops(service="opsgenie", incidents=[record, old])) as server:
+        tracker.extract(server.url, service="opsgenie", own_incidents=True)
+        with pytest.raises(ConfigError, match="see kind `jira`"):
+            tracker.extract(server.url, own_incidents=True, **JSM)
+    row = tracker.one()
+    assert (row["incident_id"], row["severity"], row["status"], row["services"]) == ("i1", "sev2", "resolved", ["0f2e"])
+    assert [row[name] for name in ("started_at", "declared_at", "mitigated_at")] == [utc(-3050), utc(-3000), utc(-2900)]
+    assert (row["resolved_at"], row["acknowledged_at"], row["summary"]) == (None, None, "Call <email>")
 
 
 def test_a_late_update_lands_the_alert_again_on_its_own_day(tracker: Tracker):
