@@ -267,7 +267,7 @@ def test_a_millionth_of_the_level_is_still_seen() -> None:
     for mode in ("additive", "multiplicative"):
         found = fit(TIMES, 1e7 + shape, Spec(seasonality_mode=mode))
         assert found.sigma[0] == pytest.approx(0.1, rel=0.2)  # changes of slope cost nothing at that scale and take some
-        assert np.abs(found.predict(TIMES)[:, 0] - 1e7 - np.sin(2 * np.pi * DAYS)).max() < 0.06
+        assert np.abs(found.predict(TIMES)[:, 0] - 1e7 - np.sin(2 * np.pi * DAYS)).max() < 0.1
 
 
 def test_seasons_that_multiply_grow_with_the_trend() -> None:
