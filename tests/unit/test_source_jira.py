@@ -321,5 +321,6 @@ def test_rich_text_is_read_without_the_people_it_mentions():
 
 
 def test_fields_hold_names_of_options_but_not_of_people():
-    assert values_of([{"value": "EU"}, {"name": "cart"}, "label", 3, JANE, None]) == ["EU", "cart", "label", "3"]
+    jdoe = {"name": "jdoe", "key": "jdoe", "displayName": "Jane Doe"}
+    assert values_of([{"value": "EU"}, {"name": "cart"}, "label", 3, JANE, jdoe, None]) == ["EU", "cart", "label", "3"]
     assert values_of({"type": "doc", "content": [{"type": "text", "text": "Error ratio below 1 %"}]}) == ["Error ratio below 1 %"]

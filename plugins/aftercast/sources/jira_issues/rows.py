@@ -80,7 +80,7 @@ def values_of(value: Any) -> list[str]:
     if isinstance(value, list):
         return [one for each in value for one in values_of(each)]
     if isinstance(value, Mapping):
-        if {"accountId", "emailAddress"} & set(value):
+        if {"accountId", "displayName", "emailAddress"} & set(value):
             return []
         return values_of(next((value[name] for name in ("value", "name", "key") if value.get(name)), prose(value)))
     found = text(value)
