@@ -78,7 +78,7 @@ def _shown(default: Any) -> str:
         default = default.model_dump(mode="json", exclude_none=True)
     if isinstance(default, tuple):
         default = list(default)
-    return yaml.safe_dump(default, default_flow_style=True).strip().removesuffix("...").strip()
+    return yaml.safe_dump(default, default_flow_style=True, width=10_000).strip().removesuffix("...").strip()
 
 
 def add_row(folder: Path, kind: str, name: str) -> str:
