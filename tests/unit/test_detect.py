@@ -406,7 +406,7 @@ def test_a_picture_holds_the_episode_and_as_much_around_it() -> None:
     anomaly = found().anomalies.filter(pl.col("hurts")).row(0, named=True)
     picture = found().anomaly_points.filter(pl.col("anomaly_id") == anomaly["anomaly_id"]).sort("bucket_at")
     n_inside = (anomaly["ended_at"] - anomaly["started_at"]) // timedelta(minutes=GRAIN)
-    around = max(n_inside, 6)
+    around = max(n_inside, 24)
     assert picture["bucket_at"][0] == anomaly["started_at"] - around * timedelta(minutes=GRAIN)
     assert picture.height == n_inside + 2 * around
     (peak,) = picture.filter(pl.col("bucket_at") == anomaly["peak_at"]).to_dicts()

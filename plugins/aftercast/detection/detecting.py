@@ -34,7 +34,7 @@ MASK_AFTER = timedelta(minutes=30)
 INTERVAL = 1.96  # published intervals hold 95 % of quiet points
 SERIES_AT_ONCE = 128
 SILENT_AFTER = timedelta(days=1)  # or three buckets, whatever is longer
-PICTURE_BUCKETS = (6, 96)  # shown before and after an episode: as many as it has, within these
+PICTURE_BUCKETS = (24, 96)  # shown before and after an episode: as many as it has, within these
 PICTURE_AT_MOST = 600
 
 Array = npt.NDArray[np.float64]

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from aftercast.detection.evidence import CLIP, windows
+from aftercast.detection.evidence import CLIP, reach
 
 Array = npt.NDArray[np.float64]
 
 ENTER = 5.0
 STAY = 2.5
-DRIFT = 1.0  # surprise a point must exceed to lengthen an episode at its ends
+DRIFT = 1.25  # surprise a point must exceed to lengthen an episode at its ends
 MERGE_MINUTES = 30
 
 
@@ -53,7 +53,7 @@ def find_episodes(surprise: Array, short: Array, long: Array, grain_minutes: int
         surprise, short, long: (N, T) as scoring gives them.
         sensitivity: of each series (N,) or of all; above 1 alarms earlier.
     """
-    lengths = windows(grain_minutes)
+    lengths = reach(grain_minutes)
     clipped = np.clip(surprise, -CLIP, CLIP)
     raw = np.clip(surprise, -10 * CLIP, 10 * CLIP)
     factor = np.broadcast_to(np.asarray(sensitivity, dtype=np.float64), len(surprise))
@@ -61,7 +61,7 @@ def find_episodes(surprise: Array, short: Array, long: Array, grain_minutes: int
     found = []
     for sign in (1, -1):
         soon, late = (np.nan_to_num(sign * factor[:, None] * evidence) for evidence in (short, long))
-        opens = (soon >= ENTER) | (late >= ENTER)
+        opens = ((soon >= ENTER) | (late >= ENTER)) & np.isfinite(surprise)
         stays = (soon >= STAY) | (late >= ENTER)
         for series in np.flatnonzero(opens.any(axis=1)):
             spans = _runs(stays[series], opens[series])

@@ -4,7 +4,7 @@
 2. What the model usually misses at a time of the week is added, shrunk to zero where it is not significant; then the level is corrected
    by the median residual of the last 24 hours. Both come from completed blocks outside masked windows.
 3. What known unusual times usually add is expected of the next one (known_times.py).
-4. Deviations (noise.py) are divided by a robust scale of their time of day, learned from the same model over the two weeks before the day;
+4. Deviations (noise.py) are divided by a robust scale of their time of day, learned from the same model and history;
    so are the sums that make evidence (evidence.py).
 Series too sparse for medians of blocks keep the plain model.
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from aftercast.detection import noise
 from aftercast.detection.choosing import Chosen, fit_better, may_be_logged
 from aftercast.detection.correcting import GAUSS_MAD, level, nan_median, profile
-from aftercast.detection.evidence import usual_evidence, windows
+from aftercast.detection.evidence import evidence
 from aftercast.detection.known_times import Events
 from aftercast.detection.novelty import novelty
 from aftercast.detection.series import Panel
@@ -38,13 +38,14 @@ BLOCK_MINUTES = 30
 WARM_UP_DAYS = 7
 COLD_DAYS = 2  # of the same kind before a young series is judged; with grains of 12 hours and more it is not
 LEAST_DAYS = 5
-HISTORY_DAYS, SCALE_DAYS = 28, 14
+HISTORY_DAYS = 28
 YOUNG_DAYS = 21  # up to here a trend and the shape of a week cannot be told apart
-COARSE_DAYS = 182  # both, for grains of 12 hours and more
+COARSE_DAYS = 182  # the same for grains of 12 hours and more
 COARSE_CUT_DAYS = 7  # one model serves a day, or this many for grains of 12 hours and more
 SCALE_CLASSES = 8  # per day
 CLASS_WEIGHT = 100.0  # points of a class that weigh as much as the whole history
 WIDEST = 2.5  # however odd its history, a series may widen its scale by this much and no more
+GAUSS_P95 = 1.96
 WORTH_A_LOOK = 2.5  # evidence of a young series below this opens nothing, whatever its sensitivity may be
 SLIVER = 0.005  # of the usual level: a series that hardly moves must not cry at rounding
 
@@ -148,18 +149,16 @@ def score_day(panel: Panel, mask: Flags, events: Events, past: int) -> ScoredDay
     present: Flags = np.asarray(np.isfinite(training).reshape(len(training), past // grid.day, -1).any(axis=2))
     age = present.shape[1] - present.argmax(axis=1)
     model = _fit_history(training, present, age, may_be_logged(training, ~kind.share & ~sparse), grid)
-    begin = max(0, past - grid.reach(SCALE_DAYS))
-    seen = past - begin
     special = _block_means(panel, events.masked & ~mask, grid)
-    corrected, doubt = _expect(blocks, special, events, model, grid, past, begin, sparse)
-    deviation, unit = noise.deviations(panel.between(begin, grid.total), kind, corrected, usual)
+    corrected, doubt = _expect(blocks, special, events, model, grid, past, sparse)
+    deviation, unit = noise.deviations(panel, kind, corrected, usual)
     doubt = np.divide(doubt, unit, out=np.zeros_like(unit), where=doubt > 0)
-    learned = np.where(known[:, begin:], deviation[:, :seen], np.nan)
-    least = np.maximum(kind.least, _floor(history.value[:, begin:], known[:, begin:], unit[:, :seen]))
-    own_scale = _scales(learned, grid, grid.total - begin, least)
-    interval_scale, tail_scale = (np.hypot(own_scale * stretch, doubt) for stretch in _tails(learned / own_scale[:, :seen]))
-    judged = np.concatenate([learned, deviation[:, seen:]], axis=1) / tail_scale
-    short, long = (usual_evidence(judged, seen, length)[:, seen:] for length in windows(panel.grain_minutes))
+    learned = np.where(known, deviation[:, :past], np.nan)
+    least = np.maximum(kind.least, _floor(history.value, known, unit[:, :past]))
+    own_scale = _scales(learned, grid, grid.total, least)
+    scale = np.hypot(own_scale * _width(learned / own_scale[:, :past]), doubt)
+    judged = np.concatenate([learned, deviation[:, past:]], axis=1) / scale
+    short, long = (found[:, past:] for found in evidence(judged, past, panel.grain_minutes))
     for series in np.flatnonzero(age < WARM_UP_DAYS):
         trust = np.sqrt(age[series] / WARM_UP_DAYS)
         short[series], long[series] = trust * short[series], trust * long[series]
@@ -170,9 +169,9 @@ def score_day(panel: Panel, mask: Flags, events: Events, past: int) -> ScoredDay
     return ScoredDay(
         model=model,
         blocks=training,
-        expected=corrected[:, seen:],
-        scale=(interval_scale * unit)[:, seen:],
-        surprise=judged[:, seen:],
+        expected=corrected[:, past:],
+        scale=(scale * unit)[:, past:],
+        surprise=judged[:, past:],
         short=short,
         long=long,
         non_negative=kind.non_negative,
@@ -207,10 +206,8 @@ def _fit_history(training: Array, present: Flags, age: Whole, candidates: Flags,
     return fit_better(grid.middles(0, training.shape[1] * grid.block, grid.block), enough, candidates, age <= YOUNG_DAYS, min_points=14)
 
 
-def _expect(
-    blocks: Array, special: Array, events: Events, model: Chosen, grid: Grid, past: int, begin: int, sparse: Flags
-) -> tuple[Array, Array]:
-    """Return what is expected of buckets from `begin` on, (N, M): the model, its usual residual at the time of the week, the level,
+def _expect(blocks: Array, special: Array, events: Events, model: Chosen, grid: Grid, past: int, sparse: Flags) -> tuple[Array, Array]:
+    """Return what is expected of every bucket, (N, T): the model, its usual residual at the time of the week, the level,
     and what events usually add; and by how much occurrences of events differ, 0 elsewhere.
 
     Residuals are those of block means over the whole training span, on the scale of the model (logarithms where it is logged); `special`
@@ -235,9 +232,9 @@ def _expect(
         loudness = nan_median(np.abs(residual - correction)[:, : past // grid.block], axis=1)[0] / GAUSS_MAD
         added, doubt = events.usual_effect(np.where(inside, unusual, np.nan), loudness, grid.block, past // grid.block)
         points = points + added
-    expected = points[:, begin:] + model.predict(grid.middles(begin, grid.total))
+    expected = points + model.predict(grid.middles(0, grid.total))
     in_units = model.to_units(expected)
-    return in_units, np.abs(model.to_units(expected + doubt[:, begin:]) - in_units) if events.events else doubt[:, begin:]
+    return in_units, np.abs(model.to_units(expected + doubt) - in_units) if events.events else doubt
 
 
 def _floor(values: Array, quiet: Flags, unit: Array) -> Array:
@@ -247,17 +244,15 @@ def _floor(values: Array, quiet: Flags, unit: Array) -> Array:
     return np.maximum(np.nan_to_num(SLIVER * usual / usual_unit), 1e-12)
 
 
-def _tails(past: Array) -> tuple[Array, Array]:
-    """How much wider than the body of a Gaussian the middle 95 % and the tails of history are, each (N, 1) in [1, WIDEST]."""
+def _width(past: Array) -> Array:
+    """How much wider than the body of a Gaussian the middle 95 % of history are, (N, 1) in [1, WIDEST].
+
+    What lies beyond is paid for where evidence is scaled by its own history; paying here, too, would hide anomalies.
+    """
     ordered = np.sort(np.abs(past), axis=1)
     last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
-
-    def stretch(share: float, gauss: float) -> Array:
-        place = np.rint(share * last).astype(np.intp)[:, None]
-        found: Array = np.take_along_axis(ordered, place, axis=1) / gauss
-        return np.clip(np.nan_to_num(found), 1.0, WIDEST)
-
-    return stretch(0.95, 1.9600), stretch(0.99, 2.5758)
+    place = np.rint(0.95 * last).astype(np.intp)[:, None]
+    return np.asarray(np.clip(np.nan_to_num(np.take_along_axis(ordered, place, axis=1) / GAUSS_P95), 1.0, WIDEST))
 
 
 def _scales(past: Array, grid: Grid, length: int, least: Array) -> Array:
