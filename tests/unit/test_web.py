@@ -49,6 +49,38 @@ def test_it_waits_as_long_as_the_service_asks(status: int, headers: dict[str, st
     assert waits == [waited]
 
 
+@pytest.mark.parametrize(
+    ("headers", "said", "waited"),
+    [
+        ({"Retry-After": "7"}, "You have exceeded a secondary rate limit", 7.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW) + 30)}, "API rate limit exceeded", 30.0),
+        ({"X-RateLimit-Remaining": "4990", "X-RateLimit-Reset": str(int(NOW) + 3000)}, "exceeded a secondary rate limit", 60.0),
+        ({}, "exceeded a secondary rate limit", 60.0),
+    ],
+)
+def test_a_403_that_tells_of_a_rate_limit_is_a_slow_down_and_no_refusal(headers: dict[str, str], said: str, waited: float):
+    waits: list[float] = []
+    with serve(in_turn(Answer({"message": said}, status=403, headers=headers), Answer({"ok": True}))) as server:
+        assert ask(server.url, waits).data == {"ok": True}
+    assert waits == [waited]
+
+
+def test_a_403_with_an_allowance_left_is_a_refusal():
+    left = {"X-RateLimit-Remaining": "4990", "X-RateLimit-Reset": str(int(NOW) + 3000)}
+    with serve(in_turn(Answer({"message": "Resource not accessible"}, status=403, headers=left))) as server:
+        with pytest.raises(SourceRejected, match=r"403; check login"):
+            ask(server.url)
+        assert len(server.asked) == 1
+
+
+def test_a_stumbling_service_is_asked_again_before_its_allowance_begins_anew():
+    waits: list[float] = []
+    left = {"X-RateLimit-Remaining": "4990", "X-RateLimit-Reset": str(int(NOW) + 3000)}
+    with serve(in_turn(Answer(status=502, headers=left), Answer({"ok": True}))) as server:
+        assert ask(server.url, waits).data == {"ok": True}
+    assert waits == [1.0]
+
+
 def test_it_keeps_the_pace_of_services_that_count_requests():
     waits: list[float] = []
     moments = iter([NOW, NOW, NOW + 0.25, NOW + 1.0, NOW + 9.0, NOW + 9.0])

@@ -36,6 +36,8 @@ LONGEST_WAIT = 300.0  # seconds in all for one request; a service that asks for 
 FIRST_WAIT = 1.0
 MOST_PAGES = 100_000
 SLOW_DOWN = (420, 429)
+REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
+LEAST_WAIT = 60.0  # seconds, when a refusal says that a rate is limited and not for how long
 RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-requests", "x-ratelimit-period-in-sec")
 SHOWN = 200  # characters of a refusal that a message repeats
 
@@ -71,19 +73,37 @@ class Page:
     status: int = 200
 
 
+def _left(response: httpx.Response) -> set[str]:
+    """What is left of the allowances a service tells of."""
+    return {response.headers[name].strip() for name in REMAINING if name in response.headers}
+
+
+def _is_slow_down(response: httpx.Response) -> bool:
+    """Whether a service asks to slow down. Some say so with 403, and mean it where they say for how long, or that nothing is left."""
+    if response.status_code != httpx.codes.FORBIDDEN:
+        return response.status_code in SLOW_DOWN
+    return "retry-after" in response.headers or "0" in _left(response) or "rate limit" in response.text[:1000].lower()
+
+
 def _wait_asked(response: httpx.Response, now: float) -> float | None:
-    """Return how many seconds a service asks to wait; None when it does not say."""
+    """Return how many seconds a service asks to wait; None when it does not say.
+
+    When an allowance begins anew is no answer while some of it is left.
+    """
     given = response.headers.get("retry-after")
     if given:
         if given.replace(".", "", 1).isdigit():
             return float(given)
         moment = email.utils.parsedate_to_datetime(given) if "," in given else None
         return max(moment.timestamp() - now, 0.0) if moment else None
+    left = _left(response)
+    if left and "0" not in left:
+        return LEAST_WAIT if _is_slow_down(response) else None
     for name in RESETS:
         reset = response.headers.get(name, "")
         if reset.replace(".", "", 1).isdigit():
             return max(float(reset) - now, 0.0) if float(reset) > 1e9 else float(reset)  # an epoch, or seconds
-    return None
+    return LEAST_WAIT if response.status_code == httpx.codes.FORBIDDEN else None
 
 
 def _no_number(text: str) -> float:
@@ -168,7 +188,7 @@ class Web:
                 problem = f"{type(error).__name__}: {error}"
             else:
                 accepted = response.is_success or response.status_code in request.accepted
-                if not accepted and (response.status_code in SLOW_DOWN or response.status_code >= 500):
+                if not accepted and (_is_slow_down(response) or response.status_code >= 500):
                     problem = f"answered {response.status_code}"
                     pause = _wait_asked(response, self._clock())
                 elif not accepted:
