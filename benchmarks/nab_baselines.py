@@ -1,13 +1,20 @@
-"""Detectors to compare with on the Numenta Anomaly Benchmark; none reads a label, and only `static_prior` looks ahead."""
+"""Detectors to compare with on the Numenta Anomaly Benchmark; none reads a label, and only `static_prior` looks ahead. The last one is what
+the product itself reports of a series once it knows it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from aftercast.detection import detect
 from aftercast.detection.prophet_batch import Spec, fit
+from aftercast.detection.series import MASKS
+from aftercast.settings import SignalRow
+from aftercast.window import Window
 from benchmarks.nab_scoring import Series
 
 Array = npt.NDArray[np.float64]
@@ -74,6 +81,36 @@ def prophet_refit(series: Series) -> Array:
     return _debounced(scores)
 
 
+def episodes(series: Series) -> Array:
+    """What a refresh of the product reports of the file, a gauge on a regular grid: the score of each episode where it alarmed.
+
+    Judged by kinds of day it has seen twice for a week, then by a model of the week; it asks for persistence, which these labels do not.
+    """
+    times = np.maximum.accumulate(series.times)
+    spacing = np.median(np.diff(times)) / 60.0
+    grain = next((size for size in (5, 10, 15, 30, 60) if size >= spacing), 60)
+    points = pl.DataFrame(
+        {
+            "bucket_at": pl.Series((times // (60 * grain) * 60 * grain * 1e6).astype(np.int64)).cast(pl.Datetime("us", "UTC")),
+            "value": series.values,
+        }
+    ).with_columns(
+        *(pl.lit("file").alias(name) for name in ("series_id", "signal", "subject")),
+        pl.lit("service").alias("subject_kind"),
+        *(pl.lit("").alias(name) for name in ("environment", "region", "segment")),
+        *(pl.lit(None, pl.Float64).alias(name) for name in ("numerator", "denominator")),
+    )
+    signal = SignalRow(name="file", fact="metric", value="file", by=("service",), aggregate="mean", grain_minutes=grain)
+    start, end = (datetime.fromtimestamp(float(at), tz=UTC) for at in (times[0], times[-1] + 60 * grain))
+    found = detect(points, [signal], pl.DataFrame(schema=dict(MASKS)), Window(start.replace(second=0), end)).anomalies
+    scores = np.zeros(len(times))
+    for alarmed_at, score in found.select("alarmed_at", "score").iter_rows():
+        row = int(np.searchsorted(times, alarmed_at.timestamp()))
+        if row < len(scores):
+            scores[row] = max(scores[row], score)
+    return scores
+
+
 def _ratio(distance: Array, spread: Array, values: Array) -> Array:
     floor = 1e-3 * float(np.nanmax(np.abs(values), initial=0.0)) + 1e-12
     z = np.nan_to_num(distance) / np.maximum(spread, floor)
@@ -98,4 +135,5 @@ BASELINES: dict[str, Callable[[Series], Array]] = {
     "schedule": schedule,
     "rolling_z_debounced": rolling_z,
     "prophet_daily_refit_debounced": prophet_refit,
+    "episodes_of_a_refresh": episodes,
 }
