@@ -7,10 +7,15 @@ Inside a task Airflow resolves the id through its secrets backends and database;
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from aftercast.errors import ConfigError
+from aftercast.errors import ConfigError, SourceUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 DEFAULT_SCHEME = "https"
 SCHEMES = ("http", "https")
@@ -92,6 +97,64 @@ def pagerduty(source: str, connection: str | None) -> tuple[Endpoint, dict[str, 
         sent = {**client.headers, **client.prepare_headers("GET")}
         headers = {name: value for name, value in sent.items() if name in ("accept", "authorization")}
         return replace(endpoint, base_url=endpoint.base_url or client.url), headers
+
+
+def github(source: str, connection: str | None) -> tuple[Endpoint, dict[str, str]]:
+    """Return where GitHub's REST API answers, and how the client of Airflow's hook identifies itself there: by a token, or as an app.
+
+    Asking is left to `sources.web`: that client sleeps until an allowance begins anew, up to an hour, follows pages without a guard and
+    keeps none.
+
+    Raises:
+        ConfigError: as for `resolve`, or neither a token nor an app is given.
+        SourceUnavailable: an app could not be exchanged for a token.
+    """
+    endpoint = resolve(source, connection)
+    from airflow.providers.github.hooks.github import GithubHook
+    from github import GithubException
+
+    try:
+        requester = GithubHook(github_conn_id=endpoint.connection).get_conn().requester
+        token = getattr(requester.auth, "token", None)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"source {source!r}: connection {connection!r} does not say who we are to GitHub ({error})") from error
+    except (GithubException, OSError) as error:
+        raise SourceUnavailable(f"source {source!r}: GitHub gave the app of connection {connection!r} no token ({error})") from error
+    headers = {"authorization": f"Bearer {token}", "accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
+    return replace(endpoint, base_url=requester.base_url.rstrip("/")), headers
+
+
+def sql(source: str, connection: str | None) -> Engine:
+    """Return an SQLAlchemy engine for a connection to a database; nothing is connected yet.
+
+    The hook of the connection's type builds it; a type that has no hook here is taken as the name of an SQLAlchemy dialect, such as
+    `sqlite` (its file is the host).
+
+    Raises:
+        ConfigError: as for `resolve`, or the connection is not one of a database, or its driver is not installed.
+    """
+    endpoint = resolve(source, connection)
+    import sqlalchemy
+    from airflow.sdk import BaseHook
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy.pool import NullPool
+
+    hook = None
+    with suppress(Exception):  # whatever a hook that is not there, or not whole, stumbles over
+        hook = BaseHook.get_hook(endpoint.connection)
+    try:
+        if hook is not None and hasattr(hook, "get_sqlalchemy_engine"):
+            own = {"creator": hook.get_conn} if endpoint.kind == "postgres" else {}  # its engine forgets `sslmode` and its like
+            engine: Engine = hook.get_sqlalchemy_engine(engine_kwargs={"poolclass": NullPool, **own})
+            return engine
+        parts = sqlalchemy.make_url(endpoint.uri).set(drivername=endpoint.kind)
+        if endpoint.kind == "sqlite":
+            parts = sqlalchemy.URL.create("sqlite", database=unquote(parts.host or ""))
+        if hook is None:
+            return sqlalchemy.create_engine(parts, poolclass=NullPool)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ConfigError(f"source {source!r}: connection {connection!r} of type {endpoint.kind!r} cannot be used ({error})") from error
+    raise ConfigError(f"source {source!r}: connection {connection!r} is of type {endpoint.kind!r}, which is no database")
 
 
 def _base_url(host: str | None, port: int | None, schema: str | None) -> str:

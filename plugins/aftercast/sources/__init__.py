@@ -21,11 +21,14 @@ KINDS: dict[str, str] = {
     "alertmanager": "aftercast.sources.alertmanager",
     "demo": "aftercast.sources.demo",
     "files": "aftercast.sources.files",
+    "github": "aftercast.sources.github_changes",
     "incidentio": "aftercast.sources.incidentio",
     "jira": "aftercast.sources.jira_issues",
     "jsm_ops": "aftercast.sources.jsm_ops",
+    "otlp": "aftercast.sources.otlp",
     "pagerduty": "aftercast.sources.pagerduty_incidents",
     "prometheus": "aftercast.sources.prometheus",
+    "sql": "aftercast.sources.sql_queries",
     "statuspage": "aftercast.sources.statuspage",
 }
 
