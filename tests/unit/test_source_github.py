@@ -79,9 +79,7 @@ class GitHub:
     def page(self, asked: Asked, found: list[Any], wrap: Callable[[list[Any]], Any] = lambda rows: rows) -> Answer:
         size, number = int(asked.param("per_page") or 30), int(asked.param("page") or 1)
         last = -(-len(found) // size)
-        rest = (
-            f'<https://elsewhere.test{asked.path}?per_page={size}&page={number + 1}>; rel="next", <https://x.test?page={last}>; rel="last"'
-        )
+        place = f"https://elsewhere.test{asked.path}?per_page={size}&page="
         headers = {"Link": f'<{place}{number + 1}>; rel="next", <{place}{last}>; rel="last"'} if number < last else {}
         return Answer(wrap(found[(number - 1) * size : number * size]), headers={**headers, "X-RateLimit-Remaining": "4990"})
 
