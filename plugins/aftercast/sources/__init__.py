@@ -23,13 +23,17 @@ KINDS: dict[str, str] = {
     "files": "aftercast.sources.files",
     "github": "aftercast.sources.github_changes",
     "incidentio": "aftercast.sources.incidentio",
+    "jaeger": "aftercast.sources.jaeger",
     "jira": "aftercast.sources.jira_issues",
     "jsm_ops": "aftercast.sources.jsm_ops",
+    "loki": "aftercast.sources.loki",
     "otlp": "aftercast.sources.otlp",
     "pagerduty": "aftercast.sources.pagerduty_incidents",
     "prometheus": "aftercast.sources.prometheus",
     "sql": "aftercast.sources.sql_queries",
     "statuspage": "aftercast.sources.statuspage",
+    "tempo": "aftercast.sources.tempo",
+    "stripe": "aftercast.sources.stripe_money",
 }
 
 

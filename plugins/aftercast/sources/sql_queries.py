@@ -23,6 +23,7 @@ from aftercast.entities import ORIGIN_ROW
 from aftercast.errors import SourceRejected
 from aftercast.settings import Row, Settings, SourceRow, check_options
 from aftercast.sources import Batch
+from aftercast.sources.buckets import whole_buckets
 from aftercast.sources.mapping import Mapped, absent_columns, map_columns
 from aftercast.sources.sql_reading import Database, frame_of
 from aftercast.window import DAY, Window
@@ -128,21 +129,12 @@ class SqlSource:
                             yield from _streamed(database, session, query, name, day, piece=f"{name} {local:%Y-%m-%d}")
                     elif query.mode == "keyset":
                         yield from _paged(database, session, query, name, asked)
-                    elif whole := whole_buckets(asked, query.bucket_minutes):
+                    elif whole := whole_buckets(asked, query.bucket_minutes) if query.bucket_minutes else asked:
                         yield from _streamed(database, session, query, name, whole)
                     else:
                         yield Batch(query.entity, pl.DataFrame(), origin=name)
         finally:
             engine.dispose()
-
-
-def whole_buckets(window: Window, minutes: int) -> Window | None:
-    """Return the window with both ends moved back to the start of a bucket; None when nothing is left. Windows that tile time still do."""
-    if not minutes:
-        return window
-    epoch = datetime.fromtimestamp(0, window.start.tzinfo)
-    start, end = (moment - (moment - epoch) % timedelta(minutes=minutes) for moment in (window.start, window.end))
-    return Window(start, end) if start < end else None
 
 
 def ended_days(window: Window, zone: str) -> Iterator[Window]:
