@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -189,7 +190,7 @@ def _paged(database: Database, session: sa.Connection, query: Query, name: str, 
     bounds = _bounds(query, window)
     inside = columns[0] >= _bound(bounds["start"]), columns[0] < _bound(bounds["end"])
     every = sa.select(sa.text("*")).select_from(_text(f"({query.question}\n) q", bounds)).where(*inside)
-    every = every.order_by(*columns).limit(database.rows)
+    every = every.order_by(*columns).limit(database.rows + 1)  # one more: it says whether there is another page, and where it begins
     after: list[Any] | None = None
     number = 0
     while True:
@@ -200,16 +201,16 @@ def _paged(database: Database, session: sa.Connection, query: Query, name: str, 
             found += some
         session.commit()  # no page waits inside a transaction while another one lands
         origin = f"{database.connection} {name} page {number}"
-        yield Batch(query.entity, _mapped(database, query, name, names, found, 1), origin=origin)
-        if len(found) < database.rows:
-            return
-        last = [found[-1][names.index(one)] for one in cursor]
-        if None in last or last == after:
+        yield Batch(query.entity, _mapped(database, query, name, names, found[: database.rows], 1), origin=origin)
+        cursors = [[one[names.index(column)] for column in cursor] for one in found]
+        if any(None in one for one in cursors) or any(one == following for one, following in pairwise([after, *cursors])):
             raise SourceRejected(
-                f"source {database.source!r}: {origin} ends where no page can begin ({', '.join(cursor)}): "
-                f"{'its key is empty' if None in last else 'the cursor loops'}; `key` must tell rows apart and be exact"
+                f"source {database.source!r}: {origin}: ({', '.join(cursor)}) is empty in a row, or the same in two; "
+                f"`key` must tell rows apart"
             )
-        after = last
+        if len(found) <= database.rows:
+            return
+        after = cursors[database.rows - 1]
 
 
 def _later(columns: Sequence[sa.ColumnElement[Any]], after: Sequence[Any]) -> sa.ColumnElement[bool]:

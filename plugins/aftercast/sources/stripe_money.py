@@ -111,7 +111,7 @@ def hundredths(amount: int, currency: str) -> int:
     """Return an amount of Stripe's in hundredths of the currency, as `revenue_minor` counts; thousandths are rounded half to even."""
     decimals = DECIMALS.get(currency, 2)
     if decimals <= 2:
-        return amount * 10 ** (2 - decimals)
+        return amount * (100, 10, 1)[decimals]
     whole, rest = divmod(amount, 10)
     return whole + (rest > 5 or (rest == 5 and whole % 2 == 1))
 
