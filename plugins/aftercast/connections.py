@@ -124,6 +124,23 @@ def github(source: str, connection: str | None) -> tuple[Endpoint, dict[str, str
     return replace(endpoint, base_url=requester.base_url.rstrip("/")), headers
 
 
+def slack(source: str, connection: str | None) -> tuple[Endpoint, dict[str, str]]:
+    """Return where Slack's Web API answers, and how the client of Airflow's hook identifies itself there.
+
+    Asking is left to `sources.web`: that client gives up at the first 429, and follows a cursor that loops for ever.
+
+    Raises:
+        ConfigError: as for `resolve`, or the connection has no token.
+    """
+    endpoint = resolve(source, connection)
+    endpoint.secret()
+    from airflow.providers.slack.hooks.slack import SlackHook
+
+    client = SlackHook(slack_conn_id=endpoint.connection).client
+    headers = {"Authorization": f"Bearer {client.token}"}
+    return replace(endpoint, base_url=endpoint.base_url or client.base_url.rstrip("/")), headers
+
+
 def sql(source: str, connection: str | None) -> Engine:
     """Return an SQLAlchemy engine for a connection to a database; nothing is connected yet.
 

@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "otlp": "aftercast.sources.otlp",
     "pagerduty": "aftercast.sources.pagerduty_incidents",
     "prometheus": "aftercast.sources.prometheus",
+    "slack": "aftercast.sources.slack_channels",
     "sql": "aftercast.sources.sql_queries",
     "statuspage": "aftercast.sources.statuspage",
     "tempo": "aftercast.sources.tempo",
