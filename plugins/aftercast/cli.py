@@ -1,4 +1,4 @@
-"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay | source`.
+"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay | source | inbox`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast import source_commands
+from aftercast import inbox_commands, source_commands
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="What incidents cost, what probably caused them, and whether the fixes worked."
 )
 app.add_typer(source_commands.app, name="source")
+app.add_typer(inbox_commands.app, name="inbox")
 
 MOST_UNMAPPED = 20  # names that `status` lists
 

@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -157,3 +158,45 @@ def token_key(home: Path) -> bytes:
         finally:
             temporary.unlink()
     return path.read_text(encoding="ascii").strip().encode()
+
+
+# Keys of a document that hold a person, alone or as an object; those inside that say what it is and not who; and those whose values look
+# like what they are not: a version of four parts is no address, a long id is no card.
+PERSON_KEYS = re.compile(
+    r"(?i)^(?:.*(?:e?mail|login|user_?name|(?:first|last|display|real|family|given)_?name)"
+    r"|actor|agent|assignees?|author|commenter|committer|created_?by|creator|from_?user|member|merged_?by|owner|pusher|reporter|requester"
+    r"|acknowledged_?by|resolved_?by|reviewers?|sender|triggered_?by|triggering_actor|updated_?by|users?)$"
+)
+KEPT_OF_PERSON = frozenset({"type", "kind"})
+NAMES_OF_THINGS = re.compile(r"(?i)(?:^|_)ids?$|[a-z](?:Id|ID)$|uuid$|fingerprint$|version$|revision$|sha$|digest$|(?:^|_)(?:ref|tag)$")
+THING = re.compile(r"pkg:\S+|[\w.:/+-]+", re.ASCII)
+
+
+def protect_document(document: Any, key: bytes) -> Any:
+    """Return a JSON value without personal data: texts where a person is told become tokens, every other text is redacted."""
+    texts: dict[str, None] = {}
+
+    def gather(value: Any) -> None:
+        for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            gather(one)
+        if isinstance(value, str):
+            texts[value] = None
+
+    def safe(value: Any, name: str = "", is_person: bool = False) -> Any:
+        if isinstance(value, dict):
+            return {
+                inner: safe(one, inner, inner not in KEPT_OF_PERSON and (is_person or PERSON_KEYS.match(inner) is not None))
+                for inner, one in value.items()
+            }
+        if isinstance(value, list):
+            return [safe(one, name, is_person) for one in value]
+        if is_person:
+            return token(value, key) if isinstance(value, str) and value else value if isinstance(value, bool) else None
+        if isinstance(value, str):
+            return value if NAMES_OF_THINGS.search(name) and THING.fullmatch(value) else redacted[value]
+        return value
+
+    gather(document)
+    distinct = pl.Series(list(texts), dtype=pl.String)
+    redacted = dict(zip(distinct, redact_series(distinct), strict=True))
+    return safe(document)

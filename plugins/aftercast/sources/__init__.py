@@ -19,6 +19,7 @@ from aftercast.window import Window
 
 KINDS: dict[str, str] = {
     "alertmanager": "aftercast.sources.alertmanager",
+    "cdevents": "aftercast.sources.cdevents_inbox",
     "demo": "aftercast.sources.demo",
     "files": "aftercast.sources.files",
     "github": "aftercast.sources.github_changes",
@@ -35,6 +36,7 @@ KINDS: dict[str, str] = {
     "statuspage": "aftercast.sources.statuspage",
     "tempo": "aftercast.sources.tempo",
     "stripe": "aftercast.sources.stripe_money",
+    "webhooks": "aftercast.sources.webhooks",
 }
 
 
