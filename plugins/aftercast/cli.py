@@ -131,6 +131,8 @@ def status() -> None:
             """,
         )
     )
+    for note in settings.deployment.catalog_notes[:MOST_UNMAPPED]:
+        out.print(f"catalogue: {note}", markup=False, soft_wrap=True)
     tables = warehouse.query(settings.mart, "select table_name from information_schema.tables where table_schema = 'marts'")
     if "mart_unmapped_names" not in tables["table_name"]:
         return  # published by an earlier version

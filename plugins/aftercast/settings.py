@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from aftercast import backstage
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
 from aftercast.window import Window, parse_utc
@@ -465,6 +466,7 @@ class Deployment:
     aliases: tuple[AliasRow, ...]
     calendar: tuple[CalendarRow, ...] = ()
     clock_tolerance: timedelta = timedelta(minutes=10)
+    catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
     def live_detector(self) -> DetectorRow:
@@ -520,6 +522,24 @@ def _check_calendar(
     return tuple(checked)
 
 
+def _with_backstage(
+    rows: tuple[AnyRow, ...], found: backstage.Catalogue, given: Mapping[str, dict[str, Any]], model: type[AnyRow], file: str
+) -> tuple[tuple[AnyRow, ...], list[str]]:
+    """Return the rows of a CSV file and after them those of Backstage's files that it does not have, and what is said of the others."""
+    name = next(iter(model.model_fields))
+    own = {str(getattr(row, name)) for row in rows}
+    more: list[AnyRow] = []
+    for one, values in given.items():
+        if one not in own:
+            try:
+                more.append(model.model_validate(values))
+            except ValidationError as error:
+                where = next(place for (_, known), place in found.where.items() if known == one)
+                raise _explain(Path(f"{where} ({one})"), model, error) from error
+    ours = sorted(set(given) & own)
+    return (*rows, *more), [f"{name} {one} is also a row of {file}, which counts" for one in ours]
+
+
 def load_deployment(folder: Path) -> Deployment:
     """Read and check every configuration file of `folder`.
 
@@ -534,7 +554,17 @@ def load_deployment(folder: Path) -> Deployment:
     detectors = _read_yaml(folder / "detectors.yml", DetectorsFile).detectors
     reports = _read_yaml(folder / "reports.yml", ReportsFile).reports
     catalog = folder / "catalog"
+    found = backstage.read(catalog / "backstage")
     services = _read_csv(catalog / "services.csv", ServiceRow)
+    _unique(catalog / "services.csv", "service", (row.service for row in services))
+    services, own = _with_backstage(services, found, found.services, ServiceRow, "services.csv")
+    teams = _read_csv(catalog / "teams.csv", TeamRow)
+    _unique(catalog / "teams.csv", "team", (row.team for row in teams))
+    teams, own_teams = _with_backstage(teams, found, found.teams, TeamRow, "teams.csv")
+    edges = _read_csv(catalog / "dependencies.csv", EdgeRow)
+    declared = {(row.caller, row.callee) for row in edges}
+    known = {row.service for row in services}
+    unknown = [f"{who}, which nobody declares" for name, who in found.unknown if name not in known]
     _unique(folder / "sources.yml", "source", (row.name for row in sources.sources))
     _unique(folder / "journeys.yml", "journey", (row.journey for row in journeys))
     _unique(folder / "signals.yml", "signal", (row.name for row in signals))
@@ -547,10 +577,8 @@ def load_deployment(folder: Path) -> Deployment:
                     f"{folder / 'detectors.yml'}: version {detector.version!r} tunes signal {tuning.signal!r}, "
                     f"which is not in signals.yml{_nearest(tuning.signal, watched)}"
                 )
-    _unique(catalog / "services.csv", "service", (row.service for row in services))
     calendar = _read_yaml(folder / "calendar.yml", CalendarFile).calendar
     _unique(folder / "calendar.yml", "calendar row", (row.name for row in calendar))
-    known = {row.service for row in services}
     for journey in journeys:
         for step in journey.steps:
             for service in step.services:
@@ -569,11 +597,12 @@ def load_deployment(folder: Path) -> Deployment:
         journeys=journeys,
         reports=reports,
         services=services,
-        edges=_read_csv(catalog / "dependencies.csv", EdgeRow),
-        teams=_read_csv(catalog / "teams.csv", TeamRow),
+        edges=edges + tuple(EdgeRow(caller=caller, callee=callee) for caller, callee in found.edges if (caller, callee) not in declared),
+        teams=teams,
         aliases=_read_csv(catalog / "aliases.csv", AliasRow),
         calendar=_check_calendar(folder / "calendar.yml", calendar, signals, journeys, services),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
+        catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )
 
 

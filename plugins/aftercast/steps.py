@@ -77,6 +77,8 @@ def plan() -> bool:
     """Compile the configuration to declared tables; return whether the published mart is out of date."""
     settings = Settings.from_environment()
     landing.prepare(settings)
+    for note in settings.deployment.catalog_notes:
+        log.info("catalogue: %s", note)
     span = landing.covered_window(settings)
     if span is None:
         log.info("nothing has landed yet: there is nothing to refresh")
