@@ -86,14 +86,14 @@ class Patterns:
         self._counts: dict[tuple[Place, int, str, str], _Count] = {}
         self.folded = 0
 
-    def add(self, place: Place, moment: int, severity: str, pattern: str, said: str, trace: str) -> None:
+    def add(self, place: Place, moment: int, severity: str, pattern: str, said: str, trace: str, *, count: int = 1) -> None:
         named = clean(f"{severity.upper()} {pattern}".strip())
         key = (place, self._buckets.bucket(moment), severity, named)
         if key not in self._counts and len(self._counts) >= self._most:
             key = (place, key[1], severity, f"{severity.upper()} {OTHER}".strip())
-            self.folded += 1
+            self.folded += count
         seen = self._counts.setdefault(key, _Count())
-        seen.count += 1
+        seen.count += count
         seen.sample = min(seen.sample or (moment, said[:SAMPLE]), (moment, said[:SAMPLE]))
         if trace and not any(trace == other and moment >= at for at, other in seen.traces):
             seen.traces = {(at, other) for at, other in seen.traces if other != trace} | {(moment, trace)}

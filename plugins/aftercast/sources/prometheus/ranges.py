@@ -65,7 +65,7 @@ class Answer:
     warnings: tuple[str, ...]
 
 
-def ask(web: Web, source: str, what: str, query: str, wanted: range, *, room: int = ROOM) -> Iterator[Answer]:
+def ask(web: Web, source: str, what: str, query: str, wanted: range, *, room: int = ROOM, path: str = PATH) -> Iterator[Answer]:
     """Yield the answers to a range query, part by part in order of time; no answer holds many more than `room` points.
 
     Raises:
@@ -75,7 +75,7 @@ def ask(web: Web, source: str, what: str, query: str, wanted: range, *, room: in
     length, most, at, number = FIRST_STEPS, MOST_STEPS, 0, 0
     while at < len(wanted):
         part, number = wanted[at : at + min(length, most)], number + 1
-        page = web.ask(_request(query, part), number=number)
+        page = web.ask(_request(query, part, path), number=number)
         refusal = _refusal(page)
         if refusal and len(part) > 1 and any(word in refusal for word in TOO_HEAVY):
             most = len(part) // 2
@@ -90,11 +90,11 @@ def ask(web: Web, source: str, what: str, query: str, wanted: range, *, room: in
         at += len(part)
 
 
-def _request(query: str, part: range) -> Request:
+def _request(query: str, part: range, path: str) -> Request:
     params: Parameters = {"query": query, "start": part[0], "end": part[-1], "step": part.step, "timeout": f"{PATIENCE}s"}
     if len(query) > LONGEST_GET:
-        return Request(PATH, form=params, method="POST", accepted=EXPLAINED)
-    return Request(PATH, params, accepted=EXPLAINED)
+        return Request(path, form=params, method="POST", accepted=EXPLAINED)
+    return Request(path, params, accepted=EXPLAINED)
 
 
 def _refusal(page: Page) -> str:
