@@ -126,6 +126,13 @@ def test_a_season_needs_two_of_its_periods() -> None:
     assert (daily != 0).any()
 
 
+def test_no_spacing_is_too_wide_for_a_year() -> None:
+    rare = 1.5e9 + np.arange(30) * 400 * 86_400.0
+    found = fit(rare, np.random.default_rng(1).normal(size=30), Spec(yearly_order=1))
+    assert (found.beta[0, :2] != 0).all()
+    assert (found.beta[0, 2:] == 0).all()
+
+
 def test_extra_columns_are_fitted_beside_the_seasons() -> None:
     promotion = (np.arange(len(TIMES)) % 100 < 5).astype(float)
     values = series("smooth") + 40 * promotion
@@ -176,6 +183,7 @@ def test_histories_without_a_common_grid_are_fitted_as_if_alone() -> None:
         (irregular, np.interp(irregular, TIMES, series("bent"))),
         (TIMES[shuffled], series("negative")[shuffled]),
         (TIMES, series("holes")),
+        (TIMES[0] + 2 * (TIMES - TIMES[0]), series("smooth")),
         (np.repeat(TIMES, 2), np.repeat(series("noisy"), 2) + np.tile([0.0, 3.0], len(TIMES))),
     ]
     found = fit_many(histories)
@@ -184,7 +192,7 @@ def test_histories_without_a_common_grid_are_fitted_as_if_alone() -> None:
         alone = fit(times, values)
         assert found.objective[number] == pytest.approx(alone.objective[0], abs=1e-6)
         assert np.allclose(found.predict(later)[:, number], alone.predict(later)[:, 0], rtol=1e-7)
-    assert found.n_points.tolist() == [480, 200, 480, int(np.isfinite(series("holes")).sum()), 960]
+    assert found.n_points.tolist() == [480, 200, 480, int(np.isfinite(series("holes")).sum()), 480, 960]
 
 
 def test_no_bad_history_fails_another() -> None:

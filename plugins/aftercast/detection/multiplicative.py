@@ -30,7 +30,6 @@ Flags = npt.NDArray[np.bool_]
 Whole = npt.NDArray[np.intp]
 
 MAX_ROUNDS = 200
-FEW_POINTS = 1_000  # below, noise and changes of slope can explain each other: two peaks more
 NOISES = (0.25, 0.5, 2.0)  # variances to start again with, in units of the one found
 LEAST_DIVISOR = 0.05  # of added seasons, when the level of the trend is lower
 LOW_LEVEL = 2.0  # in units of the noise: trends below may be turned over
@@ -161,17 +160,11 @@ def maximise_product(products: Products, prior: Prior) -> tuple[Array, Array, Ar
     """Return coefficients (N, P: slope, offset, multiplying, additive, changes of slope), noise and negative log posterior, (N,) each.
 
     The problem is not convex. Starts: the additive model, its seasons divided by the level of its trend, and the trend alone, its slope not
-    free to change. Then from the best so far: below FEW_POINTS the surroundings, with slopes free to change and not; where a multiplying
-    column is constant on the grid, so that it and the level can stand for each other, with more and with less noise; where the level drowns
-    in the noise, with trend and seasons turned over.
+    free to change. Then from the best so far: where a multiplying column is constant on the grid, so that it and the level can stand for
+    each other, with less and with more noise; where the level drowns in the noise, with trend and seasons turned over.
     """
     best = _descend(products, prior, _from_additive(products, prior))
     best = _better(best, _descend(products, prior, maximise_posterior(products.additive(False), prior, bends_first=False)[0]))
-    few = np.flatnonzero(products.count < FEW_POINTS)
-    for bends_first in (True, False) if len(few) else ():
-        some = products.take(few)
-        around = maximise_posterior(_around(some, best[0][few]), prior, bends_first=bends_first)[0]
-        best = _better(best, _descend(some, prior, around), few)
     torn = np.flatnonzero(_has_constant(products))
     for factor in NOISES if len(torn) else ():
         some, here = products.take(torn), best[0][torn]
