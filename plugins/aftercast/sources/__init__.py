@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "loki": "aftercast.sources.loki",
     "otlp": "aftercast.sources.otlp",
     "pagerduty": "aftercast.sources.pagerduty_incidents",
+    "postmortems": "aftercast.sources.postmortems",
     "prometheus": "aftercast.sources.prometheus",
     "slack": "aftercast.sources.slack_channels",
     "sql": "aftercast.sources.sql_queries",
