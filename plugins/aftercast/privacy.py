@@ -167,6 +167,7 @@ PERSON_KEYS = re.compile(
     r"|actor|agent|assignees?|author|commenter|committer|created_?by|creator|from_?user|member|merged_?by|owner|pusher|reporter|requester"
     r"|acknowledged_?by|resolved_?by|reviewers?|sender|triggered_?by|triggering_actor|updated_?by|users?)$"
 )
+SECRET_KEYS = re.compile(r"(?i)passw(?:or)?d$|pwd$|secret$|token$|api_?key$|authorization$|credentials?$")
 KEPT_OF_PERSON = frozenset({"type", "kind"})
 NAMES_OF_THINGS = re.compile(r"(?i)(?:^|_)ids?$|[a-z](?:Id|ID)$|uuid$|fingerprint$|version$|revision$|sha$|digest$|(?:^|_)(?:ref|tag)$")
 THING = re.compile(r"pkg:\S+|[\w.:/+-]+", re.ASCII)
@@ -192,6 +193,8 @@ def protect_document(document: Any, key: bytes) -> Any:
             return [safe(one, name, is_person) for one in value]
         if is_person:
             return token(value, key) if isinstance(value, str) and value else value if isinstance(value, bool) else None
+        if isinstance(value, str) and SECRET_KEYS.search(name):
+            return "<secret>"
         if isinstance(value, str):
             return value if NAMES_OF_THINGS.search(name) and THING.fullmatch(value) else redacted[value]
         return value

@@ -86,11 +86,12 @@ def test_nothing_personal_reaches_the_disk(inboxed: Inboxed):
         "commits": [{"author": {"name": "Jane Doe", "email": "jane.doe@acme.test"}, "message": "password=hunter22 out"}],
         "repository": {"full_name": "acme/cart"},
         "created_by": "Jane Doe",
+        "config": {"client_secret": "swordfish", "apiKey": "swordfish"},
     }
     inboxed.post(body)
     (line,) = lines(inboxed)
     stored = json.dumps(line)
-    assert not any(word in stored for word in ("jane", "Jane", "octocat", "10.1.2.3", "hunter22"))
+    assert not any(word in stored for word in ("jane", "Jane", "octocat", "10.1.2.3", "hunter22", "swordfish"))
     assert line["body"]["repository"]["full_name"] == "acme/cart"
     assert line["body"]["sender"]["type"] == "User"
     assert line["body"]["created_by"] == line["body"]["commits"][0]["author"]["name"], "one person stays one token"

@@ -23,10 +23,12 @@ KINDS: dict[str, str] = {
     "demo": "aftercast.sources.demo",
     "files": "aftercast.sources.files",
     "github": "aftercast.sources.github_changes",
+    "gitlab": "aftercast.sources.gitlab_changes",
     "incidentio": "aftercast.sources.incidentio",
     "jaeger": "aftercast.sources.jaeger",
     "jira": "aftercast.sources.jira_issues",
     "jsm_ops": "aftercast.sources.jsm_ops",
+    "launchdarkly": "aftercast.sources.launchdarkly_flags",
     "loki": "aftercast.sources.loki",
     "otlp": "aftercast.sources.otlp",
     "pagerduty": "aftercast.sources.pagerduty_incidents",
@@ -37,6 +39,7 @@ KINDS: dict[str, str] = {
     "statuspage": "aftercast.sources.statuspage",
     "tempo": "aftercast.sources.tempo",
     "stripe": "aftercast.sources.stripe_money",
+    "unleash": "aftercast.sources.unleash_flags",
     "webhooks": "aftercast.sources.webhooks",
 }
 
