@@ -60,7 +60,7 @@ def row_text(kind: str, name: str, indent: str = "  ") -> str:
         lines.append(f"  connection: {name} # AIRFLOW_CONN_{name.upper()}, or Admin > Connections in Airflow")
     fields = SourceRow.model_fields
     lines += [f"  # {key}: {fields[key].default}" for key in ("overlap_minutes", "max_window_days", "reconcile_days")]
-    options = {} if model is None else model.model_fields
+    options = {} if model is None else {field.alias or key: field for key, field in model.model_fields.items()}
     required = {key: field for key, field in options.items() if field.is_required()}
     optional = {key: field.default for key, field in options.items() if key not in required and field.default is not PydanticUndefined}
     lines += ["  options:"] if required else ["  # options:"] if optional else []

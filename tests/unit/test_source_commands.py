@@ -49,6 +49,11 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
     return code, captured.out, captured.err
 
 
+def test_a_row_names_options_as_the_configuration_takes_them():
+    assert "from: deployments" in scaffolding.row_text("github", "github")
+    assert "    as: " in scaffolding.row_text("jira", "jira")
+
+
 @pytest.mark.parametrize("text", [HEAD + ROW + AFTER, HEAD + ROW.rstrip(), HEAD + ROW + "clock_tolerance_minutes: 5\n", ROW + HEAD])
 def test_a_row_is_added_behind_the_last_one_and_nothing_else_changes(tmp_path: Path, text: str):
     (tmp_path / "sources.yml").write_text(text)
