@@ -256,7 +256,7 @@ def test_days_of_history_land_in_parts_exactly_once(shop, place, monkeypatch):
     from aftercast.sources.prometheus import ranges
 
     original = ranges._request
-    monkeypatch.setattr(ranges, "_request", lambda query, part: asked.append(part) or original(query, part))
+    monkeypatch.setattr(ranges, "_request", lambda query, part, *path: asked.append(part) or original(query, part, *path))
     row = prometheus_row(
         queries=[
             {"metric": "level", "query": "level", "kind": "gauge"},
