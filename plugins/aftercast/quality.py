@@ -126,10 +126,12 @@ def summarise(suite: Suite, frame: pl.LazyFrame, time: str | None = None) -> pl.
 def _judge(name: str, suite: Suite, summary: pl.DataFrame) -> list[dict[str, Any]]:
     """Results of Great Expectations over the summary, one per expectation, in their order, as plain JSON values."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: it is read once
+    # It tells of folders it never makes and methods it never needs: while it is imported, and from a module with a level of its own.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of folders it never makes and methods it never needs
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     table = context.data_sources.add_pandas("summaries").add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
