@@ -149,7 +149,9 @@ def _convert(name: str, entity: Entity, frame: pl.DataFrame) -> _Column:
     return _Column(values.cast(kind), tuple((mask, f"{name}: {reason}") for mask, reason in column.problems))
 
 
-def _rules(entity: Entity, given: pl.DataFrame, currencies: Mapping[str, str], latest: datetime | None) -> Iterator[tuple[pl.Expr, str]]:
+def _rules(
+    entity: Entity, given: pl.DataFrame, currencies: Mapping[str, str], latest: datetime | None, latest_is: str
+) -> Iterator[tuple[pl.Expr, str]]:
     """What a converted row must satisfy; a mask is true where the row breaks the rule."""
     for name in entity.columns:
         if name in entity.must_have:
@@ -158,7 +160,10 @@ def _rules(entity: Entity, given: pl.DataFrame, currencies: Mapping[str, str], l
     yield ~year.is_between(EARLIEST_YEAR, LATEST_YEAR), f"{entity.time}: before {EARLIEST_YEAR} or after {LATEST_YEAR}"
     if latest is not None:
         excused = [pl.col(name).is_in(list(values)).fill_null(False) for name, values in entity.ahead.items()]
-        yield (pl.col(entity.time) > latest) & ~pl.any_horizontal(pl.lit(False), *excused), f"{entity.time}: in the future of the window"
+        yield (
+            (pl.col(entity.time) > latest) & ~pl.any_horizontal(pl.lit(False), *excused),
+            f"{entity.time}: in the future of the {latest_is}",
+        )
     for name, allowed in entity.choices.items():
         yield pl.col(name).is_not_null() & ~pl.col(name).is_in(sorted(allowed)), f"{name}: not one of {', '.join(sorted(allowed))}"
     for name in entity.non_negative:
@@ -202,6 +207,7 @@ def conform(
     first_row: int = 1,
     currencies: Mapping[str, str] | None = None,
     latest: datetime | None = None,
+    latest_is: str = "window",
 ) -> Conformed:
     """Cast, fill, check and protect the rows of one batch.
 
@@ -213,6 +219,7 @@ def conform(
         first_row: number of the first row in `origin`; the column `origin_row`, when there is one, numbers each row instead.
         currencies: the currency each declared journey has.
         latest: rows dated after it come from a clock that is ahead, unless the entity lets them; None: not judged.
+        latest_is: what they are in the future of, for the reason.
     """
     known = [name for name in frame.columns if name in entity.columns]
     unknown = [name for name in frame.columns if name not in entity.columns and name not in LINEAGE and name != ORIGIN_ROW]
@@ -229,7 +236,7 @@ def conform(
         converted = converted.head(frame.height)
     if entity.name == "journey_kpis" and currencies:
         converted = converted.with_columns(pl.coalesce("currency", _declared_currency(currencies)).alias("currency"))
-    rules = [_problem(mask, reason) for mask, reason in _rules(entity, frame, currencies or {}, latest)]
+    rules = [_problem(mask, reason) for mask, reason in _rules(entity, frame, currencies or {}, latest, latest_is)]
     reason = converted.select(pl.coalesce("__problem", *rules).alias("reason"))["reason"]
     converted = converted.drop("__problem")
     if reason.null_count() == len(reason):

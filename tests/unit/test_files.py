@@ -206,10 +206,35 @@ def test_times_are_read_as_the_rule_says(rule, given, hour):
 
 def test_an_hour_that_does_not_exist_is_left_to_landing_to_reject(place):
     rule = {"match": "*.csv", "entity": "metric_points", "timezone": "Europe/London"}
-    drop(place, "m.csv", "service,metric,ts,value\npay,m,2026-03-29 01:30,2\npay,m,2026-10-25 01:30,2\n")
+    drop(place, "m.csv", "service,metric,ts,value\npay,m,2025-03-30 01:30,2\npay,m,2025-10-26 01:30,2\n")
     extract(place, source(rule))
     assert quarantined(place) == [("ts: time without zone", "m.csv", 2)]
     assert landed(place, "metric_points")["ts"].dt.hour().to_list() == [0]
+
+
+def test_a_row_dated_after_the_extract_is_quarantined_until_its_time_has_come(place):
+    drop(place, "m.csv", "service,metric,ts,value\npay,m,2026-09-30T23:00Z,1\npay,m,2028-12-23T03:51:19Z,2\n")
+    extract(place, source({"match": "*.csv", "entity": "metric_points"}))
+    assert quarantined(place) == [("ts: in the future of the extract", "m.csv", 3)]
+    assert landed(place, "metric_points").height == 1
+
+
+def test_a_pattern_keeps_what_names_a_service_of_the_name_of_its_pod(place):
+    rule = {
+        "match": "*.csv",
+        "entity": "metric_points",
+        "patterns": {"service": "^(.+)-[^-]+-[^-]+$"},
+        "values": {"service": {"cart-api": "cart"}},
+    }
+    drop(place, "m.csv", "service,metric,ts,value\ncart-api-5f6585d649-fnmft,m,2026-09-01T01:00Z,1\npay,m,2026-09-01T01:00Z,1\n")
+    extract(place, source(rule))
+    assert sorted(landed(place, "metric_points")["service"]) == ["cart", "pay"]
+
+
+@pytest.mark.parametrize("pattern", ["^.+$", "^(.+$"])
+def test_a_pattern_that_keeps_nothing_is_refused(place, pattern: str):
+    with pytest.raises(ConfigError, match="is no regular expression with a group"):
+        open_source(source({"match": "*.csv", "entity": "metric_points", "patterns": {"service": pattern}}), place)
 
 
 def test_a_file_no_rule_matches_is_reported(place):

@@ -162,6 +162,26 @@ def test_a_few_odd_rows_are_a_finding_and_land():
     assert len(finding.sample) == 1
 
 
+@pytest.mark.parametrize(
+    ("entity", "values", "named"),
+    [
+        ("metric_points", {"unit": "%", "value": 148.0}, "shares_above_the_whole"),
+        ("metric_points", {"unit": "ratio", "value": -0.1}, "shares_above_the_whole"),
+        ("journey_kpis", {"revenue_minor": -1}, "revenue_below_zero"),
+        ("incidents", {"started_at": T - timedelta(hours=8, minutes=2), "detected_at": T}, "detected_whole_hours_late"),
+    ],
+)
+def test_what_is_likely_wrong_lands_and_is_found(entity, values, named):
+    findings = quality.check_landed(entity, rows(entity, 20, **values))
+    assert [one.severity for one in findings if named in one.expectation] == ["warning"]
+
+
+@pytest.mark.parametrize("minutes", [0, 3, 24, 90, 500])
+def test_incidents_noticed_at_any_other_time_are_not_blamed_on_a_zone(minutes):
+    later = rows("incidents", 20, started_at=T - timedelta(minutes=minutes), detected_at=T)
+    assert not [one for one in quality.check_landed("incidents", later) if "whole_hours" in one.expectation]
+
+
 def test_too_few_rows_are_not_judged_by_share():
     findings = quality.check_landed("incidents", rows("incidents", 2, resolved_at=T - timedelta(hours=1)))
     assert {finding.severity for finding in findings} == {"warning"}

@@ -17,8 +17,10 @@ from aftercast.errors import ConfigError, SourceUnavailable
 from aftercast.privacy import token, token_key
 from aftercast.sources.postmortems.documents import Broken, kind_of, parse
 from aftercast.sources.postmortems.rows import Options, rows_of
-from tests.unit.tracker_fixture import HOUR, Tracker
+from aftercast.window import Window
+from tests.unit.tracker_fixture import Tracker
 
+LATER = Window(datetime(2026, 10, 9, tzinfo=UTC), datetime(2026, 10, 10, tzinfo=UTC))
 ENTITIES = ("postmortems", "incident_events", "action_items", "insights")
 
 FRONT = """---
@@ -129,7 +131,7 @@ def write(folder: Tracker, name: str, content: str) -> Path:
 
 
 def extract(folder: Tracker, **options: Any) -> dict[str, Any]:
-    return folder.extract("", inbox="inbox", **options)
+    return folder.extract("", LATER, inbox="inbox", **options)
 
 
 def at(day: int, hour: int, minute: int = 0) -> datetime:
@@ -322,7 +324,7 @@ def test_other_files_are_left_alone_and_an_empty_folder_is_an_answer(folder: Tra
 
 def test_a_folder_that_is_not_there_and_a_zone_that_is_none_are_named(folder: Tracker):
     with pytest.raises(SourceUnavailable, match=r"inbox folder .*elsewhere does not exist"):
-        folder.extract("", HOUR, inbox="elsewhere")
+        folder.extract("", LATER, inbox="elsewhere")
     with pytest.raises(ConfigError, match="unknown timezone 'Mars'"):
         extract(folder, timezone="Mars")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from aftercast.privacy import token, token_key
 from aftercast.sources import slack_channels
 from aftercast.sources.slack_channels.rows import Channel as Room
 from aftercast.sources.slack_channels.rows import Options, Speech, rows_of
+from aftercast.window import Window
 from tests.answering import Answer, Asked, serve
-from tests.unit.tracker_fixture import DAY, HOUR, NEXT, Tracker, utc
+from tests.unit.tracker_fixture import DAY, HOUR, NEXT, START, Tracker, utc
 
+LATER = Window(START + timedelta(days=30), START + timedelta(days=31))
 OPTIONS: dict[str, Any] = {"pattern": "inc-(?P<incident_id>[0-9]+).*", "incident": "INC-{incident_id}"}
 
 
@@ -393,7 +396,7 @@ USERS = (
 def test_an_export_lands_the_channels_of_incidents_whole(slack: Tracker, tmp_path: Path, is_zip: bool):
     folder = export(tmp_path / "unpacked", DAYS, USERS)
     path = zipped(folder, "shop.zip") if is_zip else folder
-    counts = slack.extract("", export=str(path), **OPTIONS)
+    counts = slack.extract("", LATER, export=str(path), **OPTIONS)
     key = token_key(slack.place.home)
     anna, ben = token("U01ANNA00", key), token("U02BEN000", key)
     assert set(events(slack)) == {f"@{anna} is on it, thanks @{ben}", "watch the queue"}
@@ -405,16 +408,16 @@ def test_an_export_lands_the_channels_of_incidents_whole(slack: Tracker, tmp_pat
 def test_an_event_has_the_same_id_by_api_and_by_export(slack: Tracker, tmp_path: Path):
     with serve(workspace(message(5, "Anna Smith is on it, thanks @ben"))) as server:
         slack.extract(server.url, **OPTIONS)
-    slack.extract("", DAY, export=str(export(tmp_path / "unpacked", DAYS, USERS)), **OPTIONS)
+    slack.extract("", LATER, export=str(export(tmp_path / "unpacked", DAYS, USERS)), **OPTIONS)
     assert len(slack.landed("incident_events")) == 2
 
 
 def test_a_later_export_tells_what_was_deleted_in_between(slack: Tracker, tmp_path: Path):
     inbox = tmp_path / "exports"
     export(inbox / "2026-09-03", DAYS)
-    slack.extract("", export=str(inbox), **OPTIONS)
+    slack.extract("", LATER, export=str(inbox), **OPTIONS)
     export(inbox / "2026-09-10", {"inc-7-checkout/2026-09-01.json": []})
-    slack.extract("", export=str(inbox), **OPTIONS)
+    slack.extract("", LATER, export=str(inbox), **OPTIONS)
     assert set(events(slack)) == {"watch the queue"}
 
 
@@ -424,7 +427,7 @@ def test_a_torn_day_and_a_torn_export_are_quarantined_by_name(slack: Tracker, tm
     (inbox / "two.zip").write_bytes(b"PK\x03\x04torn")
     export(inbox / "three", {})
     (inbox / "three" / "channels.json").unlink()
-    slack.extract("", export=str(inbox), **OPTIONS)
+    slack.extract("", LATER, export=str(inbox), **OPTIONS)
     reasons = slack.quarantined("incident_events")
     assert len(reasons) == 3
     assert {reason.split(":")[0] for reason in reasons} == {

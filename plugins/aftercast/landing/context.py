@@ -88,9 +88,18 @@ class Context:
     tolerance: timedelta
 
     def conform(self, entity: Entity, frame: pl.DataFrame, *, origin: str, first_row: int = 1, windowed: bool) -> Conformed:
-        """Conform rows under this deployment's key and currencies; those that belong to a window may not be dated after it."""
-        latest = self._latest(entity) if windowed else None
-        return conform(entity, frame, origin=origin, first_row=first_row, key=self.key, currencies=self.currencies, latest=latest)
+        """Conform rows under this deployment's key and currencies; none may be dated after its window, or after now where it has none."""
+        latest = self._latest(entity) if windowed else self.ingested_at + self.tolerance
+        return conform(
+            entity,
+            frame,
+            origin=origin,
+            first_row=first_row,
+            key=self.key,
+            currencies=self.currencies,
+            latest=latest,
+            latest_is="window" if windowed else "extract",
+        )
 
     def _latest(self, entity: Entity) -> datetime:
         return (max(self.window.end, self.ingested_at) if entity.stamped else self.window.end) + self.tolerance

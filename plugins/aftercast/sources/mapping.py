@@ -6,6 +6,7 @@ What a mapping does not fit stays as it was found, for landing to judge.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Self
 from zoneinfo import available_timezones
@@ -38,13 +39,15 @@ class Mapped(Row):
 
     `columns` maps a landing column to one of theirs, or to `{const: value}`. `time_format` is a strptime pattern or epoch_s, epoch_ms,
     epoch_us. `timezone` is attached to times that name no zone; of an hour that occurs twice the first is taken, an hour that does not
-    occur is rejected. `values` maps their values to ours, `nulls` are texts that mean nothing is known.
+    occur is rejected. `patterns` keeps the first group of a regular expression, of texts that it fits. `values` maps their values to
+    ours, `nulls` are texts that mean nothing is known.
     """
 
     entity: str
     columns: dict[str, str | Constant] | None = None
     time_format: str | None = None
     timezone: str | None = None
+    patterns: dict[str, str] = Field(default_factory=dict)
     values: dict[str, dict[str, str]] = Field(default_factory=dict)
     nulls: tuple[str, ...] = ()
 
@@ -53,9 +56,21 @@ class Mapped(Row):
         if self.entity not in ENTITIES:
             raise ValueError(f"unknown entity {self.entity!r}; {hint(self.entity, ENTITIES)}")
         known = [*ENTITIES[self.entity].columns, "source_id"]
-        for column in (*(self.columns or ()), *self.values):
+        for column in (*(self.columns or ()), *self.patterns, *self.values):
             if column not in known:
                 raise ValueError(f"{self.entity} has no column {column!r}; {hint(column, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _patterns_have_a_group(self) -> Self:
+        for column, pattern in self.patterns.items():
+            try:
+                pl.Series([""]).str.extract(pattern)
+                groups = re.compile(pattern).groups
+            except (pl.exceptions.PolarsError, re.error):
+                groups = 0
+            if not groups:
+                raise ValueError(f"pattern {pattern!r} of {column} is no regular expression with a group; write e.g. ^(.+)-[^-]+$")
         return self
 
     @model_validator(mode="after")
@@ -131,6 +146,9 @@ def map_columns(rule: Mapped, frame: pl.DataFrame, origin: str) -> pl.DataFrame:
         column = pl.col(theirs)
         if rule.nulls and dtype == pl.String:
             column = pl.when(~column.str.strip_chars().is_in(list(rule.nulls))).then(column)
+        if name in rule.patterns:
+            whole = column.cast(pl.String).str.strip_chars()
+            column, dtype = pl.coalesce(whole.str.extract(rule.patterns[name]), whole), pl.String()
         if name in rule.values:
             column = column.cast(pl.String).str.strip_chars().replace(rule.values[name])
             dtype = pl.String()
