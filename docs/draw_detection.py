@@ -182,11 +182,11 @@ def masking() -> list[Picture]:
     random = np.random.default_rng(18)
     slow = np.repeat(random.normal(size=n_days * per_day // 4), 4)
     usual = 180 * (0.9 + 0.15 * rhythm(n_days, per_day)) * np.exp(0.02 * slow + 0.02 * random.normal(size=n_days * per_day))
-    spans = [(at(11, "09:00"), at(14, "06:00")), (at(17, "09:00"), at(18, "09:00"))]
+    spans = [(at(9, "09:00"), at(14, "06:00")), (at(17, "09:00"), at(18, "09:00"))]
     hit = np.zeros(len(usual), dtype=bool)
     for start, end in spans:
         hit |= inside(start, end, 15, len(usual))
-    rows = points(LATENCY, "search", usual * np.where(hit, 1.16, 1.0))
+    rows = points(LATENCY, "search", usual * np.where(hit, 1.12, 1.0))
     incidents = pl.DataFrame(
         [
             {"incident_id": f"INC-{number}", "title": "Search is slow", "started_at": start, "impact_end_at": end}
@@ -196,7 +196,7 @@ def masking() -> list[Picture]:
     said = {"kind": "incident", "environment": "production"}
     times = incidents.select(name="incident_id", started_at="started_at", ended_at="impact_end_at")
     masks = times.with_columns(pl.lit(said.get(name, "")).alias(name) for name in MASKS if name not in times.columns).select(list(MASKS))
-    window = Window(at(10, "00:00"), at(20, "00:00"))
+    window = Window(at(8, "00:00"), at(20, "00:00"))
     both = []
     for known, words in ((masks.head(1), "With the first incident masked from training,"), (NO_MASKS, "Without masks")):
         found = judged(rows, LATENCY, n_days, known)
