@@ -176,11 +176,12 @@ def test_the_version_before_and_rollbacks_are_those_of_the_environment(tracker: 
         deployment(5, 5, sha="a" * 40),
         deployment(6, 20, sha="e" * 40),
         deployment(7, 30, sha="d" * 40),
+        deployment(8, 40, sha="d" * 40),
     ]
     with serve(GitLab(known)) as server:
         tracker.extract(server.url, **OPTIONS)
     found = {id_: (row["kind"], (row["previous_version"] or "-")[0]) for id_, row in landed(tracker).items()}
-    assert found == {"5": ("rollback", "b"), "6": ("deploy", "a"), "7": ("deploy", "e")}
+    assert found == {"5": ("rollback", "b"), "6": ("deploy", "a"), "7": ("deploy", "e"), "8": ("deploy", "d")}
 
 
 def test_projects_and_environments_are_mapped_and_left_out(tracker: Tracker):

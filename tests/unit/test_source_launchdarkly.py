@@ -101,6 +101,12 @@ def test_the_ends_of_a_window_belong_to_one_window_each(tracker: Tracker):
         assert tracker.extract(server.url, NEXT)["changes"].landed == 1
 
 
+def test_a_log_that_includes_the_ends_lands_nothing_of_other_windows(tracker: Tracker):
+    with serve(lambda _: Answer({"items": [entry(3, 60), entry(2, 30), entry(1, -0.001)]})) as server:
+        tracker.extract(server.url)
+    assert tracker.one("changes")["change_id"] == "a2"
+
+
 def test_flags_are_mapped_to_services_and_environments_left_out(tracker: Tracker):
     known = [
         entry(1, 1, "proj/shop:env/production:flag/checkout-v2;beta,checkout"),

@@ -52,8 +52,8 @@ def test_it_waits_as_long_as_the_service_asks(status: int, headers: dict[str, st
 @pytest.mark.parametrize(
     ("headers", "said", "waited"),
     [
-        ({"Retry-After": "7"}, "You have exceeded a secondary rate limit", 7.0),
-        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW) + 30)}, "API rate limit exceeded", 30.0),
+        ({"Retry-After": "7"}, "You have triggered an abuse detection mechanism", 7.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW) + 30)}, "Enough for now", 30.0),
         ({"X-RateLimit-Remaining": "4990", "X-RateLimit-Reset": str(int(NOW) + 3000)}, "exceeded a secondary rate limit", 60.0),
         ({}, "exceeded a secondary rate limit", 60.0),
     ],

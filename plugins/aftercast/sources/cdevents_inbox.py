@@ -2,7 +2,7 @@
 
 Events of any version of the specification are read, alone, in a list, or wrapped as CloudEvents; types that tell of nothing we keep are
 counted. An event tells one moment only, so an incident is put together from all its events: those in the window, those received in the
-days before it, and those in dropped files. A dropped file is a piece and tells what dropped files tell.
+days before it, and those in dropped files.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class CDEvents:
             SourceUnavailable: the inbox folder does not exist.
         """
         yield from nothing(str(self.folder), *ENTITIES)
-        received, dropped = self._before(window), Stories()
+        stories = Stories()
         mentioned: dict[inbox.InboxFile, dict[str, None]] = {}
         for file in inbox.files(self.row.name, self.folder, window):
             if not inbox.is_document(file.name):
@@ -88,24 +88,27 @@ class CDEvents:
             for entity in ENTITIES if file.piece else ():
                 yield Batch(entity, pl.DataFrame(), origin=file.name, piece=file.piece)
             for block in inbox.read(file, window):
-                found = self._read(block, dropped if file.piece else received)
+                found = self._read(block, stories)
                 mentioned.setdefault(file, {}).update(found.incidents)
                 refused = pl.concat([block.unreadable, pl.DataFrame(found.refused, schema=block.unreadable.schema, orient="row")])
                 yield replace(batch("changes", found.changes, file.name, notes=found.left_out), rejected=refused, piece=file.piece)
+        self._add_earlier(window, stories)
         for file, incidents in mentioned.items():
-            known = dropped if file.piece else dropped | received
-            yield from self._told(file, [list({**dropped.get(id_, {}), **known[id_]}.values()) for id_ in incidents])
+            yield from self._told(file, [list(stories[id_].values()) for id_ in incidents])
 
-    def _before(self, window: Window) -> Stories:
-        """The events of incidents that were received in the days before the window."""
-        stories = Stories()
-        if self.options.reread_days:
-            earlier = Window(window.start - timedelta(days=self.options.reread_days), window.start)
+    def _add_earlier(self, window: Window, stories: Stories) -> None:
+        """Add what was received before the window, in the days to read again and since the first event that is told.
+
+        A dropped file is read for ever, and must not tell less of an incident than was told before.
+        """
+        told = [instant for story in stories.values() for one in story.values() if (instant := moment(one["occurred_at"]))]
+        since = min([window.start - timedelta(days=self.options.reread_days), *told]) if told else window.start
+        if since < window.start:
+            earlier = Window(since, window.start)
             for file in inbox.files(self.row.name, self.folder, earlier):
                 if file.day and inbox.is_document(file.name):
                     for block in inbox.read(file, earlier):
                         self._read(block, stories)
-        return stories
 
     def _read(self, block: inbox.Block, stories: Stories) -> Found:
         """Sort the events of a block; those of incidents go to their stories."""
