@@ -288,6 +288,18 @@ def test_a_time_without_a_date_is_never_guessed(folder: Tracker):
     assert folder.quarantined("incident_events") == ["timeline: a time without a date, in a document without `date`"]
 
 
+def test_nothing_was_written_down_before_it_happened(folder: Tracker):
+    write(folder, "a.md", "---\nincident_id: 7\ndate: 2026-09-01\nupdated: 2026-09-01\n---\n## Timeline\n- 10:20 It broke\n")
+    extract(folder)
+    assert folder.one("incident_events")["recorded_at"] == at(1, 10, 20)
+
+
+def test_what_is_quoted_in_a_fence_is_no_section(folder: Tracker):
+    write(folder, "a.md", f"{FRONT}## Summary\n```\n## Timeline\n- 10:20 Quoted\n```\n## Timeline\n- 10:30 Told\n")
+    extract(folder)
+    assert folder.one("incident_events")["text"] == "Told"
+
+
 def test_a_due_date_that_is_none_is_quarantined_by_line(folder: Tracker):
     write(folder, "a.md", f"{FRONT}## Action items\n- [ ] Soon (team: pay, due: next week)\n- [ ] Fine (team: pay)\n")
     extract(folder)

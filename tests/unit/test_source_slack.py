@@ -176,11 +176,13 @@ def test_replies_land_with_those_of_yesterdays_thread(slack: Tracker):
     assert set(events(slack)) == {"What do we see?", "early", "late"}
 
 
-def test_a_thread_nobody_wrote_in_is_not_asked_for(slack: Tracker):
-    old = message(-3000, thread_ts=ts(-3000), reply_count=1, latest_reply=ts(-2990))
-    with serve(workspace(old, threads={ts(-3000): []})) as server:
+def test_threads_begun_before_the_days_read_again_are_not_asked_for(slack: Tracker):
+    old = message(-3000, thread_ts=ts(-3000), reply_count=1, latest_reply=ts(5))
+    with serve(workspace(old, message(5), threads={ts(-3000): [message(5, "late", thread_ts=ts(-3000))]})) as server:
         slack.extract(server.url, reread_days=1, **OPTIONS)
-        assert all("replies" not in one.path for one in server.asked)
+        assert all("replies" not in one.path for one in server.asked), "neither is a message that began none"
+        slack.extract(server.url, reread_days=3, **OPTIONS)
+    assert set(events(slack)) == {"We look", "late"}
 
 
 def test_the_same_message_in_a_thread_and_in_the_channel_lands_once(slack: Tracker):

@@ -108,8 +108,8 @@ class Slack:
             messages = records(page, "messages", source=self.row.name)
             yield from self._batches(messages, channel, speech, window, page)
             for parent in messages:
-                ts, last = text_at(parent, "thread_ts"), seconds(at(parent, "latest_reply"))
-                if not ts or ts != text_at(parent, "ts") or (last is not None and last < since):
+                ts = text_at(parent, "thread_ts")
+                if not ts or ts != text_at(parent, "ts"):
                     continue
                 thread = Request("conversations.replies", {"channel": channel.id_, "ts": ts, **span})
                 for more in self._pages(web, thread, channel, gone=True):
