@@ -178,7 +178,7 @@ def test_replies_land_with_those_of_yesterdays_thread(slack: Tracker):
 
 def test_threads_begun_before_the_days_read_again_are_not_asked_for(slack: Tracker):
     old = message(-3000, thread_ts=ts(-3000), reply_count=1, latest_reply=ts(5))
-    with serve(workspace(old, message(5), threads={ts(-3000): [message(5, "late", thread_ts=ts(-3000))]})) as server:
+    with serve(workspace(old, message(5), threads={ts(-3000): [message(6, "late", thread_ts=ts(-3000))]})) as server:
         slack.extract(server.url, reread_days=1, **OPTIONS)
         assert all("replies" not in one.path for one in server.asked), "neither is a message that began none"
         slack.extract(server.url, reread_days=3, **OPTIONS)
