@@ -30,7 +30,8 @@ Flags = npt.NDArray[np.bool_]
 Whole = npt.NDArray[np.intp]
 
 MAX_ROUNDS = 200
-NOISES = (0.25, 0.5, 2.0)  # variances to start again with, in units of the one found
+FEW_POINTS = 1_000  # below, noise and changes of slope can explain each other
+NOISES = (0.25, 0.5, 2.0) * 2  # variances to start again with, in units of the one found
 LEAST_DIVISOR = 0.05  # of added seasons, when the level of the trend is lower
 LOW_LEVEL = 2.0  # in units of the noise: trends below may be turned over
 CHUNK = 2_048  # rows of products made at once
@@ -159,12 +160,15 @@ def gram_of_products(trend: Array, multiplying: Array, additive: Array, residual
 def maximise_product(products: Products, prior: Prior) -> tuple[Array, Array, Array]:
     """Return coefficients (N, P: slope, offset, multiplying, additive, changes of slope), noise and negative log posterior, (N,) each.
 
-    The problem is not convex. Starts: the additive model, its seasons divided by the level of its trend, and the trend alone, its slope not
-    free to change. Then from the best so far: where a multiplying column is constant on the grid, so that it and the level can stand for
-    each other, with less and with more noise; where the level drowns in the noise, with trend and seasons turned over.
+    The problem is not convex. Starts: the additive model, its seasons divided by the level of its trend, and below FEW_POINTS the trend
+    alone, its slope not free to change. Then from the best so far: where a multiplying column is constant on the grid, so that it and the
+    level can stand for each other, with less and with more noise; where the level drowns in the noise, with trend and seasons turned over.
     """
     best = _descend(products, prior, _from_additive(products, prior))
-    best = _better(best, _descend(products, prior, maximise_posterior(products.additive(False), prior, bends_first=False)[0]))
+    few = np.flatnonzero(products.count < FEW_POINTS)
+    if len(few):
+        some = products.take(few)
+        best = _better(best, _descend(some, prior, maximise_posterior(some.additive(False), prior, bends_first=False)[0]), few)
     torn = np.flatnonzero(_has_constant(products))
     for factor in NOISES if len(torn) else ():
         some, here = products.take(torn), best[0][torn]
