@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aftercast.declarations import SignalRow
 from aftercast.detection.series import POINTS
-from aftercast.settings import SignalRow
 
 Array = npt.NDArray[np.float64]
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aftercast.declarations import SignalRow
 from aftercast.detection import detect
 from aftercast.detection.prophet_batch import Spec, fit
 from aftercast.detection.series import MASKS
-from aftercast.settings import SignalRow
 from aftercast.window import Window
 from benchmarks.nab_scoring import Series
 

@@ -112,10 +112,10 @@ def measure(n_series: int, n_peers: int, n_detect: int, seed: int) -> dict[str, 
     from prophet import Prophet
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    from aftercast.declarations import SignalRow
     from aftercast.detection import detect
     from aftercast.detection.prophet_batch import fit
     from aftercast.detection.series import MASKS
-    from aftercast.settings import SignalRow
     from aftercast.window import Window
 
     started = time.perf_counter()

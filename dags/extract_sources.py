@@ -19,7 +19,8 @@ from typing import Any
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
 from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed
-from aftercast.settings import Settings, SourceRow
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings
 
 EMBEDDED = bool(os.environ.get("AFTERCAST_EMBEDDED"))
 
@@ -44,9 +45,7 @@ def extract_dag(row: SourceRow) -> DAG:
             retry_delay=timedelta(seconds=5 if EMBEDDED else 60),
             retry_policy=NO_RETRY_WHEN_REFUSED,
         )
-        def extract(
-            params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None
-        ) -> dict[str, int]:
+        def extract(params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None):
             from aftercast import steps
 
             window = steps.choose_window(row.name, params["from"], params["to"], data_interval_start, data_interval_end)

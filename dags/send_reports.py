@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, task
 
 from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED
-from aftercast.settings import ReportRow, Settings
+from aftercast.declarations import ReportRow
+from aftercast.settings import Settings
 
 
 def report_dag(row: ReportRow) -> DAG:

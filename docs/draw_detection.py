@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aftercast.declarations import SignalRow
 from aftercast.detection import Detection, detect
 from aftercast.detection.episodes import ENTER
 from aftercast.detection.series import MASKS, POINTS
@@ -24,7 +25,6 @@ from aftercast.reporting.history import EPISODES, INCIDENTS, History, Unit
 from aftercast.reporting.plane import Plane
 from aftercast.reporting.plot_file import stacked
 from aftercast.reporting.series_plot import LEFT, RIGHT, Picture, picture
-from aftercast.settings import SignalRow
 from aftercast.window import Window
 
 Array = npt.NDArray[np.float64]

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from aftercast.analyses import DECLARED
-from aftercast.settings import Deployment, SignalRow
+from aftercast.declarations import SignalRow
+from aftercast.settings import Deployment
 
 
 def _formula(signal: SignalRow) -> str:

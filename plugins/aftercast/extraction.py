@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from aftercast import landing
+from aftercast.declarations import SourceRow
 from aftercast.errors import AftercastError, LandingError, QualityError, SourceRejected, SourceUnavailable
-from aftercast.settings import Settings, SourceRow, raw_folder
+from aftercast.settings import Settings, raw_folder
 from aftercast.sources import Batch, open_source
 from aftercast.window import DAY, Window
 

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from aftercast.connections import resolve
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError
 from aftercast.privacy import token_key
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.sources.receiving import MOST_BYTES, Inbox, Receiver, server
 from aftercast.terminal import out
 

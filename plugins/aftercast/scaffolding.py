@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 from pydantic_core import PydanticUndefined
 
+from aftercast.declarations import Row, SourceRow
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
-from aftercast.settings import PROJECT, Row, SourceRow, load_deployment
+from aftercast.settings import PROJECT, load_deployment
 from aftercast.sources import KINDS
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from aftercast import landing
+from aftercast.declarations import SourceRow
 from aftercast.errors import SourceRejected, SourceUnavailable
-from aftercast.settings import SourceRow
 from aftercast.sources import open_source
 from aftercast.window import Window
 from tests.integration.services import free_port, require, running, wait_until

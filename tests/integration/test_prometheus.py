@@ -18,7 +18,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from aftercast import landing
-from aftercast.settings import SourceRow
+from aftercast.declarations import SourceRow
 from aftercast.sources import open_source
 from aftercast.sources.prometheus.fired import fingerprint
 from aftercast.window import Window

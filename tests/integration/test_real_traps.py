@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from aftercast import landing, quality
-from aftercast.settings import PROJECT, Settings, SourceRow
+from aftercast.declarations import SourceRow
+from aftercast.settings import PROJECT, Settings
 from aftercast.sources import open_source
 from aftercast.window import Window
 from tests.answering import serve

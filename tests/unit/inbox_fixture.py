@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aftercast import landing
-from aftercast.settings import SourceRow
+from aftercast.declarations import SourceRow
 from aftercast.sources import open_source
 from aftercast.sources.receiving import Inbox, Receiver
 from aftercast.window import Window

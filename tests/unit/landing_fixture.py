@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from aftercast import landing
+from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import Batch
 from aftercast.window import Window
 

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 from google.protobuf.json_format import MessageToDict
 
-from aftercast.settings import Settings, SourceRow
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import Batch, open_source
 from aftercast.sources.otlp.decoding import nanoseconds
 from aftercast.window import Window

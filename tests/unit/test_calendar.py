@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aftercast.declarations import CalendarRow
 from aftercast.detection.known_times import occurrences
 from aftercast.errors import ConfigError
-from aftercast.settings import PROJECT, CalendarRow, load_deployment
+from aftercast.settings import PROJECT, load_deployment
 from aftercast.sources.demo.changes import STORES, changes_of_day
 from aftercast.sources.demo.demand import promotion
 from aftercast.window import DAY, Window, parse_utc

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aftercast.declarations import CalendarRow, SignalRow
 from aftercast.detection import Detection, detect
 from aftercast.detection.known_times import Event, Events, events_of
 from aftercast.detection.series import IDENTITY, MASKS, POINTS, Panel, masked
-from aftercast.settings import CalendarRow, SignalRow
 from aftercast.window import Window
 
 START = datetime(2026, 3, 2, tzinfo=UTC)

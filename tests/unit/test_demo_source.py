@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
-from aftercast.settings import PROJECT, Settings, SourceRow, load_deployment
+from aftercast.settings import PROJECT, Settings, load_deployment
 from aftercast.sources import demo, open_source
 from aftercast.sources.demo import truth as truth_module
 from aftercast.window import Window

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from aftercast.analyses import DERIVED
+from aftercast.declarations import DetectorRow, SignalRow, TuningRow
 from aftercast.detection import TABLES, Detection, detect
 from aftercast.detection.correcting import level, profile
 from aftercast.detection.prophet_batch import Spec, as_seconds, load
 from aftercast.detection.series import MASKS, POINTS
 from aftercast.errors import AftercastError
-from aftercast.settings import DetectorRow, SignalRow, TuningRow
 from aftercast.window import Window
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

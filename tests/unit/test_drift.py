@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from aftercast import landing
-from aftercast.settings import Settings, SourceRow
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import open_source
 from tests.unit.landing_fixture import NOW, coverage, deployment, hours, landed
 

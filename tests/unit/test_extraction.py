@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aftercast import extraction, landing, sources, steps
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, QualityError, SourceRejected, SourceUnavailable
-from aftercast.settings import Settings, SourceRow, raw_folder
+from aftercast.settings import Settings, raw_folder
 from aftercast.sources import Batch
 from aftercast.window import DAY, Window
 from tests.unit.landing_fixture import HOUR, NOW, START, batch, deployment, hours, in_window, landed, points

@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 
 from aftercast import landing
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, SourceUnavailable
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import files, formats, open_source
 from aftercast.window import Window
 

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from aftercast import landing
 from aftercast.analyses import DECLARED, DERIVED
+from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES
 from aftercast.errors import LandingError, QualityError
 from aftercast.landing import storage
 from aftercast.landing.slices import piece_label
 from aftercast.landing.spool import Spool
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import Batch
 from tests.unit.landing_fixture import HOUR, NOW, START, batch, coverage, deployment, files, hours, in_window, land, landed, points
 

@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from aftercast import landing
+from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES
 from aftercast.errors import QualityError, SourceUnavailable
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from tests.unit.landing_fixture import HOUR, NOW, START, batch, coverage, deployment, files, hours, in_window, land, landed, points
 
 SHOP = SourceRow(name="shop", kind="demo")

@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 import polars as pl
 
+from aftercast.declarations import SignalRow
 from aftercast.detection import detect
 from aftercast.detection.series import MASKS, POINTS
-from aftercast.settings import SignalRow
 from aftercast.window import Window
 
 START = datetime(2026, 2, 2, tzinfo=UTC)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aftercast.analyses import DERIVED
+from aftercast.declarations import DetectorRow, DetectorsFile, SignalRow
 from aftercast.detection.scorecard import LEAST_HOLDOUT, LEAST_TRAIN, READ, VERDICTS, Alarm, Kept, choose, cut_of, kept, propose
 from aftercast.detection.versions import sensitivity_of, version_to_paste
-from aftercast.settings import DetectorRow, DetectorsFile, SignalRow
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

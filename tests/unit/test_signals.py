@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from aftercast import warehouse
+from aftercast.declarations import SignalRow
 from aftercast.detection import masks_query, signal_query
 from aftercast.detection.series import MASKS, POINTS
-from aftercast.settings import PROJECT, SignalRow, load_deployment
+from aftercast.settings import PROJECT, load_deployment
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from email.utils import format_datetime
 import polars as pl
 import pytest
 
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, SourceRejected
-from aftercast.settings import SourceRow
 from aftercast.sources import open_source, web
 from aftercast.window import Window
 from tests.answering import Answer, in_turn, serve

@@ -15,8 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
-from aftercast.settings import PROJECT, SourceRow, check_options, load_deployment
+from aftercast.settings import PROJECT, check_options, load_deployment
 from aftercast.sources import alertmanager, open_source, web
 from aftercast.sources.prometheus import Options, ranges
 from aftercast.sources.prometheus.fired import fingerprint

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
-from aftercast.settings import SourceRow
 from aftercast.sources import open_source
 from aftercast.sources.buckets import whole_buckets
 from aftercast.sources.sql_queries import ended_days

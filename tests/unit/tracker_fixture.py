@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from aftercast import landing
-from aftercast.settings import Settings, SourceRow
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import open_source
 from aftercast.window import Window
 from tests.unit import landing_fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from aftercast import landing, transform, warehouse
-from aftercast.settings import Settings, SourceRow
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import Batch
 from aftercast.window import Window
 from tests.warehouse import world

@@ -19,6 +19,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aftercast.analyses import DERIVED
+from aftercast.declarations import DEFAULT_DETECTOR, CalendarRow, DetectorRow, SignalRow
 from aftercast.detection.episodes import ENTER, Episode, find_episodes, severity_score
 from aftercast.detection.known_times import Events, events_of
 from aftercast.detection.prophet_batch import MODEL_VERSION
@@ -26,7 +27,6 @@ from aftercast.detection.scores import Scored, no_scores, score
 from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS
 from aftercast.detection.series import Panel, Span, masked, panels
 from aftercast.detection.versions import sensitivity_of
-from aftercast.settings import DEFAULT_DETECTOR, CalendarRow, DetectorRow, SignalRow
 from aftercast.window import Window
 
 MASK_BEFORE = timedelta(minutes=15)

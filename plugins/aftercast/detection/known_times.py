@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aftercast.declarations import CalendarRow
 from aftercast.detection.correcting import DOUBT, FEW, GAUSS_MAD, nan_median
 from aftercast.detection.series import Panel, places_of, reaches
-from aftercast.settings import CalendarRow
 from aftercast.window import DAY, Window
 
 Array = npt.NDArray[np.float64]

@@ -23,9 +23,9 @@ import polars as pl
 from scipy import stats
 
 from aftercast.analyses import DERIVED
+from aftercast.declarations import DetectorRow
 from aftercast.detection.versions import multiplier_of
 from aftercast.entities import TEXT, TIME, ColumnType
-from aftercast.settings import DetectorRow
 
 MODEL_VERSION = "verdict-tuning-1"
 VERDICTS: dict[str, ColumnType] = {"anomaly_id": TEXT, "verdict": TEXT, "decided_at": TIME}

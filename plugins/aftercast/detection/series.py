@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aftercast.declarations import SignalRow
 from aftercast.entities import NUMBER, TEXT, TIME, ColumnType
 from aftercast.errors import AftercastError
-from aftercast.settings import SignalRow
 from aftercast.window import Window
 
 Array = npt.NDArray[np.float64]

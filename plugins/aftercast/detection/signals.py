@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aftercast.settings import SignalRow
+from aftercast.declarations import SignalRow
 
 PLACES = {"metric": ("environment", "service", "region"), "kpi": ("journey", "step", "region", "tier", "plan", "country")}
 SEGMENT = ("region", "tier", "plan", "country")

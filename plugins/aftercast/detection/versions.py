@@ -11,7 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
-from aftercast.settings import DetectorRow, SignalRow
+from aftercast.declarations import DetectorRow, SignalRow
 
 
 def multiplier_of(detector: DetectorRow, signal: str, subject: str) -> float:

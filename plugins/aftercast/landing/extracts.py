@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES, Entity
 from aftercast.errors import LandingError, QualityError
 from aftercast.landing import coverage, storage
@@ -21,7 +22,7 @@ from aftercast.landing.slices import entity_folder, piece_label, slice_label, sl
 from aftercast.landing.spool import PIECE, Spool
 from aftercast.landing.unknown import Aside
 from aftercast.privacy import redact_series
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.window import Window
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 
 import polars as pl
 
+from aftercast.declarations import SourceRow
 from aftercast.landing.context import context_of
 from aftercast.landing.extracts import Found, entity_of, unreadable
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.window import Window
 
 

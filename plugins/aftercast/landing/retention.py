@@ -7,8 +7,9 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from aftercast.declarations import SourceRow
 from aftercast.landing.tables import ABANDONED_AFTER
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 
 log = logging.getLogger(__name__)
 

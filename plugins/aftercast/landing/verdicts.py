@@ -17,13 +17,14 @@ from typing import Any
 import polars as pl
 
 from aftercast import warehouse
+from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES, LINEAGE
 from aftercast.errors import ConfigError
 from aftercast.landing import coverage
 from aftercast.landing.context import Gate, Landed
 from aftercast.landing.extracts import land
 from aftercast.landing.slices import entity_folder
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.window import parse_utc
 
 PEOPLE = SourceRow(name="people", kind="files", owner="people", entities=("verdicts",))

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import polars as pl
 
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.window import Window
 
 KINDS: dict[str, str] = {

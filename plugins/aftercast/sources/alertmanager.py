@@ -19,10 +19,11 @@ from typing import Any, Literal
 import polars as pl
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import Row, SourceRow
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
 from aftercast.landing.slices import entity_folder, superseded
-from aftercast.settings import Row, Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.labels import Labels
 from aftercast.sources.web import Page, Request, records, signed_in

@@ -20,7 +20,8 @@ from urllib.parse import unquote
 import polars as pl
 from pydantic import Field
 
-from aftercast.settings import Settings, SourceRow, check_options
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings, check_options
 from aftercast.sources import Batch, inbox
 from aftercast.sources.lifecycle import Record, Severity, at, batch, earliest, latest, moment, nothing, text, text_at
 from aftercast.sources.places import Place, attributes

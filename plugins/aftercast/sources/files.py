@@ -16,8 +16,9 @@ from typing import Literal, Self
 import polars as pl
 from pydantic import Field, model_validator
 
+from aftercast.declarations import Row, SourceRow
 from aftercast.errors import SourceUnavailable
-from aftercast.settings import Row, Settings, SourceRow, check_options
+from aftercast.settings import Settings, check_options
 from aftercast.sources import Batch
 from aftercast.sources.formats import read
 from aftercast.sources.mapping import Mapped, absent_columns, map_columns

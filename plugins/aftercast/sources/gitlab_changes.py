@@ -14,7 +14,8 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from aftercast.connections import Endpoint, resolve
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import Record, Severity, at, batch, hosted, is_due, iso, moment, nothing, text_at
 from aftercast.sources.places import Place, attributes, linked

@@ -17,8 +17,9 @@ import polars as pl
 from pydantic import Field
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import Row, SourceRow
 from aftercast.entities import TIME
-from aftercast.settings import Row, Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.otlp.decoding import FIRST, LAST, Buckets, Place, id_of, nanoseconds, text, whole
 from aftercast.sources.otlp.traces import (

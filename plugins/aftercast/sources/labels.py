@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aftercast.settings import Row
+from aftercast.declarations import Row
 
 
 class Constant(Row):

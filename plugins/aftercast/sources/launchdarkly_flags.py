@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import Field
 
 from aftercast.connections import Endpoint, resolve
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import Record, at, batch, from_milliseconds, hosted, items_at, milliseconds, nothing, text_at
 from aftercast.sources.places import Place, attributes

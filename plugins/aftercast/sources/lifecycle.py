@@ -16,8 +16,8 @@ import polars as pl
 from pydantic import Field
 
 from aftercast.connections import Endpoint
+from aftercast.declarations import Row
 from aftercast.entities import ENTITIES, TEXT, TEXTS
-from aftercast.settings import Row
 from aftercast.sources import Batch
 from aftercast.window import Window
 

@@ -16,8 +16,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import Row, SourceRow
 from aftercast.errors import SourceRejected
-from aftercast.settings import Row, Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.labels import Labels
 from aftercast.sources.otlp.decoding import SECOND, Buckets, Place, whole

@@ -14,8 +14,8 @@ from zoneinfo import available_timezones
 import polars as pl
 from pydantic import Field, model_validator
 
+from aftercast.declarations import Row
 from aftercast.entities import ENTITIES, ORIGIN_ROW, TIME, Entity
-from aftercast.settings import Row
 
 EPOCHS: dict[str, int] = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _ZONELESS = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?$"

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, field_validator
 
-from aftercast.settings import Row
+from aftercast.declarations import Row
 from aftercast.sources.lifecycle import Record, text_at
 from aftercast.sources.web import Page, Request
 

@@ -20,9 +20,10 @@ import sqlalchemy as sa
 from pydantic import Field, model_validator
 
 from aftercast import connections
+from aftercast.declarations import Row, SourceRow
 from aftercast.entities import ORIGIN_ROW
 from aftercast.errors import SourceRejected
-from aftercast.settings import Row, Settings, SourceRow, check_options
+from aftercast.settings import Settings, check_options
 from aftercast.sources import Batch
 from aftercast.sources.buckets import whole_buckets
 from aftercast.sources.mapping import Mapped, absent_columns, map_columns

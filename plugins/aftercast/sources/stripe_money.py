@@ -17,9 +17,10 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import Row, SourceRow
 from aftercast.errors import ConfigError, SourceRejected
 from aftercast.privacy import redact
-from aftercast.settings import Row, Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.buckets import bucket_of, whole_buckets
 from aftercast.sources.lifecycle import batch, hosted, nothing, text_at

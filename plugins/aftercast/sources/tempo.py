@@ -16,10 +16,11 @@ import polars as pl
 from pydantic import Field
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import Row, SourceRow
 from aftercast.entities import TIME
 from aftercast.errors import SourceRejected
 from aftercast.privacy import redact
-from aftercast.settings import Row, Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.jaeger import SAMPLED
 from aftercast.sources.labels import Labels

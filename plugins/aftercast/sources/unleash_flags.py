@@ -17,8 +17,9 @@ from typing import Any
 from pydantic import Field
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import Record, at, batch, moment, nothing, text, text_at
 from aftercast.sources.places import Place, attributes

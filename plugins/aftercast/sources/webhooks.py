@@ -15,8 +15,9 @@ from typing import Any
 import polars as pl
 from pydantic import Field
 
+from aftercast.declarations import Row, SourceRow
 from aftercast.entities import COUNT, ORIGIN_ROW, TEXT
-from aftercast.settings import Row, Settings, SourceRow, check_options
+from aftercast.settings import Settings, check_options
 from aftercast.sources import Batch, inbox
 from aftercast.sources.lifecycle import text
 from aftercast.sources.mapping import Mapped, map_columns

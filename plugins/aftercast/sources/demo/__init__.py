@@ -14,9 +14,10 @@ from typing import Any
 
 import polars as pl
 
+from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
-from aftercast.settings import Settings, SourceRow
+from aftercast.settings import Settings
 from aftercast.sources import Batch
 from aftercast.sources.demo import business, lessons, records, reviews, telemetry
 from aftercast.sources.demo.draws import BUCKETS, EPOCH, midnight

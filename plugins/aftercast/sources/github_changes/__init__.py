@@ -13,8 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from aftercast.connections import Endpoint, github
+from aftercast.declarations import SourceRow
 from aftercast.errors import SourceRejected
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.github_changes.deployments import PAGE, Deployments
 from aftercast.sources.github_changes.rows import Options, pull_row, release_row, run_row

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aftercast.connections import Endpoint, resolve
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.incidentio.rows import MODES, Options, event_row, follow_up_row, incident_row
 from aftercast.sources.lifecycle import batch, hosted, is_due, iso, nothing, text_at

@@ -14,8 +14,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, SourceRejected
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.jira_issues.rows import Options, action_item_row, event_rows, incident_row
 from aftercast.sources.lifecycle import Record, at, batch, is_due, items_at, nothing, text_at

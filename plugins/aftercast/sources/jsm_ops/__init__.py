@@ -13,8 +13,9 @@ from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, SourceRejected
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.jsm_ops import opsgenie_incidents
 from aftercast.sources.jsm_ops.rows import SEVERITIES, Options, alert_row, event_row, incident_row

@@ -19,7 +19,8 @@ from typing import Any
 
 import polars as pl
 
-from aftercast.settings import Settings, SourceRow, check_options
+from aftercast.declarations import SourceRow
+from aftercast.settings import Settings, check_options
 from aftercast.sources import Batch
 from aftercast.sources.otlp.inbox import Inbox, Line
 from aftercast.sources.otlp.options import Options

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from aftercast.settings import Row
+from aftercast.declarations import Row
 
 Signal = Literal["metrics", "logs", "traces"]
 MINUTE = 60

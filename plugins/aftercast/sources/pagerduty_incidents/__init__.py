@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aftercast.connections import Endpoint, pagerduty
+from aftercast.declarations import SourceRow
 from aftercast.errors import SourceRejected
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import Record, at, batch, is_due, iso, nothing, text_at
 from aftercast.sources.pagerduty_incidents.rows import Options, change_rows, event_row, incident_row

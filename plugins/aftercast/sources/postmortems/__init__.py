@@ -14,10 +14,11 @@ from pathlib import Path
 
 import polars as pl
 
+from aftercast.declarations import SourceRow
 from aftercast.entities import ORIGIN_ROW
 from aftercast.errors import SourceUnavailable
 from aftercast.privacy import token, token_key
-from aftercast.settings import Settings, SourceRow, check_options
+from aftercast.settings import Settings, check_options
 from aftercast.sources import Batch
 from aftercast.sources.formats import UNREADABLE_SCHEMA
 from aftercast.sources.lifecycle import batch

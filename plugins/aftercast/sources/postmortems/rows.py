@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import model_validator
 
-from aftercast.settings import Row
+from aftercast.declarations import Row
 from aftercast.sources.lifecycle import text, text_at
 from aftercast.sources.postmortems import timelines
 from aftercast.sources.postmortems.documents import PEOPLE_LINE, TASK, Broken, Document, Line, items, tables

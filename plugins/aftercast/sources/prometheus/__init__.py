@@ -17,7 +17,8 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from aftercast.connections import Endpoint, resolve
-from aftercast.settings import Row, Settings, SourceRow, check_options, raw_folder
+from aftercast.declarations import Row, SourceRow
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.labels import Labels
 from aftercast.sources.prometheus.fired import AlertOptions, episodes

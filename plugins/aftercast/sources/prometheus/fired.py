@@ -18,8 +18,8 @@ from datetime import timedelta
 import polars as pl
 from pydantic import Field
 
+from aftercast.declarations import Row
 from aftercast.entities import ENTITIES
-from aftercast.settings import Row
 from aftercast.sources import Batch
 from aftercast.sources.labels import Labels
 from aftercast.sources.prometheus.ranges import EPOCH, SECOND, ask, numbers, steps

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from aftercast.settings import Row
+from aftercast.declarations import Row
 from aftercast.sources.labels import Labels
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from aftercast.connections import Endpoint, slack
+from aftercast.declarations import SourceRow
 from aftercast.errors import SourceRejected, SourceUnavailable
 from aftercast.privacy import token, token_key
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch, Source
 from aftercast.sources.lifecycle import Record, at, batch, nothing, text_at
 from aftercast.sources.slack_channels.exported import Export

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from aftercast.settings import Row
+from aftercast.declarations import Row
 from aftercast.sources.lifecycle import Record, at, items_at, text_at
 
 Mark = Literal["timeline", "decision", "descriptive", "prescriptive"]

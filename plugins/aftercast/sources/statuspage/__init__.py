@@ -13,8 +13,9 @@ from datetime import timedelta
 from typing import Any
 
 from aftercast.connections import Endpoint, resolve
+from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, SourceRejected
-from aftercast.settings import Settings, SourceRow, check_options, raw_folder
+from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import batch, hosted, is_due, items_at, moment, nothing, text_at
 from aftercast.sources.statuspage.rows import Options, change_rows, event_row, incident_row, is_maintenance
