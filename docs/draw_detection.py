@@ -196,7 +196,7 @@ def masking() -> list[Picture]:
     said = {"kind": "incident", "environment": "production"}
     times = incidents.select(name="incident_id", started_at="started_at", ended_at="impact_end_at")
     masks = times.with_columns(pl.lit(said.get(name, "")).alias(name) for name in MASKS if name not in times.columns).select(list(MASKS))
-    window = Window(at(8, "00:00"), at(20, "00:00"))
+    window = Window(at(12, "00:00"), at(19, "00:00"))
     both = []
     for known, words in ((masks.head(1), "With the first incident masked from training,"), (NO_MASKS, "Without masks")):
         found = judged(rows, LATENCY, n_days, known)
