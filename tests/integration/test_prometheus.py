@@ -189,7 +189,7 @@ def test_what_happens_in_a_shop_lands_as_it_happened(shop, place):
     first = EPOCH + (datetime.now(UTC) - EPOCH) // MINUTE * MINUTE
     live = Window(first, first + 3 * MINUTE)
 
-    time.sleep(9)
+    time.sleep(18)
     shop.app.saturation.labels("cart", "eu").set(0.97)
     wait_until(lambda: len(httpx.get(f"{shop.alertmanager}/api/v2/alerts").json()) == 1, "the alert")
     time.sleep(1.5)
