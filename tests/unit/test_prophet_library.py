@@ -144,7 +144,9 @@ def histories(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, Spec]:
 @given(history=histories())
 def test_on_every_kind_of_series_the_objective_is_not_worse_than_the_librarys(history: tuple[np.ndarray, np.ndarray, Spec]) -> None:
     times, values, spec = history
-    event(agree(times, values, spec, fit(times, values, spec)))
+    seen = agree(times, values, spec, fit(times, values, spec))
+    assert seen in ("same curve", "library stopped early")
+    event(seen)
 
 
 @pytest.mark.parametrize("mode", ["additive", "multiplicative"])

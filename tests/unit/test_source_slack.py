@@ -357,7 +357,8 @@ ANYTHING = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["ts", "text", "user", "subtype", "bot_id", "edited", "reactions", "attachments"]), ANYTHING))
 def test_no_message_is_of_a_shape_that_cannot_be_read(odd: dict[str, Any]):
-    rows_of([odd], Room("C1", "inc-1", "1"), Speech(Options(pattern="inc-(?P<incident_id>.*)"), lambda id_: "tok_x"))
+    heard = rows_of([odd], Room("C1", "inc-1", "1"), Speech(Options(pattern="inc-(?P<incident_id>.*)"), lambda id_: "tok_x"))
+    assert len(heard.events) + heard.notes.total() == 1, "it lands or it is counted"
 
 
 # --- exports ---
