@@ -192,7 +192,7 @@ def test_what_happens_in_a_shop_lands_as_it_happened(shop, place):
     time.sleep(18)
     shop.app.saturation.labels("cart", "eu").set(0.97)
     wait_until(lambda: len(httpx.get(f"{shop.alertmanager}/api/v2/alerts").json()) == 1, "the alert")
-    time.sleep(1.5)
+    time.sleep(2 * STEP)
     listed = httpx.get(f"{shop.alertmanager}/api/v2/alerts").json()[0]
     assert fingerprint(listed["labels"]) == listed["fingerprint"]
     land(place, alerts, live)
@@ -211,7 +211,7 @@ def test_what_happens_in_a_shop_lands_as_it_happened(shop, place):
     shop.app.saturation.labels("cart", "eu").set(0.5)
     wait_until(lambda: httpx.get(f"{shop.alertmanager}/api/v2/alerts").json() == [], "the end of the alert")
     resolved = datetime.now(UTC)
-    time.sleep(1.5)
+    time.sleep(STEP)
     land(place, alerts, live)
     stopped = time.time()
     stack.close()
