@@ -1,4 +1,4 @@
-"""Rank the causes of incidents whose cause is known: `python -m benchmarks.root_cause --suite petshop|demo [--data D] [--json]`.
+"""Rank the causes of incidents whose cause is known: `python -m benchmarks.root_cause --suite petshop|sockshop|demo [--data D] [--json]`.
 
 Runs the same `correlate` as the pipeline; labels are read by the scorer only. Beside it run: random and static-prior (graph degree)
 rankings, DevLake's rule (last successful deploy before the incident), N-sigma and BARO-style scores. Ranks are among the candidates that
@@ -31,6 +31,10 @@ from benchmarks.cases import Label, Suite
 SEED = 7
 DEPTHS = (1, 3, 5)
 MISS = 10**6
+LAYOUTS = {
+    "petshop": "<scenario>/graph.csv and <scenario>/issue_*/",
+    "sockshop": "<service>-<fault>/<repetition>/{normal,anomalous}.parquet",
+}
 Key = tuple[str, str]
 
 
@@ -56,10 +60,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mart", type=Path, help="demo: score the candidates of a published mart instead of ranking here")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if options.suite in {"nezha", "sockshop"}:
-        parser.error(f"the {options.suite} suite is not there yet; petshop and demo are")
-    if options.suite == "petshop" and (options.data is None or not options.data.is_dir()):
-        parser.error("petshop needs --data DIR with <scenario>/graph.csv and <scenario>/issue_*/")
+    if options.suite == "nezha":
+        parser.error("the nezha suite is not there yet; petshop, sockshop and demo are")
+    if options.suite in LAYOUTS and (options.data is None or not options.data.is_dir()):
+        parser.error(f"{options.suite} needs --data DIR with {LAYOUTS[options.suite]}")
     if (options.start is None) != (options.end is None):
         parser.error("give both --from and --to, or neither")
     return options
@@ -78,7 +82,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if deterministic is not None:
         again = correlate(_shuffled(suite), suite.as_of).candidates
         deterministic = ranked.drop("evidence").equals(again.drop("evidence"))
-    only_services = options.suite == "petshop" and not options.with_changes
+    only_services = options.suite != "demo" and not options.with_changes
     order = _orders(ranked, only_services=only_services)
     known = {incident: label for incident, label in suite.labels.items() if incident in order}
     ranks = {incident: _rank(order[incident], (label.kind, label.candidate_id)) for incident, label in known.items()}
@@ -104,6 +108,10 @@ def _suite(options: argparse.Namespace) -> Suite:
         from benchmarks import petshop_cases
 
         return petshop_cases.read(options.data, options.reference, with_changes=options.with_changes, seed=options.seed)
+    if options.suite == "sockshop":
+        from benchmarks import sockshop_cases
+
+        return sockshop_cases.read(options.data)
     from benchmarks import demo_cases
 
     window = Window.parse(options.start, options.end) if options.start else None
