@@ -21,6 +21,7 @@ TOLERANCE = 10 * MINUTE
 PROMPT_SHARE, PROMPT_HOURS = 0.75, 1 / 3
 SLOW_HOURS = 6.0
 EVEN = 5.0
+ENOUGH_SAID = 3.0
 AFTERMATH = 2 * HOUR
 
 STRENGTHS = {
@@ -108,8 +109,12 @@ def timing_density(gap_hours: float) -> float:
 
 
 def deviation_strength(z: float) -> float:
-    """Log-odds of a robust z: 0 at 5 (the worst of several metrics over an hour gets there by chance), 1 at 10, from -2 to 3."""
-    return min(max(1.5 * math.log(max(z, 0.1) / EVEN), -2.0), 3.0)
+    """Log-odds of a robust z: 0 at 5 (the worst of several metrics over an hour gets there by chance), 1 at 10, at least -2.
+
+    Beyond 3 (a z of 37) only a third of it counts: something is certainly wrong there, but how wrong still tells services apart.
+    """
+    strength = 1.5 * math.log(max(z, 0.1) / EVEN)
+    return max(strength if strength <= ENOUGH_SAID else ENOUGH_SAID + (strength - ENOUGH_SAID) / 3, -2.0)
 
 
 def span(situation: Situation) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from aftercast.correlation.graph import Graph
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, LATENCY, tail_order
-from aftercast.correlation.telemetry import Floats, Panel
+from aftercast.correlation.telemetry import Floats, Panel, worst_of
 
 WAITING, FAILURES = "waiting", "failures"
 HARM = {LATENCY: WAITING, ERRORS: FAILURES, AVAILABILITY: FAILURES}
@@ -58,8 +58,8 @@ def harms(panel: Panel, reference: Floats, scores: Floats, during: slice, measur
         if not known.size:
             continue
         usual = 1.0 if kind == FAILURES else max(float(reference[position]), 1e-9)
-        z = scores[position][np.isfinite(scores[position])]
-        worst = float(np.sort(z)[-2:].mean()) if z.size else 0.0
+        worst = worst_of(scores[position])
+        worst = worst if np.isfinite(worst) else 0.0
         volume = panel.values[series.volume, during].astype(np.float64) if series.volume >= 0 else None
         if volume is None:
             amount = None

@@ -12,7 +12,7 @@ from aftercast.correlation.telemetry import HOUR, steps_against_other_days
 
 def nothing_deviates(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
     harmful = {
-        view.service: max((row.z for symptom, row in view.by_symptom.items() if symptom in HARMFUL), default=0.0)
+        view.service: max((row.weight for symptom, row in view.by_symptom.items() if symptom != TRAFFIC), default=0.0)
         for view in situation.views.values()
     }
     if not harmful:

@@ -23,7 +23,7 @@ from aftercast.correlation.findings import (
 from aftercast.correlation.harm import CLEAR, FAILURES, WAITING, explained, largest, sure
 from aftercast.correlation.situation import Situation, View
 from aftercast.correlation.surroundings import Surroundings, clock, iso
-from aftercast.correlation.telemetry import HOUR
+from aftercast.correlation.telemetry import HOUR, MINUTE
 
 
 def deviates(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
@@ -62,9 +62,12 @@ def _episode(candidate: Candidate, situation: Situation, around: Surroundings) -
 
 
 def origin_or_victim(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
-    """How much of the harm at the services hit arises in this service itself, after what its callees account for."""
+    """How much of the harm at the services hit arises in this service itself, after what its callees account for.
+
+    Where no call is known, nothing can be said about it: a victim shows as much harm as its origin.
+    """
     view, kind = situation.views.get(candidate.service), situation.kind_of_harm
-    if view is None or kind is None:
+    if view is None or kind is None or not situation.graph:
         return None
     shares = {each: _share(view, situation, each, kind) for each in (WAITING, FAILURES)}
     known = {each: share for each, share in shares.items() if share is not None}
@@ -155,7 +158,7 @@ def timing_of_deviation(candidate: Candidate, situation: Situation, around: Surr
     firsts = {name: other.worst.first for name, other in situation.views.items() if other.worst.first is not None}
     if len(firsts) < 2:
         return None
-    late = (view.worst.first - min(firsts.values())) // around.panel.grain
+    late = (view.worst.first - min(firsts.values())) // max(around.panel.grain, MINUTE)
     pointer = point("fct_metric_point", service=candidate.service, metric=view.worst.metric, **span(situation))
     if late == 0:
         alone = sum(first == view.worst.first for first in firsts.values()) == 1

@@ -16,11 +16,14 @@ from aftercast.correlation.graph import Graph
 from aftercast.correlation.harm import CLEAR, HARM, STRONG, Harm, harms, largest, own_shares
 from aftercast.correlation.saturation import Saturation, saturations
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, LATENCY, OTHER, SATURATION, TRAFFIC
-from aftercast.correlation.telemetry import HOUR, MINUTE, Floats, Normal, Panel, normal_before
+from aftercast.correlation.telemetry import HOUR, MINUTE, OFF_THE_SCALE, Floats, Normal, Panel, normal_before, worst_of
 
 SEARCH_BEFORE = 60 * MINUTE
 SEARCH_AFTER = 30 * MINUTE
 SETTLED_BEFORE = 30 * MINUTE
+SEARCH_SHARE, SETTLED_SHARE = 3, 6
+"""Of a history of a few hours or minutes, at most a third is searched for the onset, and a sixth left out before it."""
+ONSET_PART = 15
 FIRST_HOUR = HOUR
 NEAR_HOPS = 3
 MOST_OF_TRAFFIC = 12.0
@@ -48,7 +51,8 @@ class Deviation:
     """The most telling series of a service.
 
     Attributes:
-        z: robust z in the direction that hurts (either direction for two-sided metrics), mean of the two worst points of the first hour.
+        z: robust z in the direction that hurts (either direction for two-sided metrics), mean of the worst sixth of the points of the first
+            hour, at least two.
         usual, seen: normal level and level during the first hour.
         first: start of the first deviating bucket that lasted, None when none did.
     """
@@ -126,10 +130,12 @@ def look(incident: Incident, panel: Panel | None, graph: Graph, as_of: int) -> S
     hit = incident.services
     down, up = graph.hops_down(hit), graph.hops_up(hit)
     near = frozenset(name for name, hops in down.items() if hops <= NEAR_HOPS) if hit else frozenset(s.service for s in panel.series)
-    normal = normal_before(panel, incident.started - SEARCH_BEFORE - SETTLED_BEFORE, as_of)
-    onset, is_measured = _onset(incident, panel, normal, near, as_of)
+    history = max(incident.started - int(panel.times[0]), 0)
+    search, settled = min(SEARCH_BEFORE, history // SEARCH_SHARE), min(SETTLED_BEFORE, history // SETTLED_SHARE)
+    normal = normal_before(panel, incident.started - search - settled, as_of)
+    onset, is_measured = _onset(incident, panel, normal, near, search, as_of)
     if is_measured:
-        normal = normal_before(panel, onset - SETTLED_BEFORE, as_of)
+        normal = normal_before(panel, onset - settled, as_of)
     during = panel.between(onset - panel.grain + 1, min(max(min(onset + FIRST_HOUR, incident.ended), onset + 3 * panel.grain), as_of))
     reference = _reference(panel, normal, onset)
     scores = _scores(panel, normal, reference, during)
@@ -166,10 +172,10 @@ def _signed(panel: Panel, z: Floats) -> Floats:
 def _z(panel: Panel, normal: Normal, level: Floats, columns: slice) -> Floats:
     apart = panel.values[:, columns].astype(np.float64) - level[:, None]
     spread = np.where(apart >= 0, normal.up[:, None], normal.down[:, None])
-    return np.where(normal.known[:, None], apart / spread, np.nan)
+    return np.where(normal.known[:, None], np.clip(apart / spread, -OFF_THE_SCALE, OFF_THE_SCALE), np.nan)
 
 
-def _onset(incident: Incident, panel: Panel, normal: Normal, near: frozenset[str], as_of: int) -> tuple[int, bool]:
+def _onset(incident: Incident, panel: Panel, normal: Normal, near: frozenset[str], search: int, as_of: int) -> tuple[int, bool]:
     """Earliest bucket around the reported start from which a strongly hurt series near the incident stays hurt; else the reported start.
 
     A start needs a run: most of the points from there to a quarter of an hour after the report (at least two) are clear of the normal.
@@ -177,7 +183,7 @@ def _onset(incident: Incident, panel: Panel, normal: Normal, near: frozenset[str
     if normal.is_stale:
         return incident.started, False
     until = min(max(incident.started + SEARCH_AFTER, min(incident.ended, incident.started + SEARCH_AFTER)), as_of)
-    columns = panel.between(max(incident.started - SEARCH_BEFORE, incident.calm_since), until)
+    columns = panel.between(max(incident.started - search, incident.calm_since), until)
     if columns.stop - columns.start < 3:
         return incident.started, False
     chosen = [
@@ -191,13 +197,12 @@ def _onset(incident: Incident, panel: Panel, normal: Normal, near: frozenset[str
     z = _signed(panel, _z(panel, normal, normal.centre, columns))[chosen]
     starts = []
     for row in z:
-        known = np.isfinite(row)
-        peak = np.sort(row[known])[-2:].mean() if known.sum() >= 2 else -np.inf
+        peak = worst_of(row, ONSET_PART) if np.isfinite(row).sum() >= 2 else -np.inf
         if peak < STRONG:
             continue
-        start = _first_run(row, max(CLEAR, 0.25 * float(peak)))
+        start = _first_run(row, max(CLEAR, 0.25 * peak))
         if start is not None:
-            starts.append((int(times[start]), float(peak)))
+            starts.append((int(times[start]), peak))
     if not starts:
         return incident.started, False
     strongest = max(peak for _, peak in starts)
@@ -239,7 +244,7 @@ def _deviations(panel: Panel, normal: Normal, reference: Floats, scores: Floats,
         known = np.isfinite(row)
         if not known.any():
             continue
-        worst = np.sort(row[known])[::-1][:2]
+        worst = worst_of(row)
         values = panel.values[position, during][known].astype(np.float64)
         start = _first_run(row, CLEAR)
         deviation = Deviation(
@@ -247,9 +252,9 @@ def _deviations(panel: Panel, normal: Normal, reference: Floats, scores: Floats,
             series.region,
             series.meaning.symptom,
             "share" if series.whole == 1.0 else "%" if series.whole else series.unit,
-            float(worst.mean()),
+            worst,
             float(reference[position]),
-            float(np.median(values)) if worst.mean() < CLEAR else float(values[np.argsort(-row[known], kind="stable")[:3]].mean()),
+            float(np.median(values)) if worst < CLEAR else float(values[np.argsort(-row[known], kind="stable")[:3]].mean()),
             int(times[start]) if start is not None else None,
             int(known.sum()),
         )
@@ -265,10 +270,10 @@ def _regions(panel: Panel, scores: Floats) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for position, series in enumerate(panel.series):
         if series.region and series.meaning.symptom in HARM:
-            known = scores[position][np.isfinite(scores[position])]
-            if known.size:
+            worst = worst_of(scores[position])
+            if np.isfinite(worst):
                 regions = found.setdefault(series.service, {})
-                regions[series.region] = max(regions.get(series.region, -np.inf), float(np.sort(known)[-2:].mean()))
+                regions[series.region] = max(regions.get(series.region, -np.inf), worst)
     return found
 
 

@@ -13,10 +13,9 @@ import polars as pl
 from aftercast.correlation.graph import Graph
 from aftercast.correlation.inputs import Inputs
 from aftercast.correlation.situation import Incident
-from aftercast.correlation.telemetry import DAY, HOUR, MINUTE, Panel, panel_of
+from aftercast.correlation.telemetry import DAY, HOUR, Panel, panel_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BUSY_BEFORE, BUSY_AFTER = 15 * MINUTE, 30 * MINUTE
 RATE_HISTORY = 28 * DAY
 RATE_PRIOR_HOURS = 72.0
 LOUD = frozenset({"error", "fatal", "critical", "alert", "emergency"})
@@ -140,7 +139,7 @@ def _calm_since(incident: Incident, incidents: list[Incident]) -> int:
 def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident], as_of: datetime) -> Surroundings:
     """Arrange what belongs to one environment. Points and changes at or after `as_of` are not seen."""
     here = pl.col("environment") == environment
-    busy = [(incident.started - BUSY_BEFORE, incident.ended + BUSY_AFTER) for incident in incidents if incident.environment == environment]
+    busy = [(incident.started, incident.ended) for incident in incidents if incident.environment == environment]
     points = inputs.metric_points.filter(here & (pl.col("bucket_at") < as_of))
     graph = Graph.of_environment(inputs.dependencies, environment)
     changes = _changes(inputs.changes.filter(here & (pl.col("started_at") < as_of)))

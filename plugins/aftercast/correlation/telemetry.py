@@ -29,9 +29,12 @@ ENOUGH_POINTS = 24
 SEASONAL_DAYS = 7
 SEASONAL_REACH = 14 * DAY
 TIME_OF_DAY = 90 * MINUTE
+BUSY_BEFORE, BUSY_AFTER = 15 * MINUTE, 30 * MINUTE
 STALE = DAY
 """A normal that ended longer ago than this keeps its spread, but its level is taken from the points right before the onset."""
 RELATIVE_FLOOR = 0.02
+OFF_THE_SCALE = 1000.0
+"""A z beyond this says no more: a flat history divides by next to nothing."""
 RATE_OF_RARE = 0.25
 """Failures expected in a bucket where history shows none: one failure then lies two spreads away, whatever the traffic."""
 _REQUEST_WORDS = frozenset({"request", "requests", "calls", "attempts", "transactions", "count"})
@@ -63,11 +66,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Series by time: `values[i, j]` is series i at `times[j]` (microseconds, rising), NaN where there was no point."""
+    """Series by time: `values[i, j]` is series i at `times[j]` (microseconds, rising), NaN where there was no point.
+
+    `calm` are the times outside every incident; `quiet` those of them that also keep a distance to what was reported.
+    """
 
     series: tuple[Series, ...]
     times: Times
     values: npt.NDArray[np.float32]
+    calm: Flags
     quiet: Flags
     grain: int
 
@@ -78,11 +85,14 @@ class Panel:
 
     def only(self, rows: list[int]) -> Panel:
         """A panel of some of the series; their traffic is not carried along."""
-        return Panel(tuple(replace(self.series[row], volume=-1) for row in rows), self.times, self.values[rows], self.quiet, self.grain)
+        series = tuple(replace(self.series[row], volume=-1) for row in rows)
+        return replace(self, series=series, values=self.values[rows])
 
 
 def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
     """Arrange the metric points of one environment; `busy` are the spans (microseconds) in which some incident was going on.
+
+    `quiet` is a quarter of an hour away from any of them, and half an hour after: reports come late, and so do recoveries.
 
     Counters of errors or successes become shares of the traffic of the same service and region where that is known: errors that grow
     with demand hurt nobody.
@@ -105,10 +115,8 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
     total = np.bincount(cell, weights=coded["value"].to_numpy(), minlength=shape[0] * shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
         values = (total / count).astype(np.float32).reshape(shape)
-    quiet = np.ones(times.size, dtype=np.bool_)
-    for start, end in busy:
-        left, right = np.searchsorted(times, [start, end], side="left")
-        quiet[left:right] = False
+    calm = _outside(times, busy)
+    quiet = _outside(times, [(start - BUSY_BEFORE, end + BUSY_AFTER) for start, end in busy])
     grain = int(np.median(np.diff(times))) if times.size > 1 else 5 * MINUTE
     rows = list(named.iter_rows(named=True))
     volumes = _volumes(rows)
@@ -126,7 +134,15 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
         series.append(
             Series(row["service"], row["region"], row["metric"], row["attributes"], row["unit"], is_counter, meant, whole, volume)
         )
-    return Panel(tuple(series), times, values, quiet, min(grain, HOUR))
+    return Panel(tuple(series), times, values, calm, quiet, min(grain, HOUR))
+
+
+def _outside(times: Times, spans: list[tuple[int, int]]) -> Flags:
+    outside = np.ones(times.size, dtype=np.bool_)
+    for start, end in spans:
+        left, right = np.searchsorted(times, [start, end], side="left")
+        outside[left:right] = False
+    return outside
 
 
 def _share_of(values: npt.NDArray[np.float32], unit: str, meant: Meaning) -> float:
@@ -171,8 +187,13 @@ class Normal:
 
 
 def normal_before(panel: Panel, moment: int, as_of: int) -> Normal:
-    """Measure normals on the points before `moment` outside incidents; where there are too few, on points after it (before `as_of`)."""
+    """Measure normals on the points before `moment` outside incidents; where there are too few, on points after it (before `as_of`).
+
+    The distance kept to incidents is given up when it leaves too few points: a recording of minutes has no quarters of an hour to spare.
+    """
     quiet = panel.quiet & (panel.times < as_of)
+    if np.count_nonzero(quiet) < ENOUGH_POINTS:
+        quiet = panel.calm & (panel.times < as_of)
     before = np.flatnonzero(quiet & (panel.times < moment))
     chosen = _similar_times(panel, before, moment)
     normal = _measure(panel, chosen, is_stale=chosen.size == 0 or moment - int(panel.times[before[-1]]) > STALE)
@@ -224,8 +245,12 @@ def _quantile(ordered: npt.NDArray[np.float32], count: npt.NDArray[np.int64], q:
 
 
 def _floor(panel: Panel, centre: Floats, columns: npt.NDArray[np.int64]) -> Floats:
-    """Smallest spread believed: 2 % of the level; Poisson for counts; binomial for shares whose traffic is known."""
+    """Smallest spread believed: 2 % of the level; Poisson for counts; binomial for shares whose traffic is known.
+
+    A gauge that is always zero takes 2 % of what its metric usually shows in other services.
+    """
     floor = RELATIVE_FLOOR * np.abs(centre)
+    peers = _peers(panel, centre)
     typical: dict[int, float] = {}
     for position, series in enumerate(panel.series):
         level = centre[position]
@@ -242,7 +267,24 @@ def _floor(panel: Panel, centre: Floats, columns: npt.NDArray[np.int64]) -> Floa
             floor[position] = series.whole * max(np.sqrt(min(odd, 0.25) / trials), 0.001)
         elif series.is_counter:
             floor[position] = max(floor[position], np.sqrt(max(level, 1.0)))
+        elif level == 0:
+            floor[position] = RELATIVE_FLOOR * peers.get((series.metric, series.unit), 0.0)
     return np.maximum(floor, 1e-9)
+
+
+def _peers(panel: Panel, centre: Floats) -> dict[tuple[str, str], float]:
+    """Usual level of each metric over the services where it is not zero: what a first sign of life is to be compared with."""
+    levels: dict[tuple[str, str], list[float]] = {}
+    for series, level in zip(panel.series, centre, strict=True):
+        if np.isfinite(level) and level != 0:
+            levels.setdefault((series.metric, series.unit), []).append(abs(float(level)))
+    return {metric: float(np.median(known)) for metric, known in levels.items()}
+
+
+def worst_of(z: Floats, part: int = 6) -> float:
+    """Mean of the worst sixth (or another part) of the known points, at least two: alike for twelve points of an hour and for 3,600."""
+    known = np.sort(z[np.isfinite(z)])
+    return float(known[-max(2, known.size // part) :].mean()) if known.size else -np.inf
 
 
 @dataclass(frozen=True, slots=True)
