@@ -170,6 +170,59 @@ DERIVED: dict[str, Schema] = {
         "clustering_version": TEXT,
         "model_version": TEXT,
     },
+    # One row per incident candidate: alerts, anomalies and KPI drops that belong together.
+    "proposals": {
+        "proposal_id": TEXT,  # named after its founding member
+        "environment": TEXT,  # '' when only journeys are in it
+        "regions": TEXTS,
+        "services": TEXTS,  # in the order in which it began there
+        "journeys": TEXTS,
+        "status": TEXT,  # open | reopened | closed
+        "opened_because": TEXT,
+        "closed_because": TEXT,
+        "follows_proposal_id": TEXT,
+        "incident_id": TEXT,  # the declared incident it is about, null when nobody declared one
+        "match_likeness": NUMBER,
+        "match_gap_minutes": NUMBER,  # start of the incident minus start of the proposal
+        "match_reason": TEXT,
+        "n_incidents": COUNT,
+        "n_alerts": COUNT,
+        "n_anomalies": COUNT,
+        "n_kpi_drops": COUNT,
+        "n_subjects": COUNT,
+        "n_reopened": COUNT,
+        "severity": NUMBER,  # in [0, 1]
+        "narrative": TEXT,
+        "top_candidate_kind": TEXT,
+        "top_candidate_id": TEXT,
+        "top_candidate_service": TEXT,
+        "top_candidate_probability": NUMBER,
+        "top_candidate_rationale": TEXT,
+        "started_at": TIME,  # earliest start of what made it open; it never moves
+        "first_signal_at": TIME,  # when its founding member became known
+        "alarmed_at": TIME,  # when its evidence sufficed
+        "ended_at": TIME,  # when it was last heard; null while it is open
+        "model_version": TEXT,
+    },
+    # One row per alert and live episode: the proposal it belongs to, or why to none.
+    "proposal_members": {
+        "member_kind": TEXT,  # alert | anomaly | kpi_drop
+        "member_id": TEXT,  # alert_id or anomaly_id
+        "proposal_id": TEXT,
+        "role": TEXT,  # founder | witness | joined | apart
+        "reason": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per proposal and declared incident it is about.
+    "proposal_incidents": {
+        "proposal_id": TEXT,
+        "incident_id": TEXT,
+        "rank": COUNT,
+        "likeness": NUMBER,
+        "gap_minutes": NUMBER,
+        "reason": TEXT,
+        "model_version": TEXT,
+    },
     # One row per incident, journey and segment.
     "impact": {
         "incident_id": TEXT,

@@ -26,6 +26,9 @@ READ: dict[str, dict[str, ColumnType]] = {
         "region": TEXT,
         "service_origin": TEXT,
         "started_at": TIME,
+        "detected_at": TIME,
+        "declared_at": TIME,
+        "resolved_at": TIME,
         "impact_end_at": TIME,
         "trigger": TEXT,
         "exclude_from_metrics": FLAG,
@@ -61,6 +64,7 @@ READ: dict[str, dict[str, ColumnType]] = {
     "kpi_points": {"journey": TEXT, "region": TEXT, "bucket_at": TIME, "attempts": COUNT, "successes": COUNT},
     "anomalies": {
         "anomaly_id": TEXT,
+        "series_id": TEXT,
         "signal": TEXT,
         "subject_kind": TEXT,
         "subject": TEXT,
@@ -68,10 +72,26 @@ READ: dict[str, dict[str, ColumnType]] = {
         "region": TEXT,
         "started_at": TIME,
         "ended_at": TIME,
+        "alarmed_at": TIME,
+        "direction": TEXT,
+        "expected": NUMBER,
+        "actual": NUMBER,
         "hurts": FLAG,
+        "explained_by": TEXT,
         "score": NUMBER,
     },
-    "alerts": {"alert_id": TEXT, "name": TEXT, "service": TEXT, "environment": TEXT, "started_at": TIME},
+    "alerts": {
+        "alert_id": TEXT,
+        "fingerprint": TEXT,
+        "name": TEXT,
+        "service": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "severity": TEXT,
+        "suppressed": FLAG,
+        "started_at": TIME,
+        "ended_at": TIME,
+    },
     "services": {"service": TEXT, "kind": TEXT},
     "dependencies": {"environment": TEXT, "caller": TEXT, "callee": TEXT},
     "log_patterns": {
@@ -81,6 +101,26 @@ READ: dict[str, dict[str, ColumnType]] = {
         "bucket": TIME,
         "pattern": TEXT,
         "severity": TEXT,
+        "count": COUNT,
+    },
+    "trace_red": {
+        "service": TEXT,
+        "environment": TEXT,
+        "operation": TEXT,
+        "peer": TEXT,
+        "bucket": TIME,
+        "count": COUNT,
+        "errors": COUNT,
+        "p50_ms": NUMBER,
+        "own_p50_ms": NUMBER,
+        "own_p95_ms": NUMBER,
+    },
+    "span_events": {
+        "service": TEXT,
+        "environment": TEXT,
+        "operation": TEXT,
+        "event": TEXT,
+        "bucket": TIME,
         "count": COUNT,
     },
     "verdicts": {"incident_id": TEXT, "subject_kind": TEXT, "subject_id": TEXT, "verdict": TEXT},
@@ -120,6 +160,8 @@ class Inputs:
     services: pl.DataFrame
     dependencies: pl.DataFrame
     log_patterns: pl.DataFrame
+    trace_red: pl.DataFrame
+    span_events: pl.DataFrame
     verdicts: pl.DataFrame
     action_items: pl.DataFrame
     journeys: pl.DataFrame
@@ -151,9 +193,12 @@ class Correlation:
     candidates: pl.DataFrame
     similar_incidents: pl.DataFrame
     families: pl.DataFrame
+    proposals: pl.DataFrame
+    proposal_members: pl.DataFrame
+    proposal_incidents: pl.DataFrame
 
     def tables(self) -> dict[str, pl.DataFrame]:
-        return {name: getattr(self, name) for name in ("evidence", "candidates", "similar_incidents", "families")}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def table(name: str, rows: list[dict[str, object]]) -> pl.DataFrame:
