@@ -148,6 +148,53 @@ DERIVED: dict[str, Schema] = {
         "hops": COUNT,
         "rationale": TEXT,
         "evidence": TEXTS,  # evidence_id
+        "weights_version": TEXT,  # prior, or the version of the weights learned for this incident
+        "learned_from_n": COUNT,  # incidents people judged that the weights are learned from; 0 = the prior
+        "model_version": TEXT,
+    },
+    # One row per declared version of the ranker that is not live, incident and candidate.
+    "ranked_in_shadow": {
+        "ranker_version": TEXT,
+        "incident_id": TEXT,
+        "rank": COUNT,
+        "kind": TEXT,
+        "candidate_id": TEXT,
+        "probability": NUMBER,
+        "score": NUMBER,
+        "weights_version": TEXT,
+        "learned_from_n": COUNT,
+        "model_version": TEXT,
+    },
+    # One row per declared version of the ranker and incident whose cause people judged: how its ranking did, or why that cannot be told.
+    "judged_rankings": {
+        "ranker_version": TEXT,
+        "incident_id": TEXT,
+        "status": TEXT,  # judged | only_rejected | contradictory | no_such_candidate | no_such_incident | before_the_incident
+        "reason": TEXT,
+        "n_verdicts": COUNT,
+        "true_kind": TEXT,  # of the cause people confirmed; null unless judged
+        "true_candidate_id": TEXT,
+        "true_rank": COUNT,  # null when it is not listed
+        "true_probability": NUMBER,
+        "top_kind": TEXT,
+        "top_candidate_id": TEXT,
+        "top_probability": NUMBER,
+        "brier": NUMBER,  # squared error summed over the candidates, 0 to 2
+        "decided_at": TIME,
+        "weights_version": TEXT,
+        "learned_from_n": COUNT,
+        "model_version": TEXT,
+    },
+    # One row per set of learned weights and number in it.
+    "ranker_weights": {
+        "ranker_version": TEXT,
+        "weights_version": TEXT,
+        "used_from": TIME,  # first Monday whose incidents it ranks; it knows verdicts given before that
+        "part": TEXT,  # kind | check
+        "name": TEXT,  # of the kind or the check; '' = every check not named
+        "value": NUMBER,  # kind: added to its log prior; check: what its strength is multiplied by
+        "prior_value": NUMBER,
+        "learned_from_n": COUNT,
         "model_version": TEXT,
     },
     # One row per incident and earlier incident that resembles it.
@@ -158,6 +205,9 @@ DERIVED: dict[str, Schema] = {
         "similarity": NUMBER,
         "reasons": TEXTS,
         "fixed_by": TEXT,
+        "fix": TEXT,  # the remedy that ended it: kind on service
+        "fix_worked_n": COUNT,  # earlier incidents, of fix_tried_n, in which that remedy worked
+        "fix_tried_n": COUNT,
         "model_version": TEXT,
     },
     # One row per incident: the family it belongs to.
@@ -168,6 +218,41 @@ DERIVED: dict[str, Schema] = {
         "distance": NUMBER,
         "reasons": TEXTS,
         "clustering_version": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per incident and time it was put into a family; the row without valid_until is where it is now.
+    "family_memberships": {
+        "incident_id": TEXT,
+        "family_id": TEXT,
+        "how": TEXT,  # founded | joined | moved
+        "distance": NUMBER,
+        "reasons": TEXTS,
+        "valid_from": TIME,
+        "valid_until": TIME,
+        "clustering_version": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per family that merged into another or was split from one when families were grouped afresh.
+    "family_changes": {
+        "family_id": TEXT,
+        "change": TEXT,  # merged_into | split_from
+        "other_family_id": TEXT,
+        "n_incidents": COUNT,
+        "family_title": TEXT,
+        "changed_at": TIME,
+        "clustering_version": TEXT,
+        "model_version": TEXT,
+    },
+    # One row per family, kind of remedy and service it was applied to during incidents of the family.
+    "family_fixes": {
+        "family_id": TEXT,
+        "fix_kind": TEXT,
+        "service": TEXT,
+        "tried_n": COUNT,
+        "worked_n": COUNT,
+        "minutes_to_end_median": NUMBER,  # of those that worked
+        "last_tried_at": TIME,
+        "incidents": TEXTS,
         "model_version": TEXT,
     },
     # One row per incident candidate: alerts, anomalies and KPI drops that belong together.

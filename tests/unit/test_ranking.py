@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aftercast.correlation.findings import timing_density
-from aftercast.correlation.ranking import PRIOR, softmax
+from aftercast.correlation.weights import PRIOR_KINDS, softmax
 from tests.unit.correlate_fixture import change, probability, run
 
 CASCADE = {"store": 0.5, "api": 0.5, "web": 0.4}
@@ -63,7 +63,7 @@ def test_an_outage_a_provider_announces_is_evidence_about_the_provider_not_a_cha
 
 
 def test_priors_of_the_kinds_sum_to_one() -> None:
-    assert sum(PRIOR.values()) == pytest.approx(1)
+    assert sum(PRIOR_KINDS.values()) == pytest.approx(1)
 
 
 def test_timing_density_integrates_to_about_one_and_falls_with_the_gap() -> None:

@@ -1,4 +1,4 @@
-"""Candidates of one incident and their probabilities: prior log-odds plus the strengths of the evidence, normalised over all candidates.
+"""Candidates of one incident and their probabilities: prior log-odds plus the weighted strengths of the evidence, normalised over all.
 
 The hypotheses are exclusive: this change did it, this service did it by itself, this provider did it, or none of these. A change inherits
 the evidence about the place it touched, so a well-timed change explains its service and a service without one has to explain itself.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aftercast.correlation.evidence import examine
@@ -18,17 +19,11 @@ from aftercast.correlation.inputs import MODEL_VERSION
 from aftercast.correlation.situation import NEAR_HOPS, Situation
 from aftercast.correlation.surroundings import Surroundings
 from aftercast.correlation.telemetry import HOUR, MINUTE
+from aftercast.correlation.weights import PRIOR, PRIOR_KINDS, Weights, softmax
 
-PRIOR = {"change": 0.70, "service": 0.13, "provider": 0.06, "none": 0.11}
-"""How often each kind triggers an incident, before looking. From the trigger taxonomy of the SRE workbook: binary push 37, config push 31
-and part of pipeline 6 are changes; performance decay 5, capacity 5, hardware 2 are the service itself; provider 5; user behaviour 9 and
-what nobody finds are none of these."""
 KIND_ORDER = {"change": 0, "service": 1, "provider": 2, "none": 3}
 NONE = "none"
-SHARPNESS = 1.3
-"""Strengths are capped on the safe side, so their sum is too modest; the one number taken from data (docs/decisions/004-ranking.md)."""
-MOST_CHANGES, MOST_SERVICES = 40, 15
-DIGITS = 6
+MOST = {"change": 40, "service": 15, "provider": 15, "none": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +37,29 @@ class Ranked:
     findings: tuple[Finding, ...]
 
 
-def rank(situation: Situation, around: Surroundings) -> list[Ranked]:
+Examined = tuple[Candidate, tuple[Finding, ...]]
+"""A candidate and what the checks found about it, before anything is weighed."""
+
+
+def rank(situation: Situation, around: Surroundings, weights: Weights = PRIOR) -> list[Ranked]:
     """Return the candidates of an incident, likeliest first; `none` is always among them and the probabilities sum to one."""
+    return order(gather(situation, around), weights)
+
+
+def gather(situation: Situation, around: Surroundings) -> list[Examined]:
+    """Return every candidate with its findings, by kind."""
+    return [
+        (candidate, tuple(examine(candidate, situation, around)))
+        for kind in KIND_ORDER
+        for candidate in _candidates(kind, situation, around)
+    ]
+
+
+def order(examined: Sequence[Examined], weights: Weights = PRIOR) -> list[Ranked]:
+    """Return the candidates as these weights rank them; the order of `examined` does not matter."""
     scored: list[tuple[float, Candidate, tuple[Finding, ...]]] = []
-    for kind, most in (("change", MOST_CHANGES), ("service", MOST_SERVICES), ("provider", MOST_SERVICES), ("none", 1)):
-        rows = []
-        for candidate in _candidates(kind, situation, around):
-            findings = tuple(examine(candidate, situation, around))
-            rows.append((round(candidate.prior + math.fsum(finding.strength for finding in findings), 9), candidate, findings))
+    for kind, most in MOST.items():
+        rows = [(weights.score(candidate, findings), candidate, findings) for candidate, findings in examined if candidate.kind == kind]
         rows.sort(key=lambda row: (-row[0], row[1].candidate_id))
         scored.extend(rows[:most])
         if len(rows) > most:
@@ -60,15 +70,6 @@ def rank(situation: Situation, around: Surroundings) -> list[Ranked]:
         Ranked(place, candidate, probability, score, findings)
         for place, (probability, (score, candidate, findings)) in enumerate(zip(probabilities, scored, strict=True), start=1)
     ]
-
-
-def softmax(scores: list[float]) -> list[float]:
-    """Probabilities of log-odds given in falling order, to six decimals; what rounding leaves goes to the first ones: they sum to one."""
-    weights = [math.exp(SHARPNESS * (score - scores[0])) for score in scores]
-    total = math.fsum(weights)
-    parts = [int(weight / total * 10**DIGITS) for weight in weights]
-    left = 10**DIGITS - sum(parts)
-    return [(part + (place < left)) / 10**DIGITS for place, part in enumerate(parts)]
 
 
 def _tell_left_out(
@@ -84,14 +85,14 @@ def _candidates(kind: str, situation: Situation, around: Surroundings) -> list[C
     if kind == "change":
         return _changes(situation, around)
     if kind == "none":
-        return [Candidate(NONE, NONE, "", math.log(PRIOR[NONE]))]
+        return [Candidate(NONE, NONE, "", math.log(PRIOR_KINDS[NONE]))]
     places = _places(situation, around)
     if kind == "provider":
         providers = [place for place in places if place in around.providers]
-        prior = math.log(PRIOR[kind] / max(len(providers), 1))
+        prior = math.log(PRIOR_KINDS[kind] / max(len(providers), 1))
         return [Candidate(kind, place, place, prior, hops=situation.hops.get(place)) for place in providers]
     services = [place for place in places if place not in around.providers]
-    prior = math.log(PRIOR[kind] / neighbourhood(situation, around))
+    prior = math.log(PRIOR_KINDS[kind] / neighbourhood(situation, around))
     return [Candidate(kind, place, place, prior, hops=situation.hops.get(place)) for place in services]
 
 
@@ -104,7 +105,7 @@ def neighbourhood(situation: Situation, around: Surroundings) -> int:
 
 def _changes(situation: Situation, around: Surroundings) -> list[Candidate]:
     """Changes of the day before the onset (and a little after); what a provider announces is evidence about the provider instead."""
-    prior = math.log(PRIOR["change"] / neighbourhood(situation, around))
+    prior = math.log(PRIOR_KINDS["change"] / neighbourhood(situation, around))
     found = []
     for change in around.changes_between(situation.onset - LOOKBACK, situation.latest + TOLERANCE):
         if change.service in around.providers or change.kind == "provider":
@@ -151,25 +152,39 @@ def _places(situation: Situation, around: Surroundings) -> list[str]:
 # --- words -------------------------------------------------------------------------------------------------------------------------------
 
 
-def rationale(ranked: Ranked) -> str:
-    """One sentence from the strongest findings, in everyday words."""
-    candidate, findings = ranked.candidate, sorted(ranked.findings, key=lambda finding: (-finding.strength, finding.check))
-    what = _name(candidate)
+def rationale(row: Ranked, ranked: Sequence[Ranked] = ()) -> str:
+    """One sentence from the strongest findings, in everyday words; with the whole ranking, how far the nearest alternative is."""
+    candidate, findings = row.candidate, sorted(row.findings, key=lambda finding: (-finding.strength, finding.check))
     opening = (
-        f"Probably {what}"
-        if ranked.probability >= 0.5
-        else f"A candidate is {what}"
-        if ranked.probability >= 0.1
-        else f"A weak candidate is {what}"
+        f"Probably {_name(candidate)}"
+        if row.probability >= 0.5
+        else f"A candidate is {_name(candidate)}"
+        if row.probability >= 0.1
+        else f"A weak candidate is {_name(candidate)}"
     )
     speaking = [finding.why for finding in findings if finding.strength >= 0.2][:3]
     against = [finding.why for finding in reversed(findings) if finding.strength <= -0.5]
     if not speaking and not against:
-        return f"{opening}: no check found anything for or against it"
+        return f"{opening}: no check found anything for or against it{_alternative(row, ranked)}"
     text = "; ".join(speaking) if speaking else f"little speaks for it: {against[0]}"
-    if speaking and against and ranked.probability < 0.5:
+    if speaking and against and row.probability < 0.5:
         text += f"; but {against[0]}"
-    return f"{opening}: {text}"
+    return f"{opening}: {text}{_alternative(row, ranked)}"
+
+
+def _alternative(row: Ranked, ranked: Sequence[Ranked]) -> str:
+    """Of the first candidate: the second and how far it is behind, in points of probability. Of the others: how far they are."""
+    if len(ranked) < 2:
+        return ""
+    other = ranked[1] if row.rank == 1 else ranked[0]
+    points = round(100 * abs(row.probability - other.probability))
+    if row.rank > 1:
+        return f"; {_points(points)} behind the first" if points else "; as likely as the first"
+    return f"; next, {_points(points)} behind: {_name(other.candidate)}" if points else f"; as likely: {_name(other.candidate)}"
+
+
+def _points(number: int) -> str:
+    return f"{number} point{'s' if number != 1 else ''}"
 
 
 def _name(candidate: Candidate) -> str:
@@ -208,7 +223,7 @@ def evidence_rows(incident_id: str, ranked: list[Ranked]) -> list[dict[str, obje
     ]
 
 
-def candidate_rows(incident_id: str, ranked: list[Ranked]) -> list[dict[str, object]]:
+def candidate_rows(incident_id: str, ranked: list[Ranked], weights: Weights = PRIOR) -> list[dict[str, object]]:
     return [
         {
             "incident_id": incident_id,
@@ -222,11 +237,13 @@ def candidate_rows(incident_id: str, ranked: list[Ranked]) -> list[dict[str, obj
             "base_rate_per_hour": row.candidate.base_rate_per_hour,
             "gap_minutes": row.candidate.gap_minutes,
             "hops": row.candidate.hops,
-            "rationale": rationale(row),
+            "rationale": rationale(row, ranked),
             "evidence": [
                 evidence_id(incident_id, row.candidate, finding.check)
                 for finding in sorted(row.findings, key=lambda finding: (-abs(finding.strength), finding.check))
             ],
+            "weights_version": weights.version,
+            "learned_from_n": weights.learned_from_n,
             "model_version": MODEL_VERSION,
         }
         for row in ranked
