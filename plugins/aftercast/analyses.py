@@ -357,20 +357,47 @@ DERIVED: dict[str, Schema] = {
     # One row per action item and outcome.
     "fix_impact": {
         "action_item_id": TEXT,
-        "outcome": TEXT,  # recurrence
+        "outcome": TEXT,  # recurrence | time_to_detect | time_to_recover | blast_radius | loss_per_incident | loss_per_week | change_failure_rate
+        "is_promised": FLAG,  # whether this is the outcome its type or its criterion promises to better
         "family_id": TEXT,
         "shipped_at": TIME,
-        "n_before": COUNT,
+        "status": TEXT,  # judged | not_enough_data | unknown
+        "unit": TEXT,
+        "n_before": COUNT,  # incidents, without those that led to the fix; weeks or deployments for outcomes of these
         "exposure_before": NUMBER,  # days
         "n_after": COUNT,
         "exposure_after": NUMBER,
-        "estimate": NUMBER,  # rate ratio after / before
-        "ci_low": NUMBER,
+        "n_censored": COUNT,  # of both: still open, known to last at least so long
+        "value_before": NUMBER,
+        "value_after": NUMBER,
+        "estimate": NUMBER,  # after / before
+        "ci_low": NUMBER,  # repeated interval: bears weekly looks
         "ci_high": NUMBER,
-        "p_value": NUMBER,
+        "difference": NUMBER,  # after - before, in units; recurrence has none
+        "difference_low": NUMBER,
+        "difference_high": NUMBER,
+        "p_value": NUMBER,  # exact, one-sided, of this look alone
+        "p_value_sequential": NUMBER,  # stands any number of weekly looks, and shrinkage and controls where they apply
+        "q_value": NUMBER,  # Benjamini-Hochberg over all judged fixes
+        "shrunk_estimate": NUMBER,  # recurrence: against the family's rate shrunk to that of all families, at the controls' speed
+        "shrunk_low": NUMBER,
+        "shrunk_high": NUMBER,
+        "n_controls": COUNT,  # matched unfixed families
+        "control_ratio": NUMBER,  # their incidents after over those their time before made likely
+        "control_low": NUMBER,
+        "control_high": NUMBER,
+        "expected_after": NUMBER,  # recurrence: incidents after if nothing had changed
+        "avoided": NUMBER,
+        "avoided_low": NUMBER,
+        "avoided_high": NUMBER,
+        "criterion_status": TEXT,  # before_shipping | after_shipping | none
+        "promised_ratio": NUMBER,
+        "window_days": NUMBER,
         "verdict": TEXT,  # effective | not_effective | too_early
         "weeks_needed": NUMBER,
         "regression_to_mean": FLAG,
+        "is_shared": FLAG,
+        "shared_with": TEXTS,  # action_item_id
         "reason": TEXT,
         "model_version": TEXT,
     },
@@ -428,6 +455,13 @@ DECLARED: dict[str, Schema] = {
         "since": TIME,
         "note": TEXT,
         "tuning": TEXT,  # JSON: [{signal, subject, sensitivity}]
+    },
+    "rankers": {
+        "version": TEXT,
+        "state": TEXT,  # live | shadow | retired
+        "since": TIME,
+        "note": TEXT,
+        "weights": TEXT,  # prior | learned
     },
     "sources": {"source": TEXT, "kind": TEXT, "owner": TEXT, "schedule": TEXT, "entities": TEXTS},
     # One row: what this refresh is a function of.

@@ -111,24 +111,27 @@ class TuningRow(Row):
     sensitivity: float = Field(gt=0, allow_inf_nan=False)
 
 
+def _since(value: Any) -> Any:
+    """A time with a zone, or a date, which is its midnight in UTC."""
+    if not isinstance(value, str | date):
+        return value
+    try:
+        return parse_utc(value if isinstance(value, str) else value.isoformat(), what="since")
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+Since = Annotated[datetime | None, BeforeValidator(_since)]
+
+
 class DetectorRow(Row):
     """A version of the detector: the live one decides, a shadow is only judged, a retired one is kept for comparison."""
 
     version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     state: Literal["live", "shadow", "retired"]
-    since: datetime | None = None
+    since: Since = None
     note: str = ""
     tuning: tuple[TuningRow, ...] = ()
-
-    @field_validator("since", mode="before")
-    @classmethod
-    def _since_is_utc(cls, value: Any) -> Any:
-        if not isinstance(value, str | date):
-            return value
-        try:
-            return parse_utc(value if isinstance(value, str) else value.isoformat(), what="since")
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _makes_sense(self) -> DetectorRow:
@@ -142,6 +145,22 @@ class DetectorRow(Row):
 
 
 DEFAULT_DETECTOR = DetectorRow(version="prophet-episodes-2", state="live")
+
+
+class RankerRow(Row):
+    """A version of the ranker of causes: the live one decides, the others rank the same incidents for comparison only.
+
+    `prior` weighs the evidence as declared in the code; `learned` by what people had said of earlier incidents.
+    """
+
+    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    state: Literal["live", "shadow", "retired"]
+    since: Since = None
+    note: str = ""
+    weights: Literal["prior", "learned"] = "prior"
+
+
+DEFAULT_RANKER = RankerRow(version="evidence-ranking-2", state="live")
 
 
 class StepRow(Row):
@@ -350,6 +369,17 @@ class DetectorsFile(Row):
         live = [row.version for row in self.detectors if row.state == "live"]
         if len(live) != 1:
             raise ValueError(f"exactly one detector version must be live, found {', '.join(live) or 'none'}")
+        return self
+
+
+class RankersFile(Row):
+    rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
+
+    @model_validator(mode="after")
+    def _one_is_live(self) -> RankersFile:
+        live = [row.version for row in self.rankers if row.state == "live"]
+        if len(live) != 1:
+            raise ValueError(f"exactly one ranker version must be live, found {', '.join(live) or 'none'}")
         return self
 
 

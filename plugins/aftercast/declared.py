@@ -72,6 +72,7 @@ def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
                 for row in deployment.detectors
             ),
         ),
+        "rankers": _frame("rankers", (row.model_dump() for row in deployment.rankers)),
         "sources": _frame(
             "sources",
             (

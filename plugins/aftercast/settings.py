@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from aftercast import backstage
 from aftercast.declarations import (
+    DEFAULT_RANKER,
     AliasRow,
     CalendarFile,
     CalendarRow,
@@ -28,6 +29,8 @@ from aftercast.declarations import (
     EdgeRow,
     JourneyRow,
     JourneysFile,
+    RankerRow,
+    RankersFile,
     ReportRow,
     ReportsFile,
     Row,
@@ -136,6 +139,7 @@ class Deployment:
     aliases: tuple[AliasRow, ...]
     calendar: tuple[CalendarRow, ...] = ()
     clock_tolerance: timedelta = timedelta(minutes=10)
+    rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
@@ -222,6 +226,7 @@ def load_deployment(folder: Path) -> Deployment:
     journeys = _read_yaml(folder / "journeys.yml", JourneysFile).journeys
     signals = _read_yaml(folder / "signals.yml", SignalsFile).signals
     detectors = _read_yaml(folder / "detectors.yml", DetectorsFile).detectors
+    rankers = _read_yaml(folder / "rankers.yml", RankersFile).rankers
     reports = _read_yaml(folder / "reports.yml", ReportsFile).reports
     catalog = folder / "catalog"
     found = backstage.read(catalog / "backstage")
@@ -238,6 +243,7 @@ def load_deployment(folder: Path) -> Deployment:
     _unique(folder / "sources.yml", "source", (row.name for row in sources.sources))
     _unique(folder / "journeys.yml", "journey", (row.journey for row in journeys))
     _unique(folder / "signals.yml", "signal", (row.name for row in signals))
+    _unique(folder / "rankers.yml", "ranker version", (row.version for row in rankers))
     _unique(folder / "detectors.yml", "detector version", (row.version for row in detectors))
     watched = {row.name for row in signals}
     for detector in detectors:
@@ -264,6 +270,7 @@ def load_deployment(folder: Path) -> Deployment:
         sources=sources.sources,
         signals=signals,
         detectors=detectors,
+        rankers=rankers,
         journeys=journeys,
         reports=reports,
         services=services,

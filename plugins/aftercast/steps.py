@@ -138,7 +138,6 @@ CORRELATION_READS = {
     "services": "dim_service",
     "dependencies": "dim_service_dependency",
     "log_patterns": "fct_log_pattern",
-    "verdicts": "fct_verdict",
     "action_items": "fct_action_item",
     "journeys": "bridge_journey_service",
 }
@@ -153,6 +152,7 @@ MEASUREMENT_READS = {
     "changes": "fct_change",
 }
 REAL_INCIDENTS = "select * from star.fct_incident where not exclude_from_metrics"
+EVERY_VERDICT = "select * from staging.stg_verdicts"
 SERIES_PER_TASK = 256
 
 
@@ -231,15 +231,18 @@ def correlate() -> None:
     with warehouse.connect(settings.warehouse) as connection:
         frames = {name: warehouse.frame(connection, f"select * from star.{table}") for name, table in CORRELATION_READS.items()}
         frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
+        frames["verdicts"] = warehouse.frame(connection, EVERY_VERDICT)
     frames["anomalies"] = _live_anomalies(settings)
-    found = correlation.correlate(correlation.Inputs.of(frames), _window(settings).end)
+    found = correlation.correlate(correlation.Inputs.of(frames), _window(settings).end, settings.deployment.rankers)
     for table, rows in found.tables().items():
         landing.write_derived(settings, table, rows)
     log.info(
-        "%d incidents ranked: %d candidates, %d pieces of evidence",
+        "%d incidents ranked: %d candidates, %d pieces of evidence; %d of %d incidents judged by people tell how good the ranking is",
         frames["incidents"].height,
         found.candidates.height,
         found.evidence.height,
+        found.judged_rankings.filter(pl.col("status") == "judged")["incident_id"].n_unique(),
+        found.judged_rankings["incident_id"].n_unique(),
     )
 
 

@@ -6,29 +6,35 @@ of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from aftercast.correlation.families import Portrait, family_rows, portrait, similar_rows
+from aftercast.correlation.families import Portrait, family_tables, portrait
 from aftercast.correlation.inputs import CLUSTERING_VERSION, MODEL_VERSION, Correlation, Inputs, table
+from aftercast.correlation.judging import Hearing
 from aftercast.correlation.proposal_rows import match_rows, member_rows, proposal_rows, proposals_of
-from aftercast.correlation.ranking import candidate_rows, evidence_rows, rank
-from aftercast.correlation.situation import look
-from aftercast.correlation.surroundings import incidents_of, surroundings_of
+from aftercast.correlation.rankers import rank_all
+from aftercast.correlation.ranking import candidate_rows, evidence_rows, gather, rank
+from aftercast.correlation.situation import Situation, look
+from aftercast.correlation.surroundings import incidents_of, micros, surroundings_of
+from aftercast.declarations import DEFAULT_RANKER, RankerRow
 
 __all__ = ["CLUSTERING_VERSION", "MODEL_VERSION", "Correlation", "Inputs", "correlate"]
 
 
-def correlate(inputs: Inputs, as_of: datetime) -> Correlation:
+def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (DEFAULT_RANKER,)) -> Correlation:
     """Propose incidents, rank the causes of every one that began by `as_of` or was proposed, and place it among earlier ones.
 
     Telemetry, changes, dependencies, alerts and logs of an incident's own environment are the only ones looked at. The result does not
-    depend on the order of input rows. An incident about which nothing is known still gets `none`, with the reason.
+    depend on the order of input rows. An incident about which nothing is known still gets `none`, with the reason. Every version in
+    `rankers` ranks; only the live one has a say in anything but the scorecard.
     """
     inputs = inputs.conformed()
     incidents = incidents_of(inputs, as_of)
     proposed = proposals_of(inputs, incidents, as_of)
     undeclared = proposed.undeclared
     suspects: list[dict[str, object]] = []
+    heard: list[tuple[Situation, Hearing]] = []
     evidence: list[dict[str, object]] = []
     candidates: list[dict[str, object]] = []
     portraits: list[Portrait] = []
@@ -38,21 +44,26 @@ def correlate(inputs: Inputs, as_of: datetime) -> Correlation:
             if incident.environment != environment:
                 continue
             situation = look(incident, around.panel, around.graph, around.as_of)
-            ranked = rank(situation, around)
-            evidence.extend(evidence_rows(incident.incident_id, ranked))
-            candidates.extend(candidate_rows(incident.incident_id, ranked))
-            portraits.append(portrait(situation, ranked, around, inputs.action_items))
+            heard.append((situation, Hearing(incident, tuple(gather(situation, around)), around)))
         for proposal in undeclared:
             if proposal.environment == environment:
                 ranked = rank(look(proposal, around.panel, around.graph, around.as_of), around)
                 suspects.extend(candidate_rows(proposal.incident_id, ranked[:1]))
+    rankings = rank_all([hearing for _, hearing in heard], inputs.verdicts, as_of, rankers)
+    for situation, hearing in heard:
+        ranked, weights = rankings.live[hearing.incident.incident_id]
+        evidence.extend(evidence_rows(hearing.incident.incident_id, ranked))
+        candidates.extend(candidate_rows(hearing.incident.incident_id, ranked, weights))
+        portraits.append(portrait(situation, ranked, hearing.around, inputs.action_items))
     tops = [row for row in candidates if row["rank"] == 1]
     portraits.sort(key=lambda each: (each.started, each.incident_id))
     return Correlation(
         evidence=table("evidence", evidence),
         candidates=table("candidates", candidates),
-        similar_incidents=table("similar_incidents", similar_rows(portraits)),
-        families=table("families", family_rows(portraits)),
+        **family_tables(portraits, micros(as_of)),
+        ranked_in_shadow=table("ranked_in_shadow", rankings.in_shadow),
+        judged_rankings=table("judged_rankings", rankings.judged),
+        ranker_weights=table("ranker_weights", rankings.weights),
         proposals=table("proposals", proposal_rows(proposed, {str(row["incident_id"]): row for row in [*tops, *suspects]})),
         proposal_members=table("proposal_members", member_rows(proposed)),
         proposal_incidents=table("proposal_incidents", match_rows(proposed)),

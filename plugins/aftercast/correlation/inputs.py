@@ -13,8 +13,8 @@ import polars as pl
 from aftercast.analyses import DERIVED
 from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TIME, ColumnType
 
-MODEL_VERSION = "evidence-ranking-1"
-CLUSTERING_VERSION = "time-ordered-families-1"
+MODEL_VERSION = "evidence-ranking-2"
+CLUSTERING_VERSION = "monthly-families-2"
 
 # The columns each analysis reads; a frame may carry more.
 READ: dict[str, dict[str, ColumnType]] = {
@@ -88,7 +88,7 @@ READ: dict[str, dict[str, ColumnType]] = {
         "environment": TEXT,
         "region": TEXT,
         "severity": TEXT,
-        "suppressed": FLAG,
+        "is_suppressed": FLAG,
         "started_at": TIME,
         "ended_at": TIME,
     },
@@ -123,7 +123,17 @@ READ: dict[str, dict[str, ColumnType]] = {
         "bucket": TIME,
         "count": COUNT,
     },
-    "verdicts": {"incident_id": TEXT, "subject_kind": TEXT, "subject_id": TEXT, "verdict": TEXT},
+    "verdicts": {
+        "verdict_id": TEXT,
+        "version": COUNT,
+        "incident_id": TEXT,
+        "subject_kind": TEXT,
+        "subject_id": TEXT,
+        "verdict": TEXT,
+        "origin": TEXT,
+        "confidence": NUMBER,
+        "decided_at": TIME,
+    },
     "action_items": {
         "action_item_id": TEXT,
         "incident_id": TEXT,
@@ -146,8 +156,8 @@ def _no_rows(name: str) -> pl.DataFrame:
 class Inputs:
     """Frames in the star's columns (docs/contracts.md): fct_incident without excluded ones, bridge_incident_service, fct_change, ...
 
-    `journeys` is bridge_journey_service; `kpi_points` may be aggregated to journey, region and bucket. Human verdicts are carried but
-    never feed the ranking of the incident they judge.
+    `journeys` is bridge_journey_service; `kpi_points` may be aggregated to journey, region and bucket. `verdicts` are those of people in
+    every version (stg_verdicts): none of them feeds the ranking of the incident it judges, nor of any that began before it was given.
     """
 
     incidents: pl.DataFrame
@@ -193,6 +203,9 @@ class Correlation:
     candidates: pl.DataFrame
     similar_incidents: pl.DataFrame
     families: pl.DataFrame
+    ranked_in_shadow: pl.DataFrame
+    judged_rankings: pl.DataFrame
+    ranker_weights: pl.DataFrame
     proposals: pl.DataFrame
     proposal_members: pl.DataFrame
     proposal_incidents: pl.DataFrame

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,10 +131,7 @@ def _penalty(kinds: Array, common: float, own: Array) -> tuple[float, Array]:
     return loss, slope
 
 
-def as_numbers(weights: Weights) -> Mapping[str, float]:
-    """The numbers by name: `kind:<kind>` what is added to its log prior, `check:<check>` what its strength is multiplied by."""
-    return {
-        **{f"kind:{kind}": value for kind, value in weights.kinds.items()},
-        **{f"check:{check}": value for check, value in weights.checks.items()},
-        "check:": weights.usual,
-    }
+def numbers_of(weights: Weights) -> list[tuple[str, str, float, float]]:
+    """Part (kind or check), name, number and what it is in the prior; the name '' stands for every check that is not named."""
+    kinds = [("kind", name, value, 0.0) for name, value in sorted(weights.kinds.items())]
+    return [*kinds, *(("check", name, value, 1.0) for name, value in sorted({"": weights.usual, **weights.checks}.items()))]
