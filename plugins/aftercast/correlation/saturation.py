@@ -47,8 +47,8 @@ def saturations(panel: Panel, normal: Normal, onset: int, during: slice, as_of: 
         if values.size >= 12:
             late = float(np.median(values[-6:]))
             rise = late - float(np.median(values[:6])) - (usual - float(earlier.centre[position]))
-            steady = rank_correlation(np.arange(values.size, dtype=np.float64), values)
-            if steady >= STEADY and rise >= max(FILLED * abs(usual), 3 * _jitter(values)) and late > usual + spread:
+            clear = rise >= max(FILLED * abs(usual), 3 * _jitter(values)) and late > usual + spread
+            if clear and rank_correlation(np.arange(values.size, dtype=np.float64), values) >= STEADY:
                 since = int(panel.times[lead][0])
                 saturation = Saturation(series.metric, series.region, series.unit, True, usual, late, since, (late - usual) / spread)
         seen = panel.values[row, during].astype(np.float64)

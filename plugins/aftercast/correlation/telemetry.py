@@ -37,6 +37,7 @@ OFF_THE_SCALE = 1000.0
 """A z beyond this says no more: a flat history divides by next to nothing."""
 RATE_OF_RARE = 0.25
 """Failures expected in a bucket where history shows none: one failure then lies two spreads away, whatever the traffic."""
+MOST_SLOTS = 10_000_000
 _REQUEST_WORDS = frozenset({"request", "requests", "calls", "attempts", "transactions", "count"})
 
 
@@ -97,24 +98,11 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
     Counters of errors or successes become shares of the traffic of the same service and region where that is known: errors that grow
     with demand hurt nobody.
     """
-    keys = ["service", "region", "metric", "attributes"]
     points = points.filter(pl.col("value").is_finite() & pl.col("service").is_not_null() & pl.col("bucket_at").is_not_null())
-    named = (
-        points.group_by(keys)
-        .agg(pl.col("unit").min(), pl.col("kind").min())
-        .sort(keys)
-        .with_row_index("row")
-        .with_columns(pl.col("row").cast(pl.Int64))
-    )
-    coded = points.join(named.select(*keys, "row"), on=keys).select("row", pl.col("bucket_at").dt.epoch("us").alias("at"), "value")
-    at = coded["at"].to_numpy()
-    times = np.unique(at)
+    named, series_of = _series_of(points)
+    times, place_of = _times_of(points["bucket_at"].dt.epoch("us").to_numpy())
     shape = (named.height, times.size)
-    cell = coded["row"].to_numpy() * times.size + np.searchsorted(times, at)
-    count = np.bincount(cell, minlength=shape[0] * shape[1]).astype(np.float32)
-    total = np.bincount(cell, weights=coded["value"].to_numpy(), minlength=shape[0] * shape[1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = (total / count).astype(np.float32).reshape(shape)
+    values = _mean_of(series_of * times.size + place_of, points["value"].to_numpy(), shape)
     calm = _outside(times, busy)
     quiet = _outside(times, [(start - BUSY_BEFORE, end + BUSY_AFTER) for start, end in busy])
     grain = int(np.median(np.diff(times))) if times.size > 1 else 5 * MINUTE
@@ -135,6 +123,47 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
             Series(row["service"], row["region"], row["metric"], row["attributes"], row["unit"], is_counter, meant, whole, volume)
         )
     return Panel(tuple(series), times, values, calm, quiet, min(grain, HOUR))
+
+
+def _series_of(points: pl.DataFrame) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
+    """The series of some points in order, and which of them each point belongs to.
+
+    Points mostly come in runs of one series, so runs are named and not points: comparing neighbours is an order of magnitude faster than
+    hashing texts.
+    """
+    keys, told = ["service", "region", "metric", "attributes"], ["unit", "kind"]
+    begins = points.select(
+        pl.any_horizontal(pl.col(column).ne_missing(pl.col(column).shift()) for column in (*keys, *told)) | (pl.int_range(pl.len()) == 0)
+    ).to_series()
+    runs = points.select(*keys, *told).filter(begins)
+    named = runs.group_by(keys).agg(pl.col("unit").min(), pl.col("kind").min()).sort(keys).with_row_index("row")
+    row_of_run = runs.join(named.select(*keys, "row"), on=keys, how="left", maintain_order="left", nulls_equal=True)["row"]
+    return named, row_of_run.cast(pl.Int64).to_numpy()[np.cumsum(begins.to_numpy()) - 1]
+
+
+def _times_of(at: Times) -> tuple[Times, npt.NDArray[np.int64]]:
+    """The moments there are, rising, and the place of each stamp among them; looked up on a regular grid where there is one."""
+    times = pl.Series(at).unique().sort().to_numpy()
+    step = int(np.gcd.reduce(np.diff(times))) if times.size > 1 else 1
+    slots = int(times[-1] - times[0]) // step + 1 if times.size else 0
+    if slots > MOST_SLOTS:
+        return times, np.searchsorted(times, at)
+    place = np.zeros(slots, dtype=np.int64)
+    place[(times - times[0]) // step] = np.arange(times.size)
+    return times, place[(at - times[0]) // step] if times.size else place
+
+
+def _mean_of(cell: npt.NDArray[np.int64], value: Floats, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Mean of the points of each cell of a matrix, NaN where there is none."""
+    count = np.bincount(cell, minlength=shape[0] * shape[1])
+    if count.size and count.max() == 1:
+        values = np.full(count.size, np.nan, dtype=np.float32)
+        values[cell] = value
+    else:
+        total = np.bincount(cell, weights=value, minlength=count.size)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = (total / count).astype(np.float32)
+    return values.reshape(shape)
 
 
 def _outside(times: Times, spans: list[tuple[int, int]]) -> Flags:
