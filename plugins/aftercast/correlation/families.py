@@ -1,232 +1,295 @@
 """Which earlier incidents look like this one, and which family it belongs to.
 
-Incidents are compared by what they look like: likely cause, deviating services and symptoms, services hit, words of the title, trigger;
-never by region, so the same trouble in another region is recognised. Everything runs forward in time: an incident is compared with earlier
-ones only, word weights come from the past, and it joins the best family or founds one. Later incidents therefore never move earlier ones.
+Everything runs forward in time: an incident is compared with earlier ones only, word weights come from the past, and it joins the best
+family or founds one. At the first of each month all recent incidents are grouped afresh (average linkage) and the groups inherit the ids of
+the families they overlap most (`lineage`). So between two cuts later incidents never move earlier ones, and what a cut moves is on record.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections import Counter
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from statistics import median
 
+import numpy as np
 import polars as pl
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
 
-from aftercast.correlation.harm import STRONG
-from aftercast.correlation.inputs import CLUSTERING_VERSION, MODEL_VERSION
-from aftercast.correlation.ranking import Ranked
-from aftercast.correlation.semantics import AVAILABILITY, ERRORS, words
-from aftercast.correlation.situation import Situation
-from aftercast.correlation.surroundings import Surroundings, clock
+from aftercast.correlation.inputs import CLUSTERING_VERSION, MODEL_VERSION, table
+from aftercast.correlation.likeness import Floats, Gallery, Ints, Likeness, compare
+from aftercast.correlation.lineage import MERGED, SPLIT, Regrouping, family_id, inherit
+from aftercast.correlation.portraits import Portrait, portrait
 
-WEIGHTS = {"cause": 0.35, "symptoms": 0.25, "services": 0.15, "title": 0.15, "trigger": 0.10}
-JOIN = 0.55
+__all__ = ["FAMILY_TABLES", "Families", "Portrait", "compare", "families_of", "family_id", "family_tables", "portrait", "similar_rows"]
+
+FAMILY_TABLES = ("similar_incidents", "families", "family_memberships", "family_changes", "family_fixes")
+
+JOIN = 0.5
 """An incident joins a family when its mean similarity to the members is at least this; else it founds one."""
 SHOW = 0.35
 MOST_SIMILAR = 5
-LOOK_BACK = 500
-LOUD_SHARE = 0.25
-DONE = ("done", "verified")
-_STOP_WORDS = "the a an of in on at to for and or is are was were with by from after since incident issue problem"
-_STOP = frozenset(_STOP_WORDS.split())
+LOOK_BACK = 2_000
+"""How many of the latest incidents an incident is compared with when families are made; older members keep their family."""
+CHUNK = 250
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST, JOINED, MOVED = "founded", "joined", "moved"
+
+Row = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Portrait:
-    """What an incident looked like, as far as comparison goes."""
-
-    incident_id: str
-    started: int
-    kind: str
-    change_kind: str
-    place: str
-    certainty: float
-    symptoms: frozenset[tuple[str, str]]
-    services: frozenset[str]
-    title: frozenset[str]
-    trigger: str
-    fixed_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """How alike two incidents are, in [0, 1], and in which respects."""
-
-    similarity: float
-    reasons: tuple[str, ...]
-
-
-def portrait(situation: Situation, ranked: list[Ranked], around: Surroundings, action_items: pl.DataFrame) -> Portrait:
-    """Describe an incident by its likeliest cause and its clearest symptoms."""
-    incident, top = situation.incident, ranked[0]
-    clear = {
-        (view.service, "failures" if symptom in {ERRORS, AVAILABILITY} else symptom): row.weight
-        for view in situation.views.values()
-        for symptom, row in view.by_symptom.items()
-        if row.weight >= STRONG
-    }
-    loudest = max(clear.values(), default=0.0)
-    return Portrait(
-        incident.incident_id,
-        incident.started,
-        top.candidate.kind,
-        top.candidate.change.kind if top.candidate.change else "",
-        top.candidate.service,
-        top.probability,
-        frozenset(key for key, weight in clear.items() if weight >= LOUD_SHARE * loudest),
-        frozenset(incident.services),
-        frozenset(words(incident.title)) - _STOP,
-        incident.trigger.lower(),
-        _fixed_by(situation, ranked, around, action_items),
-    )
-
-
-def _fixed_by(situation: Situation, ranked: list[Ranked], around: Surroundings, action_items: pl.DataFrame) -> str | None:
-    """What ended the incident: the change that undid a candidate, else an action item that was done."""
-    for row in ranked[:3]:
-        for finding in row.findings:
-            if finding.check == "undone_after_onset" and row.candidate.change is not None:
-                return f"{row.candidate.change.kind} on {row.candidate.service} undone: {finding.why}"
-    done = action_items.filter((pl.col("incident_id") == situation.incident.incident_id) & pl.col("status").is_in(DONE))
-    titles = done.sort("action_item_id")["title"].drop_nulls().to_list()
-    if titles:
-        return f"action done: {titles[0]}" + (f" and {len(titles) - 1} more" if len(titles) > 1 else "")
-    for change in around.changes_between(situation.onset + 1, situation.incident.ended):
-        if change.is_rollback and change.service in {row.candidate.service for row in ranked[:3]}:
-            return f"rollback of {change.service} at {clock(change.started)}"
-    return None
-
-
-def compare(left: Portrait, right: Portrait, rarity: dict[str, float]) -> Likeness:
-    """Weighted agreement over the respects both incidents show; a respect neither has anything to say about does not count."""
-    parts: dict[str, float] = {"cause": _cause(left, right)}
-    reasons: list[str] = []
-    if parts["cause"] >= 0.5:
-        reasons.append(f"same likely cause: {_cause_name(left)}")
-    if left.symptoms or right.symptoms:
-        shared = left.symptoms & right.symptoms
-        parts["symptoms"] = len(shared) / len(left.symptoms | right.symptoms)
-        if shared:
-            reasons.append("same symptoms: " + ", ".join(f"{service} {symptom}" for service, symptom in sorted(shared)[:3]))
-    if left.services or right.services:
-        both = left.services & right.services
-        parts["services"] = len(both) / len(left.services | right.services)
-        if both:
-            reasons.append("same services hit: " + ", ".join(sorted(both)[:3]))
-    if left.title or right.title:
-        parts["title"] = _cosine(left.title, right.title, rarity)
-        common = sorted(left.title & right.title, key=lambda word: (-rarity.get(word, 1.0), word))
-        if parts["title"] >= 0.3 and common:
-            reasons.append("similar title: " + ", ".join(common[:4]))
-    if left.trigger and right.trigger:
-        parts["trigger"] = float(left.trigger == right.trigger)
-        if left.trigger == right.trigger:
-            reasons.append(f"same trigger: {left.trigger}")
-    total = math.fsum(WEIGHTS[name] for name in parts)
-    similarity = math.fsum(WEIGHTS[name] * value for name, value in parts.items()) / total
-    return Likeness(round(min(max(similarity, 0.0), 1.0), 6), tuple(reasons))
-
-
-def _cause(left: Portrait, right: Portrait) -> float:
-    """1 for the same kind of cause in the same place, less when the place or the kind of change differs; doubt pulls towards a half."""
-    if left.kind != right.kind or (left.kind == "none" and not left.services & right.services):
-        agreement = 0.3 if left.place and left.place == right.place else 0.0
-    elif left.place != right.place:
-        agreement = 0.2
-    else:
-        agreement = 1.0 if left.change_kind == right.change_kind else 0.6
-    sure = min(left.certainty, right.certainty)
-    return agreement * sure + min(agreement, 0.5) * (1 - sure)
-
-
-def _cosine(left: frozenset[str], right: frozenset[str], rarity: dict[str, float]) -> float:
-    def length(ws: frozenset[str]) -> float:
-        return math.sqrt(math.fsum(rarity.get(word, 1.0) ** 2 for word in sorted(ws)))
-
-    if not left or not right:
-        return 0.0
-    return math.fsum(rarity.get(word, 1.0) ** 2 for word in sorted(left & right)) / (length(left) * length(right))
-
-
-class _Words:
-    """Rarity of title words among the incidents seen so far: ln((1 + n) / (1 + df)) + 1."""
-
-    def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
-        self._titles = 0
-
-    def add(self, title: frozenset[str]) -> None:
-        self._seen.update(title)
-        self._titles += 1
-
-    def rarity(self) -> dict[str, float]:
-        return {word: math.log((1 + self._titles) / (1 + count)) + 1 for word, count in self._seen.items()}
-
-
-def similar_rows(portraits: list[Portrait]) -> list[dict[str, object]]:
-    """Rows of `similar_incidents`; `portraits` oldest first. Only incidents that began earlier are similar."""
-    rows: list[dict[str, object]] = []
-    vocabulary = _Words()
-    for position, one in enumerate(portraits):
-        vocabulary.add(one.title)
-        rarity = vocabulary.rarity()
-        earlier = [other for other in portraits[max(0, position - LOOK_BACK) : position] if other.started < one.started]
-        found = [(likeness, other) for other in earlier if (likeness := compare(one, other, rarity)).similarity >= SHOW]
-        found.sort(key=lambda pair: (-pair[0].similarity, -pair[1].started, pair[1].incident_id))
-        rows.extend(
-            {
-                "incident_id": one.incident_id,
-                "similar_incident_id": other.incident_id,
-                "rank": place,
-                "similarity": likeness.similarity,
-                "reasons": list(likeness.reasons),
-                "fixed_by": other.fixed_by,
-                "model_version": MODEL_VERSION,
-            }
-            for place, (likeness, other) in enumerate(found[:MOST_SIMILAR], start=1)
-        )
+def similar_rows(portraits: Sequence[Portrait]) -> list[Row]:
+    """Rows of `similar_incidents`; `portraits` oldest first. All incidents that began earlier are looked at."""
+    gallery, rows = Gallery(portraits), list[Row]()
+    tried = _attempts_before(portraits)
+    for chunk in _chunks(len(gallery)):
+        likeness = gallery.similarities(chunk, slice(0, chunk.stop), gallery.rarities(chunk))
+        for position in range(chunk.start, chunk.stop):
+            one, row = portraits[position], likeness[position - chunk.start]
+            earlier = int(np.searchsorted(gallery.started, one.started, side="left"))
+            found = np.flatnonzero(row[:earlier] >= SHOW)
+            if not found.size:
+                continue
+            order = sorted(found.tolist(), key=lambda other: (-row[other], -portraits[other].started, portraits[other].incident_id))
+            rarity = gallery.rarity_at(position)
+            for place, other in enumerate(order[:MOST_SIMILAR], start=1):
+                rows.append(_similar_row(one, portraits[other], place, compare(one, portraits[other], rarity), tried[position]))
     return rows
 
 
-def family_rows(portraits: list[Portrait]) -> list[dict[str, object]]:
-    """Rows of `families`; `portraits` oldest first. A family is named after, and identified by, the incident that founded it."""
-    families: list[list[Portrait]] = []
-    rows: list[dict[str, object]] = []
-    vocabulary = _Words()
-    for one in portraits:
-        vocabulary.add(one.title)
-        rarity = vocabulary.rarity()
-        best: tuple[float, int, tuple[str, ...]] | None = None
-        for number, members in enumerate(families):
-            likenesses = [compare(one, member, rarity) for member in members[-20:]]
-            mean = math.fsum(likeness.similarity for likeness in likenesses) / len(likenesses)
-            if mean >= JOIN and (best is None or mean > best[0]):
-                best = (mean, number, max(likenesses, key=lambda likeness: (likeness.similarity, likeness.reasons)).reasons)
-        if best is None:
-            families.append([one])
-            rows.append(_row(one, one, 0.0, ("the first of its family",)))
-        else:
-            families[best[1]].append(one)
-            rows.append(_row(one, families[best[1]][0], round(1 - best[0], 6), best[2]))
-    return rows
-
-
-def _row(one: Portrait, founder: Portrait, distance: float, reasons: tuple[str, ...]) -> dict[str, object]:
+def _similar_row(one: Portrait, other: Portrait, place: int, likeness: Likeness, tried: dict[tuple[str, str], tuple[int, int]]) -> Row:
+    worked = next((attempt for attempt in reversed(other.attempts) if attempt.worked), None)
+    n_of_m = tried.get((worked.kind, worked.service)) if worked else None
     return {
         "incident_id": one.incident_id,
-        "family_id": family_id(founder.incident_id),
-        "family_title": family_title(founder),
-        "distance": distance,
-        "reasons": list(reasons),
-        "clustering_version": CLUSTERING_VERSION,
+        "similar_incident_id": other.incident_id,
+        "rank": place,
+        "similarity": likeness.similarity,
+        "reasons": list(likeness.reasons),
+        "fixed_by": other.fixed_by,
+        "fix": f"{worked.kind} on {worked.service}" if worked and n_of_m else None,
+        "fix_worked_n": n_of_m[0] if n_of_m else None,
+        "fix_tried_n": n_of_m[1] if n_of_m else None,
         "model_version": MODEL_VERSION,
     }
 
 
-def family_id(founder: str) -> str:
-    return "family-" + hashlib.sha256(founder.encode()).hexdigest()[:10]
+def _attempts_before(portraits: Sequence[Portrait]) -> list[dict[tuple[str, str], tuple[int, int]]]:
+    """For each incident, of each kind of fix and service: in how many earlier incidents it worked, of how many it was tried in."""
+    held: dict[tuple[str, str], tuple[int, int]] = {}
+    found: list[dict[tuple[str, str], tuple[int, int]]] = []
+    for one in portraits:
+        found.append(held)
+        if any(attempt.worked is not None for attempt in one.attempts):
+            held = dict(held)
+        for attempt in one.attempts:
+            if attempt.worked is not None:
+                worked, tried = held.get((attempt.kind, attempt.service), (0, 0))
+                held[attempt.kind, attempt.service] = (worked + attempt.worked, tried + 1)
+    return found
+
+
+class Families:
+    """Families as the portraits arrive: where each is now, and every place it was ever given."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self.gallery = gallery
+        self.version = CLUSTERING_VERSION
+        self.titles: dict[str, str] = {}
+        self.history: list[Row] = []
+        self.changes: list[Row] = []
+        self._ids: list[str] = []
+        self._number: dict[str, int] = {}
+        self.numbers: Ints = np.full(len(gallery), -1, dtype=np.int64)
+        self.distances: Floats = np.zeros(len(gallery))
+        self._now: dict[str, Row] = {}
+
+    def of(self, position: int) -> str:
+        """The family a portrait is in now."""
+        return self._ids[int(self.numbers[position])]
+
+    def named(self, number: int) -> str:
+        return self._ids[number]
+
+    def rows(self) -> list[Row]:
+        """Rows of `families`: where each incident is now."""
+        held = [self._now[one.incident_id] for one in self.gallery.portraits]
+        return [
+            {
+                "incident_id": row["incident_id"],
+                "family_id": row["family_id"],
+                "family_title": self.titles[str(row["family_id"])],
+                "distance": row["distance"],
+                "reasons": row["reasons"],
+                "clustering_version": self.version,
+                "model_version": MODEL_VERSION,
+            }
+            for row in held
+        ]
+
+    def place(self, position: int, family: str, at: int, how: str, distance: float, reasons: tuple[str, ...]) -> None:
+        """Put a portrait into a family, now: the place it had before ends."""
+        one = self.gallery.portraits[position]
+        if one.incident_id in self._now:
+            self._now[one.incident_id]["valid_until"] = _moment(at)
+        if family not in self._number:
+            self._number[family] = len(self._ids)
+            self._ids.append(family)
+        self.numbers[position], self.distances[position] = self._number[family], distance
+        row: Row = {
+            "incident_id": one.incident_id,
+            "family_id": family,
+            "how": how,
+            "distance": round(distance, 6),
+            "reasons": list(reasons),
+            "valid_from": _moment(at),
+            "valid_until": None,
+            "clustering_version": self.version,
+            "model_version": MODEL_VERSION,
+        }
+        self._now[one.incident_id] = row
+        self.history.append(row)
+
+
+def families_of(portraits: Sequence[Portrait], until: int | None = None) -> Families:
+    """Place portraits (oldest first) one after the other, grouping afresh at the first of each month up to `until` (microseconds)."""
+    families = Families(Gallery(portraits))
+    if not portraits:
+        return families
+    cuts = list(_month_starts(portraits[0].started, max(portraits[-1].started, until or 0)))
+    starts = [int(np.searchsorted(families.gallery.started, cut, side="left")) for cut in cuts]
+    done = 0
+    for cut, start in zip(cuts, starts, strict=True):
+        _arrive(families, done, start)
+        _regroup(families, cut, start)
+        done = start
+    _arrive(families, done, len(portraits))
+    return families
+
+
+def family_tables(portraits: Sequence[Portrait], until: int) -> dict[str, pl.DataFrame]:
+    """The derived tables `FAMILY_TABLES`; `portraits` oldest first."""
+    families = families_of(portraits, until)
+    held = families.rows()
+    family_of = {str(row["incident_id"]): str(row["family_id"]) for row in held}
+    rows = (similar_rows(portraits), held, families.history, families.changes, family_fix_rows(portraits, family_of))
+    return {name: table(name, found) for name, found in zip(FAMILY_TABLES, rows, strict=True)}
+
+
+def _arrive(families: Families, first: int, last: int) -> None:
+    """Let portraits first..last-1 join the best family by mean similarity, or found one."""
+    gallery = families.gallery
+    for chunk in _chunks(last, first):
+        begin = max(0, chunk.start - LOOK_BACK)
+        likeness = gallery.similarities(chunk, slice(begin, chunk.stop), gallery.rarities(chunk))
+        for position in range(chunk.start, chunk.stop):
+            _join(families, position, begin, likeness[position - chunk.start])
+
+
+def _join(families: Families, position: int, begin: int, likeness: Floats) -> None:
+    gallery, oldest = families.gallery, max(begin, position - LOOK_BACK)
+    one, mine, alike = gallery.portraits[position], families.numbers[oldest:position], likeness[oldest - begin : position - begin]
+    found, first = np.unique(mine, return_index=True)
+    means = np.round(np.bincount(mine, alike)[found] / np.bincount(mine)[found], 6)
+    best = min(range(len(found)), key=lambda place: (-means[place], first[place]), default=None)
+    if best is None or means[best] < JOIN:
+        family = _free_id(families, one, _iso(one.started))
+        families.titles[family] = family_title(one)
+        families.place(position, family, one.started, FIRST, 0.0, ("the first of its family",))
+        return
+    nearest = oldest + int(np.argmax(np.where(mine == found[best], alike, -1.0)))
+    reasons = compare(one, gallery.portraits[nearest], gallery.rarity_at(position)).reasons
+    families.place(position, families.named(int(found[best])), one.started, JOINED, 1 - float(means[best]), reasons)
+
+
+def _regroup(families: Families, cut: int, end: int) -> None:
+    """Group the latest portraits before a cut afresh; the groups inherit ids, and what moves is written down."""
+    families.version = f"{CLUSTERING_VERSION}@{_moment(cut):%Y-%m}"
+    begin = max(0, end - LOOK_BACK)
+    if end - begin < 2:
+        return
+    gallery, window = families.gallery, slice(begin, end)
+    rarity = gallery.rarities(slice(end - 1, end))
+    likeness = np.vstack([gallery.similarities(chunk, window, rarity) for chunk in _chunks(end, begin)])
+    labels = _linked(likeness)
+    oldest = {int(label): gallery.portraits[begin + int(np.argmax(labels == label))] for label in np.unique(labels)}
+    before = [families.of(position) for position in range(begin, end)]
+    found = inherit(before, labels.tolist(), lambda group: _free_id(families, oldest[group], _iso(cut)))
+    for label, family in found.family_of.items():
+        families.titles.setdefault(family, family_title(oldest[label]))
+    _move(families, found, labels, likeness, begin, cut)
+    families.changes.extend(_change_rows(families, found, cut))
+
+
+def _linked(likeness: Floats) -> Ints:
+    """Labels by average linkage: groups whose members are on average as similar as an incident must be to join."""
+    distance = np.clip(1 - (likeness + likeness.T) / 2, 0.0, 1.0)
+    np.fill_diagonal(distance, 0.0)
+    tree = hierarchy.linkage(squareform(distance, checks=False), method="average")
+    return np.asarray(hierarchy.fcluster(tree, 1 - JOIN, criterion="distance"), dtype=np.int64)
+
+
+def _move(families: Families, found: Regrouping, labels: Ints, likeness: Floats, begin: int, cut: int) -> None:
+    gallery, rarity = families.gallery, families.gallery.rarity_at(begin + len(labels) - 1)
+    for place, label in enumerate(labels.tolist()):
+        position, family = begin + place, found.family_of[label]
+        if families.of(position) == family:
+            continue
+        note = f"moved from {families.of(position)} when families were grouped afresh"
+        others = np.flatnonzero((labels == label) & (np.arange(len(labels)) != place))
+        if not others.size:
+            families.place(position, family, cut, MOVED, 0.0, (note, "like no other"))
+            continue
+        nearest = begin + int(others[np.argmax(likeness[place, others])])
+        reasons = compare(gallery.portraits[position], gallery.portraits[nearest], rarity).reasons
+        families.place(position, family, cut, MOVED, 1 - float(likeness[place, others].mean()), (note, *reasons))
+    for position in range(begin):  # older ones are not grouped afresh; they follow their family when it merges
+        old = families.of(position)
+        if old in found.merged:
+            note = f"followed {old} when it merged"
+            families.place(position, found.merged[old], cut, MOVED, float(families.distances[position]), (note,))
+
+
+def _change_rows(families: Families, found: Regrouping, cut: int) -> list[Row]:
+    pairs = [(MERGED, family, target) for family, target in sorted(found.merged.items())]
+    pairs += [(SPLIT, family, origin) for family, origin in sorted(found.split.items())]
+    return [
+        {
+            "family_id": family,
+            "change": change,
+            "other_family_id": other,
+            "n_incidents": found.sizes[family],
+            "family_title": families.titles[family],
+            "changed_at": _moment(cut),
+            "clustering_version": families.version,
+            "model_version": MODEL_VERSION,
+        }
+        for change, family, other in pairs
+    ]
+
+
+def family_fix_rows(portraits: Sequence[Portrait], family_of: dict[str, str]) -> list[Row]:
+    """Rows of `family_fixes`: what was tried on the incidents of a family, and in how many of them it worked."""
+    held: dict[tuple[str, str, str], list[tuple[Portrait, bool, float]]] = defaultdict(list)
+    for one in portraits:
+        for attempt in one.attempts:
+            if attempt.worked is not None and attempt.minutes_to_end is not None:
+                held[family_of[one.incident_id], attempt.kind, attempt.service].append((one, attempt.worked, attempt.minutes_to_end))
+    return [
+        {
+            "family_id": family,
+            "fix_kind": kind,
+            "service": service,
+            "tried_n": len(tries),
+            "worked_n": sum(worked for _, worked, _ in tries),
+            "minutes_to_end_median": median([minutes for _, worked, minutes in tries if worked]) if any(w for _, w, _ in tries) else None,
+            "last_tried_at": _moment(max(one.started for one, _, _ in tries)),
+            "incidents": [one.incident_id for one, _, _ in tries],
+            "model_version": MODEL_VERSION,
+        }
+        for (family, kind, service), tries in sorted(held.items())
+    ]
 
 
 def family_title(founder: Portrait) -> str:
@@ -242,7 +305,31 @@ def family_title(founder: Portrait) -> str:
     }[founder.kind]
 
 
-def _cause_name(one: Portrait) -> str:
-    if one.kind == "none":
-        return "none of what we know"
-    return f"{one.change_kind} on {one.place}" if one.kind == "change" else f"{one.kind} {one.place}"
+def _free_id(families: Families, founder: Portrait, moment: str) -> str:
+    """The founder's own id, unless the family it once founded lives on without it."""
+    own = family_id(founder.incident_id)
+    return own if own not in families.titles else family_id(f"{founder.incident_id} {moment}")
+
+
+def _chunks(last: int, first: int = 0) -> Iterator[slice]:
+    for begin in range(first, last, CHUNK):
+        yield slice(begin, min(begin + CHUNK, last))
+
+
+def _month_starts(first: int, last: int) -> Iterator[int]:
+    """Starts of months after `first` and up to `last`, in microseconds."""
+    month = _moment(first).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    while True:
+        month = (month + timedelta(days=32)).replace(day=1)
+        at = (month - EPOCH) // timedelta(microseconds=1)
+        if at > last:
+            return
+        yield at
+
+
+def _moment(micros: int) -> datetime:
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def _iso(micros: int) -> str:
+    return f"{_moment(micros):%Y-%m-%dT%H:%M:%S.%f}"

@@ -203,6 +203,9 @@ class Correlation:
     candidates: pl.DataFrame
     similar_incidents: pl.DataFrame
     families: pl.DataFrame
+    family_memberships: pl.DataFrame
+    family_changes: pl.DataFrame
+    family_fixes: pl.DataFrame
     ranked_in_shadow: pl.DataFrame
     judged_rankings: pl.DataFrame
     ranker_weights: pl.DataFrame
