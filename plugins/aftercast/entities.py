@@ -116,9 +116,27 @@ SPANS_RED = Entity(
         "p50_ms": NUMBER,
         "p95_ms": NUMBER,
         "p99_ms": NUMBER,
+        "own_p50_ms": NUMBER,
+        "own_p95_ms": NUMBER,
     },
     required=frozenset({"count", "errors"}),
     non_negative=("count", "errors"),
+)
+SPAN_EVENTS = Entity(
+    name="span_events",
+    time="bucket",
+    key=("service", "environment", "region", "operation", "event", "bucket"),
+    columns={
+        "service": TEXT,
+        "environment": TEXT,
+        "region": TEXT,
+        "operation": TEXT,
+        "event": TEXT,
+        "bucket": TIME,
+        "count": COUNT,
+    },
+    required=frozenset({"count"}),
+    non_negative=("count",),
 )
 SERVICE_EDGES = Entity(
     name="service_edges",
@@ -174,6 +192,7 @@ ALERTS = Entity(
         "region": TEXT,
         "severity": TEXT,
         "ended_at": TIME,
+        "suppressed": FLAG,
     },
     required=frozenset({"name"}),
 )
@@ -351,6 +370,7 @@ ENTITIES: dict[str, Entity] = {
         METRIC_POINTS,
         LOG_PATTERNS,
         SPANS_RED,
+        SPAN_EVENTS,
         SERVICE_EDGES,
         CHANGES,
         ALERTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,6 +64,12 @@ def declare(settings: Settings, tables: Mapping[str, Iterable[Mapping[str, Any]]
         for name, rows in tables.items()
     }
     landing.write_declared(settings, frames)
+
+
+def alert_id(fingerprint: str, started_at: datetime) -> str:
+    """The id staging gives an alert episode."""
+    micros = (started_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return hashlib.md5(f"{fingerprint}|{micros}".encode(), usedforsecurity=False).hexdigest()
 
 
 def write_declared_company(settings: Settings) -> None:
@@ -374,6 +381,88 @@ def write_derived_company(settings: Settings) -> None:
             {**day, "day_at": START + 7 * DAY, "n_points": 50, "n_scored": 45, "n_outside_interval": 2},
             {**day, "day_at": START + 9 * DAY, "n_points": 40, "n_scored": 35, "n_outside_interval": 6},
             {**day, "day_at": START + 10 * DAY, "n_points": 0, "n_scored": 0, "n_outside_interval": 0},
+        ],
+    )
+    proposal = {
+        "environment": "production",
+        "regions": [],
+        "services": ["payments", "web"],
+        "journeys": [],
+        "status": "closed",
+        "opened_because": "one severe alert on payments (weight 0.90)",
+        "closed_because": "nothing related for half an hour",
+        "n_incidents": 0,
+        "n_alerts": 0,
+        "n_anomalies": 1,
+        "n_kpi_drops": 0,
+        "n_subjects": 2,
+        "n_reopened": 0,
+        "severity": 0.45,
+        "narrative": "It began with errors on payments",
+        "top_candidate_kind": "change",
+        "top_candidate_id": "dep-2",
+        "top_candidate_service": "payments",
+        "top_candidate_probability": 0.7,
+        "top_candidate_rationale": "Probably the deploy on payments",
+    }
+    derive(
+        settings,
+        "proposals",
+        [
+            {
+                **proposal,
+                "proposal_id": "proposal-1",
+                "incident_id": "INC-1",
+                "match_likeness": 0.95,
+                "match_gap_minutes": 5.0,
+                "match_reason": "the incident names payments; it began 5 min before the reported start",
+                "n_incidents": 1,
+                "n_alerts": 2,
+                "started_at": ONSET - 5 * MINUTE,
+                "first_signal_at": ONSET - 5 * MINUTE,
+                "alarmed_at": ONSET + 4 * MINUTE,
+                "ended_at": ONSET + HOUR,
+            },
+            {
+                **proposal,
+                "proposal_id": "proposal-2",
+                "started_at": ONSET - 3 * DAY,
+                "first_signal_at": ONSET - 3 * DAY,
+                "alarmed_at": ONSET - 3 * DAY,
+                "ended_at": ONSET - 3 * DAY + HOUR,
+            },
+        ],
+    )
+    member = {"member_kind": "alert", "role": "joined", "reason": "also on payments", "proposal_id": "proposal-1"}
+    derive(
+        settings,
+        "proposal_members",
+        [
+            {**member, "member_kind": "anomaly", "member_id": "E-1", "role": "founder", "reason": "the first of it"},
+            {**member, "member_id": alert_id("e1", ONSET + 4 * MINUTE)},
+            {**member, "member_id": alert_id("e1", ONSET + 25 * MINUTE)},
+            {
+                **member,
+                "member_id": alert_id("e3", ONSET - DAY),
+                "proposal_id": None,
+                "role": "apart",
+                "reason": "evidence 0.50 of 0.8 needed: nothing related followed",
+            },
+            {**member, "member_kind": "anomaly", "member_id": "E-2", "proposal_id": "proposal-2", "role": "founder"},
+        ],
+    )
+    derive(
+        settings,
+        "proposal_incidents",
+        [
+            {
+                "proposal_id": "proposal-1",
+                "incident_id": "INC-1",
+                "rank": 1,
+                "likeness": 0.95,
+                "gap_minutes": 5.0,
+                "reason": "the incident names payments",
+            }
         ],
     )
     derive(

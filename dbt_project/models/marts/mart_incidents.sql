@@ -29,6 +29,7 @@ select
     case when loss.status <> 'unknown' then loss.currency end as currency,
     learning.postmortem_status,
     learning.postmortem_url,
+    proposed.proposal_id,
     incidents.dq_flags,
     suspects.model_version,
     incidents.t_detect_minutes,
@@ -41,6 +42,8 @@ select
     {{ minutes_between('suspects.top_change_started_at', 'incidents.started_at') }} as minutes_change_to_impact,
     coalesce(signals.alerts_n, 0) as alerts_n,
     coalesce(signals.anomalies_n, 0) as anomalies_n,
+    coalesce(proposed.proposal_alerts_n, 0) as proposal_alerts_n,
+    proposed.proposal_to_declared_minutes,
     suspects.top_candidate_probability,
     suspects.top_candidate_lift,
     suspects.second_probability,
@@ -75,6 +78,7 @@ select
     incidents.resolved_at,
     incidents.impact_end_at,
     signals.first_signal_at,
+    proposed.proposed_at,
     incidents.updated_at,
     incidents.as_of
 from {{ ref('int_incidents__timed') }} as incidents
@@ -96,3 +100,5 @@ left join {{ ref('int_incidents__learning') }} as learning
     on incidents.incident_id = learning.incident_id
 left join {{ ref('int_incidents__telemetry_coverage') }} as coverage
     on incidents.incident_id = coverage.incident_id
+left join {{ ref('int_incidents__proposed') }} as proposed
+    on incidents.incident_id = proposed.incident_id

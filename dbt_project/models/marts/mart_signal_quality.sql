@@ -103,8 +103,22 @@ select
     {{ wilson('signals.matched_n', 'signals.fired_n', 'high') }} as matched_share_high,
     signals.confirmed_n,
     signals.rejected_n,
+    fired.events_n,
+    1 - {{ ratio('signals.fired_n', 'fired.events_n') }} as event_reduction,
+    coalesce(fired.proposed_n, 0) as proposed_n,
+    {{ ratio('coalesce(fired.proposed_n, 0)', 'signals.fired_n') }} as proposed_share,
+    {{ wilson('coalesce(fired.proposed_n, 0)', 'signals.fired_n', 'low') }} as proposed_share_low,
+    {{ wilson('coalesce(fired.proposed_n, 0)', 'signals.fired_n', 'high') }} as proposed_share_high,
+    coalesce(fired.proposals_n, 0) as proposals_n,
+    {{ ratio('coalesce(fired.proposed_n - fired.proposals_n, 0)', 'signals.fired_n') }} as proposal_reduction,
+    coalesce(fired.proposals_matched_n, 0) as proposals_matched_n,
+    {{ ratio('fired.proposals_matched_n', 'fired.proposals_n') }} as proposals_matched_share,
+    {{ wilson('fired.proposals_matched_n', 'fired.proposals_n', 'low') }} as proposals_matched_share_low,
+    {{ wilson('fired.proposals_matched_n', 'fired.proposals_n', 'high') }} as proposals_matched_share_high,
     signals.last_seen_at,
     signals.last_fired_at,
     run.as_of
 from signals
 cross join {{ ref('dim_run') }} as run
+left join {{ ref('int_proposals__fired') }} as fired
+    on signals.source_kind = fired.source_kind and signals.signal_id = fired.signal_id

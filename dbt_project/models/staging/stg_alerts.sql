@@ -7,6 +7,8 @@ select
     {{ declared_name('alerts', 'environment') }} as environment,
     {{ declared_name('alerts', 'region') }} as region,
     alerts.severity,
+    count(*) over (partition by alerts.fingerprint, alerts.started_at) as events_n,
+    coalesce(alerts.suppressed, false) as is_suppressed,
     alerts.started_at,
     alerts.ended_at
 from {{ source('landing', 'alerts') }} as alerts

@@ -7,6 +7,8 @@ select
     environment,
     region,
     severity,
+    events_n,
+    is_suppressed,
     started_at,
     ended_at
 from {{ ref('stg_alerts') }}

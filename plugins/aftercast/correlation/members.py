@@ -119,7 +119,7 @@ def _all(inputs: Inputs) -> Iterator[Member]:
             started,
             started,
             max(end, started) if end is not None else None,
-            why_weak="silenced" if row["suppressed"] else f"expected during maintenance {expected_by[0][2]}" if expected_by else "",
+            why_weak="silenced" if row["is_suppressed"] else f"expected during maintenance {expected_by[0][2]}" if expected_by else "",
         )
     for row in inputs.anomalies.filter(_can_be_member()).iter_rows(named=True):
         started = micros(row["started_at"])

@@ -119,6 +119,7 @@ def _merged(target: Path, fresh: pl.DataFrame, entity: Entity) -> pl.DataFrame:
     """Rows replayed earlier and now; the later version of a row wins."""
     if not target.exists():
         return fresh
-    earlier = pl.read_parquet(target, hive_partitioning=False).select(fresh.columns)
+    earlier = pl.read_parquet(target, hive_partitioning=False)
     series = [name for name in entity.key if name != entity.time]
-    return pl.concat([earlier, fresh]).unique(list(entity.key), keep="last", maintain_order=True).sort([*series, entity.time])
+    both = pl.concat([earlier, fresh], how="diagonal").select(fresh.columns)  # what landed before a column was added lacks it
+    return both.unique(list(entity.key), keep="last", maintain_order=True).sort([*series, entity.time])

@@ -80,7 +80,11 @@ class Alertmanager:
                 left.add(key)
             else:
                 listed[key] = row
-        gone = [{**row, "ended_at": row["ended_at"] or polled} for row in self._landed(window) if _key(row) not in listed.keys() | left]
+        landed = self._landed(window)
+        for row in landed:
+            if _key(row) in listed and row["suppressed"] is False:
+                listed[_key(row)]["suppressed"] = False  # it had notified somebody before it was silenced
+        gone = [{**row, "ended_at": row["ended_at"] or polled} for row in landed if _key(row) not in listed.keys() | left]
         log.info("source %s: %d alerts listed, %d no longer; %s", self.row.name, len(listed), len(gone), dict(notes))
         yield Batch(
             "alerts",
@@ -98,6 +102,7 @@ class Alertmanager:
             "started_at": parse_utc(alert["startsAt"]),
             "name": labels.get("alertname"),
             "ended_at": ends if ends is not None and ends <= polled and ends.year > 1 else None,  # year 1 is Go's "no time"
+            "suppressed": bool(_suppression(alert)),
             **self.options.labels.read(labels, "service", "environment", "region", "severity"),
         }
 
@@ -109,7 +114,9 @@ class Alertmanager:
         for mine in (False, True):
             paths = [path for path in files if (path in own) is mine]
             if paths:
-                rows = pl.scan_parquet(paths, hive_partitioning=False, glob=False).select(*ALERTS.columns, "ingested_at").collect()
+                scans = [pl.scan_parquet(path, hive_partitioning=False, glob=False) for path in paths]
+                whole = pl.concat([*scans, pl.LazyFrame(schema=ALERTS.schema)], how="diagonal")  # older files lack newer columns
+                rows = whole.select(*ALERTS.columns, "ingested_at").collect()
                 for row in rows.sort("ingested_at", pl.col("ended_at").is_not_null()).drop("ingested_at").iter_rows(named=True):
                     latest[_key(row)] = {**row, "mine": mine}
         kept = [row for row in latest.values() if row.pop("mine") or row["ended_at"] is None]
