@@ -22,10 +22,11 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Frames, as-of time, labels, and the nodes a baseline may name per environment."""
+    """Frames, as-of time, labels, the nodes a baseline may name per environment, and the system of each incident where there are several."""
 
     inputs: Inputs
     as_of: datetime
     labels: Mapping[str, Label]
     nodes: Mapping[str, tuple[str, ...]]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    systems: Mapping[str, str] = field(default_factory=dict)

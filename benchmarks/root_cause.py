@@ -32,6 +32,7 @@ SEED = 7
 DEPTHS = (1, 3, 5)
 MISS = 10**6
 LAYOUTS = {
+    "nezha": "<day>_metric.parquet, <day>_faults.json, and <day>_trace.parquet, <day>_log.parquet where there are some",
     "petshop": "<scenario>/graph.csv and <scenario>/issue_*/",
     "sockshop": "<service>-<fault>/<repetition>/{normal,anomalous}.parquet",
 }
@@ -60,8 +61,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mart", type=Path, help="demo: score the candidates of a published mart instead of ranking here")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if options.suite == "nezha":
-        parser.error("the nezha suite is not there yet; petshop, sockshop and demo are")
     if options.suite in LAYOUTS and (options.data is None or not options.data.is_dir()):
         parser.error(f"{options.suite} needs --data DIR with {LAYOUTS[options.suite]}")
     if (options.start is None) != (options.end is None):
@@ -92,6 +91,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "n": len(ranks),
         **accuracy(list(ranks.values())),
         "by_fault_type": _by_fault(ranks, known),
+        **({"by_system": _by_system(ranks, suite, only_services=only_services)} if suite.systems else {}),
         "deterministic": deterministic,
         "baselines": baselines(suite, known, only_services=only_services),
         "seconds": round(seconds, 3),
@@ -108,6 +108,10 @@ def _suite(options: argparse.Namespace) -> Suite:
         from benchmarks import petshop_cases
 
         return petshop_cases.read(options.data, options.reference, with_changes=options.with_changes, seed=options.seed)
+    if options.suite == "nezha":
+        from benchmarks import nezha_cases
+
+        return nezha_cases.read(options.data)
     if options.suite == "sockshop":
         from benchmarks import sockshop_cases
 
@@ -158,6 +162,20 @@ def _by_fault(ranks: Mapping[str, int], labels: Mapping[str, Label]) -> dict[str
     for incident, rank in ranks.items():
         grouped[labels[incident].fault_type].append(rank)
     return {fault: {**accuracy(rows), "n": len(rows)} for fault, rows in sorted(grouped.items())}
+
+
+def _by_system(ranks: Mapping[str, int], suite: Suite, *, only_services: bool) -> dict[str, Any]:
+    """The same for each system, with its own baselines."""
+    found: dict[str, Any] = {}
+    for system in sorted(set(suite.systems.values())):
+        own = {incident: rank for incident, rank in ranks.items() if suite.systems[incident] == system}
+        labels = {incident: suite.labels[incident] for incident in own}
+        found[system] = {
+            **accuracy(list(own.values())),
+            "n": len(own),
+            "baselines": baselines(suite, labels, only_services=only_services),
+        }
+    return found
 
 
 # --- baselines ---------------------------------------------------------------------------------------------------------------------------
@@ -346,10 +364,12 @@ def _rounded(value: Any) -> float | None:
 
 def _print(result: Mapping[str, Any]) -> None:
     print(f"root cause, suite {result['suite']}{' with changes' if result['with_changes'] else ''}: {result['n']} incidents")
-    print(f"{'':<22}{'top1':>8}{'top3':>8}{'top5':>8}{'avg5':>8}{'n':>6}")
+    print(f"{'':<34}{'top1':>8}{'top3':>8}{'top5':>8}{'avg5':>8}{'n':>6}")
     rows = {"aftercast": result, **result["baselines"], **{f"  {key}": value for key, value in result["by_fault_type"].items()}}
+    for system, found in result.get("by_system", {}).items():
+        rows |= {system: found, **{f"  {system} {key}": value for key, value in found["baselines"].items()}}
     for name, row in rows.items():
-        print(f"{name:<22}" + "".join(f"{row[key]:>8.3f}" for key in ("top1", "top3", "top5", "avg5")) + f"{row.get('n', ''):>6}")
+        print(f"{name:<34}" + "".join(f"{row[key]:>8.3f}" for key in ("top1", "top3", "top5", "avg5")) + f"{row.get('n', ''):>6}")
     for key in ("brier", "calibration_error", "none_accuracy", "deterministic", "seconds"):
         if key in result:
             print(f"{key}: {result[key]}")

@@ -24,6 +24,7 @@ FREE_TEXT: dict[str, tuple[str, ...]] = {
     "metric_points": ("attributes",),
     "log_patterns": ("pattern", "sample"),
     "spans_red": ("operation",),
+    "span_events": ("operation", "event"),
     "changes": ("title", "attributes", "url"),
     "alerts": ("name",),
     "incidents": ("title", "summary", "trigger", "url"),

@@ -10,6 +10,8 @@ select
     spans.p50_ms,
     spans.p95_ms,
     spans.p99_ms,
+    spans.own_p50_ms,
+    spans.own_p95_ms,
     spans.bucket
 from {{ source('landing', 'spans_red') }} as spans
 {{ declared_name_joins('spans', ['service', 'environment', 'region']) }}

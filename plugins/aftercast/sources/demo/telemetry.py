@@ -202,6 +202,7 @@ def span_rows(day: date, signals: Signals) -> pl.DataFrame:
                     pl.lit(region).alias("region"),
                     pl.lit(f"call {callee}").alias("operation"),
                     pl.lit(callee).alias("peer"),
+                    *(pl.lit(None, pl.Float64).alias(column) for column in ("own_p50_ms", "own_p95_ms")),
                     pl.col("bucket").dt.replace_time_zone("UTC"),
                 )
             )

@@ -1,8 +1,9 @@
 """The `otlp` kind: OTLP/JSON files as the OpenTelemetry collector's file exporter writes them, one object a line, signals mixed or apart.
 
-Metrics land as points, log records as counted patterns, spans as requests, errors and durations and as edges between services; never a
-raw line. An extract reads the files that were written after its window began (and the `lookback_minutes` before it), counts what happened
-in the window, and holds no more than aggregates in memory. The order of lines and of files changes nothing.
+Metrics land as points, log records as counted patterns, spans as requests, errors and durations, as edges between services and, if asked
+for, as counts of what happens inside them; never a raw line. An extract reads the files that were written after its window began (and the
+`lookback_minutes` before it), counts what happened in the window, and holds no more than aggregates in memory. The order of lines and of
+files changes nothing.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Otlp:
         for signal, entities in ENTITIES.items():
             if signal not in self.options.signals:
                 continue
-            for entity in entities:
+            for entity in (*entities, *(("span_events",) if signal == "traces" and self.options.events else ())):
                 yield Batch(entity, pl.DataFrame(), origin=self.inbox.url, notes=said)
                 said = {}
             for entity, frame in reading.frames(signal):

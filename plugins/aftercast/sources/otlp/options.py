@@ -17,7 +17,7 @@ class Options(Row):
 
     `service`, `environment` and `region` are resource attributes, the first that is there counts. `metrics` and `attributes` are names with
     `*`; without `attributes` all land but those that say who or from where. `lookback_minutes` is how far outside of a window points and
-    spans are read: the last value of a counter before it, parents of its spans.
+    spans are read: the last value of a counter before it, parents of its spans. `events` counts what happens inside spans.
     """
 
     inbox: str
@@ -36,6 +36,7 @@ class Options(Row):
     bucket_seconds: int = Field(default=300, ge=1, le=3600)
     lookback_minutes: int = Field(default=10, ge=0, le=1440)
     most_series: int = Field(default=100_000, ge=1)
+    events: bool = False
     deployments: bool = False
 
     @model_validator(mode="after")

@@ -71,6 +71,11 @@ def words_of(body: Any, attributes: Mapping[str, Any], event: str) -> tuple[str,
     return (f"{pattern} [{error}]" if error else pattern).strip() or "<empty>", said
 
 
+def spoken(severity: str, pattern: str) -> str:
+    """Return a pattern with its severity before it: a warning that becomes an error is another pattern."""
+    return clean(f"{severity.upper()} {pattern}".strip())
+
+
 @dataclass(slots=True)
 class _Count:
     count: int = 0
@@ -87,7 +92,7 @@ class Patterns:
         self.folded = 0
 
     def add(self, place: Place, moment: int, severity: str, pattern: str, said: str, trace: str, *, count: int = 1) -> None:
-        named = clean(f"{severity.upper()} {pattern}".strip())
+        named = spoken(severity, pattern)
         key = (place, self._buckets.bucket(moment), severity, named)
         if key not in self._counts and len(self._counts) >= self._most:
             key = (place, key[1], severity, f"{severity.upper()} {OTHER}".strip())

@@ -27,7 +27,7 @@ from aftercast.sources.otlp.decoding import (
     whole,
 )
 from aftercast.sources.otlp.options import Options
-from aftercast.sources.otlp.patterns import Patterns, severity_of, words_of
+from aftercast.sources.otlp.patterns import Patterns, severity_of, spoken, words_of
 from aftercast.sources.otlp.points import Points, decoded
 from aftercast.sources.otlp.traces import CALLING, KINDS, SERVER, SERVING, Traces, Work, operation_of, remote_of
 from aftercast.window import Window
@@ -61,8 +61,10 @@ class Reading:
         self._options = options
         self._points = Points(folder / "points", steps, options, source)
         self._patterns = Patterns(buckets)
-        self._traces = Traces(folder / "traces", buckets)
-        self._near = {"metrics": steps.widened(self._points.reach), "logs": buckets, "traces": buckets.widened(self._points.reach)}
+        self._traces = Traces(folder / "traces", buckets, events=options.events)
+        self._buckets = buckets
+        wide = buckets.widened(self._points.reach)
+        self._near = {"metrics": steps.widened(self._points.reach), "logs": wide if options.events else buckets, "traces": wide}
         self._versions: dict[tuple[Place, str], tuple[int, int]] = {}
         self.exact = Buckets(nanoseconds(window.start), nanoseconds(window.end), 1)
         self.latest: int | None = None
@@ -147,8 +149,14 @@ class Reading:
         own = attributes(record.get("attributes"))
         pattern, said = words_of(value(record.get("body")), own, str(record.get("eventName") or own.get("event.name") or ""))
         severity = severity_of(enum(record.get("severityNumber"), SEVERITY), str(record.get("severityText") or ""))
-        trace = id_of(record.get("traceId"))
-        return at, lambda: self._patterns.add(place, at, severity, pattern, said, trace)
+        trace, span = id_of(record.get("traceId")), id_of(record.get("spanId"))
+
+        def act() -> None:
+            if at in self._buckets:
+                self._patterns.add(place, at, severity, pattern, said, trace)
+            self._traces.say(trace, span, spoken(severity, pattern))
+
+        return at, act
 
     def _span(self, record: Mapping[str, Any], place: Place) -> tuple[int, Act]:
         start, end = moment(record.get("startTimeUnixNano"), "start time"), moment(record.get("endTimeUnixNano"), "end time")
@@ -175,8 +183,8 @@ class Reading:
         elif signal == "logs":
             found = iter([("log_patterns", self._patterns.frame())])
         else:
-            red, edges = self._traces.summary()
-            found = iter([("spans_red", red), ("service_edges", edges)])
+            red, edges, events = self._traces.summaries()
+            found = iter([("spans_red", red), ("service_edges", edges), ("span_events", events)])
         yield from ((entity, frame) for entity, frame in found if frame.height)
 
     def notes(self, signal: str) -> dict[str, int]:

@@ -28,13 +28,22 @@ class Spool:
         if len(self._rows) >= ROWS_PER_FILE:
             self._flush()
 
+    @property
+    def count(self) -> int:
+        """Number of parts that fit into memory."""
+        return -(-self.height // self._room)
+
     def parts(self) -> Iterator[pl.DataFrame]:
         """Yield all rows, part by part, in no order."""
+        for number in range(self.count):
+            yield self.part(number, self.count)
+
+    def part(self, number: int, count: int) -> pl.DataFrame:
+        """Return one of `count` parts, so that what another spool holds of the same traces can be read beside it."""
         self._flush()
-        count = -(-self.height // self._room)
-        for number in range(count):
-            rows = pl.scan_parquet(self._files, glob=False)
-            yield rows.filter(pl.col(PART) % count == number).drop(PART).collect()
+        if not self._files:
+            return pl.DataFrame(schema={name: kind for name, kind in self._schema.items() if name != PART})
+        return pl.scan_parquet(self._files, glob=False).filter(pl.col(PART) % count == number).drop(PART).collect()
 
     def _flush(self) -> None:
         if self._rows:

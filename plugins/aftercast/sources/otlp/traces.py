@@ -2,7 +2,8 @@
 
 Counted are the requests a service serves (server, consumer and root spans; the peer is who called) and the calls it makes (client and
 producer spans, `call …`; the peer is who answered in the same trace, else what the span says of it). Durations go to buckets half a percent
-wide, whose counts add up in any order. A span that is found twice counts once.
+wide, whose counts add up in any order; so does the time a request spends in its own service, and a call on its way (`insides`). A span that
+is found twice counts once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import polars as pl
 
 from aftercast.entities import TIME
 from aftercast.sources.otlp.decoding import Buckets, Place, clean
+from aftercast.sources.otlp.insides import at_most, events_of, own_time
 from aftercast.sources.otlp.spool import ROOM, Spool
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
@@ -52,8 +54,13 @@ RED_SCHEMA: Any = {
     **dict.fromkeys(RED[:-1], pl.String),
     "bucket": TIME,
     **dict.fromkeys(("count", "errors"), pl.Int64),
-    **dict.fromkeys(("p50_ms", "p95_ms", "p99_ms"), pl.Float64),
+    **dict.fromkeys(("p50_ms", "p95_ms", "p99_ms", "own_p50_ms", "own_p95_ms"), pl.Float64),
 }
+QUANTILES = (("duration", 0.5, "p50_ms"), ("duration", 0.95, "p95_ms"), ("duration", 0.99, "p99_ms"))
+OWN_QUANTILES = (("own", 0.5, "own_p50_ms"), ("own", 0.95, "own_p95_ms"))
+EVENT = ("service", "environment", "region", "operation", "event", "bucket")
+EVENT_SCHEMA: Any = {**dict.fromkeys(EVENT[:-1], pl.String), "bucket": TIME, "count": pl.Int64}
+SAID: dict[str, pl.DataType | type[pl.DataType]] = {"trace": pl.String, "span": pl.String, "text": pl.Int64}
 EDGE = ("environment", "caller", "callee")
 EDGE_SCHEMA: Any = {**dict.fromkeys((*EDGE, "kind"), pl.String), "first_seen": TIME, "last_seen": TIME, "calls": pl.Int64}
 
@@ -110,11 +117,12 @@ def _is_address(host: str) -> bool:
 
 
 class Traces:
-    """Spans as they come, in any order; `red` and `edges` once all are there."""
+    """Spans as they come, in any order; requests, edges and (if asked for) events once all are there."""
 
-    def __init__(self, folder: Path, buckets: Buckets, *, room: int = ROOM) -> None:
+    def __init__(self, folder: Path, buckets: Buckets, *, room: int = ROOM, events: bool = False) -> None:
         self._buckets = buckets
         self._spool = Spool(folder, SCHEMA, room=room)
+        self._said = Spool(folder / "said", SAID, room=room) if events else None
         self._places: dict[Place, int] = {}
         self._texts: dict[str, int] = {"": 0}
 
@@ -122,11 +130,15 @@ class Traces:
     def height(self) -> int:
         return self._spool.height
 
+    def say(self, trace: str, span: str, pattern: str) -> None:
+        """Take a log record that names the span it was written in."""
+        if self._said is not None and trace and span:
+            self._said.add((_part(trace), trace, span, self._texts.setdefault(pattern, len(self._texts))))
+
     def add(self, one: Work) -> None:
-        part = int(one.trace[-15:], 16)
         self._spool.add(
             (
-                part,
+                _part(one.trace),
                 one.trace,
                 one.span,
                 one.parent,
@@ -143,7 +155,12 @@ class Traces:
 
     def summary(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return spans_red and service_edges of the spans that start in the buckets, sorted by key."""
-        red, edges = [], []
+        red, edges, _ = self.summaries()
+        return red, edges
+
+    def summaries(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Return spans_red, service_edges and span_events (empty unless asked for) of spans that start in the buckets, sorted by key."""
+        red, edges, events = [], [], []
         places = pl.DataFrame(
             [(number, one.service, one.environment, one.region) for one, number in self._places.items()],
             schema={"place": pl.Int64, "service": pl.String, "environment": pl.String, "region": pl.String},
@@ -152,16 +169,22 @@ class Traces:
         texts = pl.DataFrame(
             [(number, one) for one, number in self._texts.items()], schema={"id": pl.Int64, "text": pl.String}, orient="row"
         )
-        for part in self._spool.parts():
-            told = self._told(part, places, texts)
+        count = self._spool.count
+        for number, part in enumerate(self._spool.parts()):
+            spans = self._linked(part, places, texts)
+            told = self._told(spans)
             red.append(self._cells(told))
             edges.append(_links(told))
-        if not red:
-            return pl.DataFrame(schema=RED_SCHEMA), pl.DataFrame(schema=EDGE_SCHEMA)
-        return _red(pl.concat(red)), _edges(pl.concat(edges))
+            if self._said is not None:
+                events.append(self._events(spans, self._said.part(number, count).join(texts, left_on="text", right_on="id", how="left")))
+        return (
+            _red(pl.concat(red)) if red else pl.DataFrame(schema=RED_SCHEMA),
+            _edges(pl.concat(edges)) if edges else pl.DataFrame(schema=EDGE_SCHEMA),
+            _happened(pl.concat(events)) if events else pl.DataFrame(schema=EVENT_SCHEMA),
+        )
 
-    def _told(self, spans: pl.DataFrame, places: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-        """Each span that counts, with the service that called it and the services it called."""
+    def _linked(self, spans: pl.DataFrame, places: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+        """Each span once, with its names, the service that called it and the time it took by itself."""
         whole = spans.sort(spans.columns).unique(["trace", "span", "kind"], keep="first", maintain_order=True)
         named = (
             whole.join(places, on="place", how="left")
@@ -174,42 +197,85 @@ class Traces:
         joined = named.join(parents, on=["trace", "parent"], how="left").with_columns(
             pl.when(pl.col("caller") != pl.col("service")).then("caller").alias("caller")
         )
+        return joined.with_columns(own_time(joined))
+
+    def _told(self, joined: pl.DataFrame) -> pl.DataFrame:
+        """Each span that starts in the buckets, with the service it called."""
         children = (
             joined.filter(pl.col("caller").is_not_null())
             .group_by("trace", pl.col("parent").alias("span"))
             .agg(pl.col("service").min().alias("callee"))
         )
-        inside = joined.filter((pl.col("start") >= self._buckets.first) & (pl.col("start") < self._buckets.last))
-        return inside.join(children, on=["trace", "span"], how="left")
+        return joined.filter(self._inside()).join(children, on=["trace", "span"], how="left")
+
+    def _inside(self) -> pl.Expr:
+        return (pl.col("start") >= self._buckets.first) & (pl.col("start") < self._buckets.last)
+
+    def _bucket(self) -> pl.Expr:
+        width = self._buckets.width
+        return (pl.col("start") // width * width // 1000).cast(TIME).alias("bucket")
 
     def _cells(self, told: pl.DataFrame) -> pl.DataFrame:
-        """Counts and errors by key and width of duration."""
-        kind, calls = pl.col("kind"), pl.col("kind").is_in(CALLING)
-        counted = told.filter(kind.is_in([*SERVING, *CALLING]) | (pl.col("parent") == ""))
-        width = self._buckets.width
-        return counted.group_by(
+        """Counts and errors by key, measure and width of duration."""
+        kind = pl.col("kind")
+        counted = told.filter(kind.is_in([*SERVING, *CALLING]) | (pl.col("parent") == "")).select(
             "service",
             "environment",
             "region",
-            pl.when(calls).then(pl.lit("call ") + pl.col("name")).otherwise("name").alias("operation"),
-            pl.when(calls).then(pl.coalesce("callee", "far")).otherwise(pl.coalesce("caller", pl.lit(""))).alias("peer"),
-            (pl.col("start") // width * width // 1000).cast(TIME).alias("bucket"),
-            (pl.col("nanoseconds").clip(1).log(GAMMA)).ceil().cast(pl.Int32).alias("cell"),
-        ).agg(pl.len().cast(pl.Int64).alias("count"), pl.col("error").sum().cast(pl.Int64).alias("errors"))
+            _operation().alias("operation"),
+            pl.when(kind.is_in(CALLING)).then(pl.coalesce("callee", "far")).otherwise(pl.coalesce("caller", pl.lit(""))).alias("peer"),
+            self._bucket(),
+            pl.col("nanoseconds").alias("duration"),
+            "own",
+            "error",
+        )
+        return pl.concat(
+            counted.filter(pl.col(measure).is_not_null())
+            .group_by(*RED, pl.lit(measure).alias("measure"), pl.col(measure).clip(1).log(GAMMA).ceil().cast(pl.Int32).alias("cell"))
+            .agg(pl.len().cast(pl.Int64).alias("count"), pl.col("error").sum().cast(pl.Int64).alias("errors"))
+            for measure in ("duration", "own")
+        )
+
+    def _events(self, spans: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
+        """Spans by key and event; event '' are all of them."""
+        keys = ("service", "environment", "region", "operation", "bucket")
+        whole = spans.filter(self._inside()).select("trace", "span", *keys[:3], _operation().alias("operation"), self._bucket())
+        whole = whole.unique(["trace", "span"], keep="first", maintain_order=True)
+        found = whole.join(events_of(spans, said.rename({"text_right": "pattern"})), on=["trace", "span"])
+        all_of_them = whole.with_columns(pl.lit("").alias("event"))
+        return (
+            pl.concat([all_of_them, found.select(all_of_them.columns)]).group_by(*keys, "event").agg(pl.len().cast(pl.Int64).alias("count"))
+        )
+
+
+def _part(trace: str) -> int:
+    return int(trace[-15:], 16)
+
+
+def _operation() -> pl.Expr:
+    return pl.when(pl.col("kind").is_in(CALLING)).then(pl.lit("call ") + pl.col("name")).otherwise("name")
 
 
 def _red(cells: pl.DataFrame) -> pl.DataFrame:
     """Cells added up; the duration of a quantile is the middle of the cell its rank falls into."""
-    added = cells.group_by(*RED, "cell").agg(pl.col("count", "errors").sum()).sort(*RED, "cell")
-    ranked = added.with_columns(pl.col("count").cum_sum().over(RED).alias("rank"), pl.col("count").sum().over(RED).alias("all"))
+    by = [*RED, "measure"]
+    added = cells.group_by(*by, "cell").agg(pl.col("count", "errors").sum()).sort(*by, "cell")
+    ranked = added.with_columns(pl.col("count").cum_sum().over(by).alias("rank"), pl.col("count").sum().over(by).alias("all"))
     milliseconds = 2 * (pl.col("cell") * math.log(GAMMA)).exp() / (GAMMA + 1) / 1e6
     quantiles = [
-        milliseconds.filter(pl.col("rank") >= (pl.col("all") * quantile).ceil()).first().alias(f"p{quantile * 100:.0f}_ms")
-        for quantile in (0.5, 0.95, 0.99)
+        milliseconds.filter((pl.col("measure") == measure) & (pl.col("rank") >= (pl.col("all") * quantile).ceil())).first().alias(name)
+        for measure, quantile, name in (*QUANTILES, *OWN_QUANTILES)
     ]
-    return (
-        ranked.group_by(RED, maintain_order=True).agg(pl.col("count", "errors").sum(), *quantiles).select(list(RED_SCHEMA)).cast(RED_SCHEMA)
-    )
+    counts = pl.col("count", "errors").filter(pl.col("measure") == "duration").sum()
+    return ranked.group_by(RED, maintain_order=True).agg(counts, *quantiles).select(list(RED_SCHEMA)).cast(RED_SCHEMA)
+
+
+def _happened(counted: pl.DataFrame) -> pl.DataFrame:
+    """Counts of all parts, the rarest events of a busy operation together."""
+    added = counted.group_by(EVENT).agg(pl.col("count").sum())
+    keys = tuple(name for name in EVENT if name != "event")
+    spans, events = added.filter(pl.col("event") == ""), at_most(added.filter(pl.col("event") != ""), keys)
+    return pl.concat([spans.select(list(EVENT_SCHEMA)), events.select(list(EVENT_SCHEMA))]).cast(EVENT_SCHEMA).sort(EVENT)
 
 
 def _links(told: pl.DataFrame) -> pl.DataFrame:
