@@ -268,3 +268,25 @@ def test_names_that_landed_and_nobody_declared_are_listed(ask: Query):
     assert all(rows_n > 0 and ordered for *_, rows_n, ordered in rows)
     undeclared = {name for (name,) in ask("select service from star.dim_service where not is_declared").rows()}
     assert {name for kind, name, *_ in rows if kind == "service"} == undeclared
+
+
+def test_the_ranker_scorecard_compares_versions_on_the_same_judged_incidents(ask: Query):
+    live, shadow = ask("select * from marts.mart_ranker_scorecard order by mode").to_dicts()
+    assert (live["mode"], live["cause_known_n"], live["incidents_judged_n"], live["verdicts_n"]) == ("live", 2, 3, 4)
+    assert (live["left_out_n"], live["left_out_why"], live["not_enough_data"]) == (1, "no_such_incident", "2 of 20 known causes")
+    assert (live["top1"], shadow["top1"], shadow["top3"]) == (1.0, 0.5, 1.0)
+    assert live["top1_low"] == pytest.approx(0.342, abs=0.001)
+    assert (live["brier"], shadow["brier"]) == (pytest.approx(0.08), pytest.approx(0.64))
+    assert live["brier_difference"] is None
+    assert shadow["brier_difference"] == pytest.approx(((1.28 - 0.14) + (0.0 - 0.02)) / 2)
+    assert live["calibration_error"] == pytest.approx((0.3 + 0.1) / 2)
+    assert (shadow["none_n"], shadow["none_false_n"], shadow["none_accuracy"]) == (0, 1, None)
+
+
+def test_learned_weights_are_published_beside_those_of_the_prior(ask: Query):
+    rows = ask("select mode, part, name, value, prior_value from marts.mart_ranker_weights order by part").rows()
+    assert rows == [("shadow", "check", "", 1.1, 1.0), ("shadow", "kind", "change", -0.2, 0.0)]
+
+
+def test_a_candidate_says_by_which_weights_it_was_ranked(ask: Query):
+    assert ask("select distinct weights_version, learned_from_n from marts.mart_incident_candidates").rows() == [("prior", 0)]

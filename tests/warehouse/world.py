@@ -105,6 +105,10 @@ def write_declared_company(settings: Settings) -> None:
                 {"version": "prophet-1", "state": "live", "since": START, "tuning": "[]"},
                 {"version": "prophet-2", "state": "shadow", "since": START + 7 * DAY, "note": "Quieter.", "tuning": "[]"},
             ],
+            "rankers": [
+                {"version": "ranker-1", "state": "live", "weights": "prior"},
+                {"version": "ranker-2", "state": "shadow", "weights": "learned", "since": START, "note": "By verdicts."},
+            ],
             "sources": [
                 {"source": "hand", "kind": "files", "owner": "us", "schedule": "0 * * * *", "entities": ["incidents", "alerts"]},
             ],
@@ -504,7 +508,7 @@ def write_derived_company(settings: Settings) -> None:
             }
         ],
     )
-    candidate = {"incident_id": "INC-1", "score": 0.0, "evidence": []}
+    candidate = {"incident_id": "INC-1", "score": 0.0, "evidence": [], "weights_version": "prior", "learned_from_n": 0}
     derive(
         settings,
         "candidates",
@@ -530,6 +534,42 @@ def write_derived_company(settings: Settings) -> None:
                 "probability": 0.1,
                 "rationale": "Shipped 10 minutes before.",
             },
+        ],
+    )
+    shadow = {"ranker_version": "ranker-2", "incident_id": "INC-1", "score": 0.0, "weights_version": "learned-1", "learned_from_n": 20}
+    derive(
+        settings,
+        "ranked_in_shadow",
+        [
+            {**shadow, "rank": 1, "kind": "none", "candidate_id": "none", "probability": 0.8},
+            {**shadow, "rank": 2, "kind": "change", "candidate_id": "dep-2", "probability": 0.2},
+        ],
+    )
+    judged = {"status": "judged", "reason": "confirmed", "n_verdicts": 1, "true_kind": "change", "true_candidate_id": "dep-2"}
+    gone = {"incident_id": "INC-0", "status": "no_such_incident", "reason": "no incident of that id is ranked", "n_verdicts": 2}
+    live = {"ranker_version": "ranker-1", "weights_version": "prior", "learned_from_n": 0, "decided_at": ONSET + DAY}
+    shadow = {"ranker_version": "ranker-2", "weights_version": "learned-1", "learned_from_n": 20, "decided_at": ONSET + DAY}
+    right = {"true_rank": 1, "top_kind": "change", "top_candidate_id": "dep-2"}
+    wrong = {"true_rank": 2, "top_kind": "none", "top_candidate_id": "none"}
+    derive(
+        settings,
+        "judged_rankings",
+        [
+            {**live, **judged, **right, "incident_id": "INC-1", "true_probability": 0.7, "top_probability": 0.7, "brier": 0.14},
+            {**live, **judged, **right, "incident_id": "INC-2", "true_probability": 0.9, "top_probability": 0.9, "brier": 0.02},
+            {**live, **gone, "weights_version": None, "learned_from_n": None},
+            {**shadow, **judged, **wrong, "incident_id": "INC-1", "true_probability": 0.2, "top_probability": 0.8, "brier": 1.28},
+            {**shadow, **judged, **right, "incident_id": "INC-2", "true_probability": 1.0, "top_probability": 1.0, "brier": 0.0},
+            {**shadow, **gone, "weights_version": None, "learned_from_n": None},
+        ],
+    )
+    number = {"ranker_version": "ranker-2", "weights_version": "learned-1", "used_from": START, "learned_from_n": 20}
+    derive(
+        settings,
+        "ranker_weights",
+        [
+            {**number, "part": "kind", "name": "change", "value": -0.2, "prior_value": 0.0},
+            {**number, "part": "check", "name": "", "value": 1.1, "prior_value": 1.0},
         ],
     )
     check = {"incident_id": "INC-1", "kind": "change", "candidate_id": "dep-2", "pointer": "{}", "is_interesting": True}

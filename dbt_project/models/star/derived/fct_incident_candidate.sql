@@ -29,12 +29,14 @@ select
     candidates.rationale,
     candidates.evidence,
     candidates.model_version,
+    candidates.weights_version,
     candidates.probability,
     candidates.score,
     candidates.lift,
     candidates.base_rate_per_hour,
     candidates.gap_minutes,
     candidates.hops,
+    candidates.learned_from_n,
     verdicts.verdict as human_verdict,
     verdicts.decided_at as human_verdict_at
 from {{ source('derived', 'candidates') }} as candidates
