@@ -229,7 +229,7 @@ def correlate() -> None:
 
     settings = Settings.from_environment()
     with warehouse.connect(settings.warehouse) as connection:
-        frames = {name: warehouse.frame(connection, f"select * from star.{table}") for name, table in CORRELATION_READS.items()}
+        frames = {name: _read_for_correlation(connection, name, f"star.{table}") for name, table in CORRELATION_READS.items()}
         frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
         frames["verdicts"] = warehouse.frame(connection, EVERY_VERDICT)
     frames["anomalies"] = _live_anomalies(settings)
@@ -244,6 +244,13 @@ def correlate() -> None:
         found.judged_rankings.filter(pl.col("status") == "judged")["incident_id"].n_unique(),
         found.judged_rankings["incident_id"].n_unique(),
     )
+
+
+def _read_for_correlation(connection: Any, name: str, table: str) -> pl.DataFrame:
+    from aftercast import correlation
+
+    there = warehouse.frame(connection, f"select * from {table} limit 0").columns
+    return warehouse.frame(connection, correlation.query(name, table, there))
 
 
 def measure() -> None:

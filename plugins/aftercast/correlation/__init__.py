@@ -15,11 +15,12 @@ from aftercast.correlation.judging import Hearing
 from aftercast.correlation.proposal_rows import match_rows, member_rows, proposal_rows, proposals_of
 from aftercast.correlation.rankers import rank_all
 from aftercast.correlation.ranking import candidate_rows, evidence_rows, gather, rank
+from aftercast.correlation.reading import query
 from aftercast.correlation.situation import Situation, look
 from aftercast.correlation.surroundings import incidents_of, micros, surroundings_of
 from aftercast.declarations import DEFAULT_RANKER, RankerRow
 
-__all__ = ["CLUSTERING_VERSION", "MODEL_VERSION", "Correlation", "Inputs", "correlate"]
+__all__ = ["CLUSTERING_VERSION", "MODEL_VERSION", "Correlation", "Inputs", "correlate", "query"]
 
 
 def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (DEFAULT_RANKER,)) -> Correlation:

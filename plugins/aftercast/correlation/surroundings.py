@@ -140,20 +140,19 @@ def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident],
     """Arrange what belongs to one environment. Points and changes at or after `as_of` are not seen."""
     here = pl.col("environment") == environment
     busy = [(incident.started, incident.ended) for incident in incidents if incident.environment == environment]
-    points = inputs.metric_points.filter(here & (pl.col("bucket_at") < as_of))
     graph = Graph.of_environment(inputs.dependencies, environment)
     changes = _changes(inputs.changes.filter(here & (pl.col("started_at") < as_of)))
     by_service: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
         by_service[change.service].append(change)
     providers = frozenset(inputs.services.filter(pl.col("kind") == "provider")["service"].drop_nulls())
-    panel = panel_of(points, busy) if points.height else None
+    panel = panel_of(inputs.metric_points.filter(here), busy, micros(as_of))
     measured = {series.service for series in panel.series} if panel else set()
     return Surroundings(
         environment,
         micros(as_of),
         panel,
-        _journey_panel(inputs.kpi_points.filter(pl.col("bucket_at") < as_of), busy),
+        _journey_panel(inputs.kpi_points, busy, micros(as_of)),
         _journeys_of(inputs.journeys),
         graph,
         changes,
@@ -192,7 +191,7 @@ def _changes(frame: pl.DataFrame) -> tuple[Change, ...]:
     )
 
 
-def _journey_panel(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel | None:
+def _journey_panel(points: pl.DataFrame, busy: list[tuple[int, int]], until: int) -> Panel | None:
     """Attempts and successes of each journey and region as series of a panel whose services are the journeys."""
     if not points.height:
         return None
@@ -209,7 +208,7 @@ def _journey_panel(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel |
         "bucket_at",
         pl.col("value").cast(pl.Float64),
     )
-    return panel_of(long, busy)
+    return panel_of(long, busy, until)
 
 
 def _journeys_of(bridge: pl.DataFrame) -> dict[str, frozenset[str]]:

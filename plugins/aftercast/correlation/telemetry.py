@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aftercast.correlation.inputs import PACKED
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, TRAFFIC, Meaning, meaning, words
 
 Floats = npt.NDArray[np.float64]
@@ -90,23 +91,30 @@ class Panel:
         return replace(self, series=series, values=self.values[rows])
 
 
-def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
-    """Arrange the metric points of one environment; `busy` are the spans (microseconds) in which some incident was going on.
+def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]], until: int) -> Panel | None:
+    """Arrange the metric points of one environment before `until`, one row each or packed by series; None when there is none.
 
-    `quiet` is a quarter of an hour away from any of them, and half an hour after: reports come late, and so do recoveries.
+    `busy` are the spans (microseconds) in which some incident was going on. `quiet` is a quarter of an hour away from any of them, and half
+    an hour after: reports come late, and so do recoveries.
 
     Counters of errors or successes become shares of the traffic of the same service and region where that is known: errors that grow
     with demand hurt nobody.
     """
-    points = points.filter(pl.col("value").is_finite() & pl.col("service").is_not_null() & pl.col("bucket_at").is_not_null())
-    named, series_of = _series_of(points)
-    times, place_of = _times_of(points["bucket_at"].dt.epoch("us").to_numpy())
+    named, series_of, at, value = _unpacked(points) if PACKED in points.columns else _one_row_each(points)
+    told = np.isfinite(value) & (at < until)
+    if not told.all():
+        series_of, at, value = series_of[told], at[told], value[told]
+        there = np.unique(series_of)
+        named, series_of = named[there], np.searchsorted(there, series_of)
+    if not at.size:
+        return None
+    times, place_of = _times_of(at)
     shape = (named.height, times.size)
-    values = _mean_of(series_of * times.size + place_of, points["value"].to_numpy(), shape)
+    values = _mean_of(series_of * times.size + place_of, value, shape)
     calm = _outside(times, busy)
     quiet = _outside(times, [(start - BUSY_BEFORE, end + BUSY_AFTER) for start, end in busy])
     grain = int(np.median(np.diff(times))) if times.size > 1 else 5 * MINUTE
-    rows = list(named.iter_rows(named=True))
+    rows = named.to_dicts()
     volumes = _volumes(rows)
     raw = values.copy()
     series = []
@@ -125,20 +133,46 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]]) -> Panel:
     return Panel(tuple(series), times, values, calm, quiet, min(grain, HOUR))
 
 
-def _series_of(points: pl.DataFrame) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
-    """The series of some points in order, and which of them each point belongs to.
+Coded = tuple[pl.DataFrame, npt.NDArray[np.int64], Times, Floats]
+_KEYS, _TOLD = ["service", "region", "metric", "attributes"], ["unit", "kind"]
+
+
+def _unpacked(packed: pl.DataFrame) -> Coded:
+    """The series in order; then, for each point: which series, when, how much. For points packed by series."""
+    packed = packed.filter(pl.col("service").is_not_null())
+    named = _named(packed)
+    points = packed[PACKED].explode().struct.unnest()
+    lengths = packed[PACKED].list.len().fill_null(0).to_numpy()
+    known = points["at"].is_not_null().to_numpy()
+    rows = np.repeat(_rows_in(named, packed), np.maximum(lengths, 1))
+    points = points.filter(known)
+    return named, rows[known], points["at"].to_numpy(), points["value"].fill_null(float("nan")).to_numpy()
+
+
+def _one_row_each(points: pl.DataFrame) -> Coded:
+    """The same for one row per point.
 
     Points mostly come in runs of one series, so runs are named and not points: comparing neighbours is an order of magnitude faster than
     hashing texts.
     """
-    keys, told = ["service", "region", "metric", "attributes"], ["unit", "kind"]
+    points = points.filter(pl.col("service").is_not_null() & pl.col("bucket_at").is_not_null())
     begins = points.select(
-        pl.any_horizontal(pl.col(column).ne_missing(pl.col(column).shift()) for column in (*keys, *told)) | (pl.int_range(pl.len()) == 0)
+        pl.any_horizontal(pl.col(column).ne_missing(pl.col(column).shift()) for column in (*_KEYS, *_TOLD)) | (pl.int_range(pl.len()) == 0)
     ).to_series()
-    runs = points.select(*keys, *told).filter(begins)
-    named = runs.group_by(keys).agg(pl.col("unit").min(), pl.col("kind").min()).sort(keys).with_row_index("row")
-    row_of_run = runs.join(named.select(*keys, "row"), on=keys, how="left", maintain_order="left", nulls_equal=True)["row"]
-    return named, row_of_run.cast(pl.Int64).to_numpy()[np.cumsum(begins.to_numpy()) - 1]
+    runs = points.select(*_KEYS, *_TOLD).filter(begins)
+    named = _named(runs)
+    rows = _rows_in(named, runs)[np.cumsum(begins.to_numpy()) - 1] if runs.height else np.zeros(0, dtype=np.int64)
+    return named, rows, points["bucket_at"].dt.epoch("us").to_numpy(), points["value"].fill_null(float("nan")).to_numpy()
+
+
+def _named(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.group_by(_KEYS).agg(pl.col(column).min() for column in _TOLD).sort(_KEYS)
+
+
+def _rows_in(named: pl.DataFrame, rows: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Which row of `named` each row of another frame belongs to."""
+    numbered = named.select(_KEYS).with_row_index("row")
+    return rows.select(_KEYS).join(numbered, on=_KEYS, how="left", maintain_order="left", nulls_equal=True)["row"].cast(pl.Int64).to_numpy()
 
 
 def _times_of(at: Times) -> tuple[Times, npt.NDArray[np.int64]]:

@@ -1,0 +1,32 @@
+"""What to ask the star for: only the columns correlation reads, points packed by series, KPI points summed over the rest.
+
+Text of queries only; who runs them is `steps`. A year of points as rows with seven names each would not fit into memory; packed they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aftercast.correlation.inputs import PACKED, READ
+
+_POINT = {"bucket_at", "value"}
+_SUMMED = {"attempts", "successes"}
+
+
+def query(name: str, table: str, there: Collection[str]) -> str:
+    """SQL that reads the frame `name` of `Inputs` from a table of the star with the columns `there`; a column it lacks is left out."""
+    wanted = [column for column in READ[name] if column in there]
+    if name == "metric_points":
+        keys = [column for column in wanted if column not in _POINT | {"kind", "unit"}]
+        point = "{'at': epoch_us(bucket_at), 'value': cast(value as float)}"
+        told = ", ".join(f"min({column}) as {column}" for column in ("kind", "unit"))
+        return f"select {_listed(keys)}, {told}, list({point}) as {PACKED} from {table} where isfinite(value) group by {_listed(keys)}"
+    if name == "kpi_points":
+        keys = [column for column in wanted if column not in _SUMMED]
+        sums = ", ".join(f"cast(sum({column}) as bigint) as {column}" for column in wanted if column in _SUMMED)
+        return f"select {_listed(keys)}, {sums} from {table} group by {_listed(keys)}"
+    return f"select {_listed(wanted)} from {table}"
+
+
+def _listed(columns: Collection[str]) -> str:
+    return ", ".join(columns)
