@@ -46,6 +46,8 @@ class Server:
 
 
 Rule = Callable[[Asked], Answer]
+WATCHERS: list[Callable[[Asked, Answer], None]] = []
+"""Called with every request and what it was answered, before it is sent (tests/documents)."""
 
 
 @contextmanager
@@ -69,6 +71,8 @@ def serve(rule: Rule, *, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
             )
             asked.append(one)
             answer = rule(one)
+            for watcher in WATCHERS:
+                watcher(one, answer)
             content = answer.raw if answer.raw is not None else json.dumps(answer.data).encode()
             own_date = any(name.lower() == "date" for name in answer.headers)
             (self.send_response_only if own_date else self.send_response)(answer.status)

@@ -12,11 +12,14 @@ import pytest
 from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
 from aftercast.sources import github_changes, web
 from aftercast.sources.github_changes import deployments as listing
+from tests import documents
 from tests.answering import Answer, Asked, serve
 from tests.unit.tracker_fixture import DAY, HOUR, NEXT, Tracker, clock, utc
 
 REPOSITORY = "acme/cart"
 DAYS = 1440.0
+
+follows = documents.followed("github")
 
 
 def status(state: str, minutes: float, **given: Any) -> dict[str, Any]:

@@ -12,10 +12,13 @@ import pytest
 from aftercast.errors import ConfigError, SourceRejected
 from aftercast.sources import jsm_ops
 from aftercast.sources.lifecycle import milliseconds, moment
+from tests import documents
 from tests.answering import Answer, Asked, serve
 from tests.unit.tracker_fixture import DAY, HOUR, NEXT, START, Tracker, clock, utc
 
 MINUTE = 60_000
+
+follows = documents.followed("opsgenie", only="/v2/")
 
 
 def alert(id_: str = "a1", minutes: float = 5, **given: Any) -> dict[str, Any]:

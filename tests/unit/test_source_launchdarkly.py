@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from aftercast.errors import ConfigError, SourceRejected
+from tests import documents
 from tests.answering import Answer, Asked, serve
 from tests.unit.tracker_fixture import DAY, NEXT, Tracker, utc
+
+follows = documents.followed("launchdarkly")
 
 
 def entry(number: int, minutes: float, resource: str = "", **given: Any) -> dict[str, Any]:

@@ -19,11 +19,16 @@ from aftercast.sources import slack_channels
 from aftercast.sources.slack_channels.rows import Channel as Room
 from aftercast.sources.slack_channels.rows import Options, Speech, rows_of
 from aftercast.window import Window
+from tests import documents
 from tests.answering import Answer, Asked, serve
 from tests.unit.tracker_fixture import DAY, HOUR, NEXT, START, Tracker, utc
 
 LATER = Window(START + timedelta(days=30), START + timedelta(days=31))
 OPTIONS: dict[str, Any] = {"pattern": "inc-(?P<incident_id>[0-9]+).*", "incident": "INC-{incident_id}"}
+
+follows = documents.followed(
+    "slack", prefix="/api", elsewhere=frozenset({"token"}), silent=frozenset({".has_more", ".response_metadata", ".messages[].edited"})
+)
 
 
 def ts(minutes: float, part: int = 0) -> str:
@@ -276,6 +281,7 @@ def test_old_channels_are_not_asked_for_and_counted(slack: Tracker):
     assert counts["incident_events"].reasons == {"channel begun more than 90 days before the window left out": 1}
 
 
+@pytest.mark.off_document("answers what has gone wrong")
 def test_a_channel_the_app_may_not_read_is_refused_by_name_and_nothing_lands(slack: Tracker):
     service = workspace(message(5), rooms=[room(), room("C0INC0008", "inc-8")], refused={"C0INC0008": "not_in_channel"})
     with serve(service) as server:
@@ -288,6 +294,7 @@ def test_a_channel_the_app_may_not_read_is_refused_by_name_and_nothing_lands(sla
     assert set(events(slack)) == {"We look"}
 
 
+@pytest.mark.off_document("answers what has gone wrong")
 def test_wrong_credentials_are_named_though_slack_answers_200(slack: Tracker):
     slack._connection["password"] = "xoxb-0ther"
     with (
@@ -298,6 +305,7 @@ def test_wrong_credentials_are_named_though_slack_answers_200(slack: Tracker):
     assert slack.landed("incident_events") == []
 
 
+@pytest.mark.off_document("answers what has gone wrong")
 def test_a_fault_of_slack_is_tried_by_the_next_run(slack: Tracker):
     with (
         serve(workspace(refused={"C0INC0007": "internal_error"})) as server,
@@ -316,6 +324,7 @@ def test_a_cursor_that_loops_is_refused(slack: Tracker):
         slack.extract(server.url, **OPTIONS)
 
 
+@pytest.mark.off_document("answers what has gone wrong")
 def test_a_time_that_is_none_is_quarantined(slack: Tracker):
     with serve(lambda asked: Answer({"ok": True, "channels": [room()], "messages": [message(5, ts="soon"), message(6)]})) as server:
         slack.extract(server.url, **OPTIONS)

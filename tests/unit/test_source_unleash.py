@@ -11,8 +11,11 @@ import pytest
 from aftercast.errors import ConfigError, SourceRejected
 from aftercast.sources import unleash_flags
 from aftercast.sources.unleash_flags import differences
+from tests import documents
 from tests.answering import Answer, Asked, serve
 from tests.unit.tracker_fixture import DAY, NEXT, Tracker, clock, utc
+
+follows = documents.followed("unleash")
 
 
 def event(number: int, minutes: float, type_: str = "feature-environment-enabled", **given: Any) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class PagerDuty:
 
     def _incident(self, web: Web, id_: str) -> Record | None:
         """An incident by id; None when it is gone, or of a service that is not wanted."""
-        record: Record | None = at(web.ask(Request(f"/incidents/{id_}", {"time_zone": "UTC"}, accepted=(404,))).data, "incident")
+        record: Record | None = at(web.ask(Request(f"/incidents/{id_}", accepted=(404,))).data, "incident")
         return record if not self.options.services or at(record, "service", "id") in self.options.services else None
 
     def _landed(self, web: Web, found: Sequence[Record], origin: str) -> Iterator[Batch]:

@@ -14,7 +14,10 @@ SEVERITIES = {
     "high": "sev3",  # urgency, where no priority was given: a page, not yet a major incident
     "low": "sev4",
 }
-KINDS = {"trigger": "triggered", "acknowledge": "acknowledged", "resolve": "resolved", "escalate": "escalated", "annotate": "note"}
+ACKNOWLEDGED = ("acknowledge", "acknowledgement")  # the vendor's document knows both words
+KINDS = {"trigger": "triggered", "resolve": "resolved", "escalate": "escalated", "annotate": "note"} | dict.fromkeys(
+    ACKNOWLEDGED, "acknowledged"
+)
 
 
 class Options(Tracker):
