@@ -308,6 +308,40 @@ DERIVED: dict[str, Schema] = {
         "reason": TEXT,
         "model_version": TEXT,
     },
+    # One row per service metric and customer figure that were compared, at the lag where they are furthest from unrelated.
+    "kpi_correlations": {
+        "pair_id": TEXT,
+        "environment": TEXT,
+        "journey": TEXT,
+        "step": TEXT,  # '' = the whole journey
+        "region": TEXT,
+        "kpi": TEXT,  # conversion | attempts | revenue
+        "service": TEXT,
+        "service_region": TEXT,
+        "metric": TEXT,
+        "attributes": TEXT,
+        "hops": COUNT,  # calls from the nearest service of the journey; null when none is known
+        "lag_minutes": COUNT,  # above zero: the service metric comes first
+        "n": COUNT,
+        "n_effective": NUMBER,
+        "correlation": NUMBER,
+        "ci_low": NUMBER,  # holds for every lag tried at once
+        "ci_high": NUMBER,
+        "p_value": NUMBER,  # counts every lag tried
+        "q_value": NUMBER,  # Benjamini-Hochberg within the family
+        "status": TEXT,  # significant | not_significant | not_enough_data
+        "meaning": TEXT,
+        "quiet_correlation": NUMBER,
+        "n_quiet": COUNT,
+        "family": TEXT,
+        "n_pairs": COUNT,  # tested in the family
+        "n_pairs_left_out": COUNT,  # of the family, beyond the most that are compared
+        "n_services_left_out": COUNT,  # measured services neither reached by the journey nor among the others chosen
+        "grain_minutes": COUNT,
+        "window_start": TIME,
+        "window_end": TIME,
+        "model_version": TEXT,
+    },
     # One row per incident, journey and segment.
     "impact": {
         "incident_id": TEXT,

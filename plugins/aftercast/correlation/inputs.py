@@ -61,7 +61,15 @@ READ: dict[str, dict[str, ColumnType]] = {
         "bucket_at": TIME,
         "value": NUMBER,
     },
-    "kpi_points": {"journey": TEXT, "region": TEXT, "bucket_at": TIME, "attempts": COUNT, "successes": COUNT},
+    "kpi_points": {
+        "journey": TEXT,
+        "step": TEXT,
+        "region": TEXT,
+        "bucket_at": TIME,
+        "attempts": COUNT,
+        "successes": COUNT,
+        "revenue_minor": COUNT,
+    },
     "anomalies": {
         "anomaly_id": TEXT,
         "series_id": TEXT,
@@ -93,7 +101,7 @@ READ: dict[str, dict[str, ColumnType]] = {
         "ended_at": TIME,
     },
     "services": {"service": TEXT, "kind": TEXT},
-    "dependencies": {"environment": TEXT, "caller": TEXT, "callee": TEXT},
+    "dependencies": {"environment": TEXT, "caller": TEXT, "callee": TEXT, "provenance": TEXT},
     "log_patterns": {
         "service": TEXT,
         "environment": TEXT,
@@ -144,7 +152,7 @@ READ: dict[str, dict[str, ColumnType]] = {
         "shipped_at": TIME,
         "done_at": TIME,
     },
-    "journeys": {"journey": TEXT, "step": TEXT, "service": TEXT},
+    "journeys": {"journey": TEXT, "step": TEXT, "position": COUNT, "service": TEXT},
 }
 
 

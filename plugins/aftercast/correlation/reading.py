@@ -10,7 +10,7 @@ from collections.abc import Collection
 from aftercast.correlation.inputs import PACKED, READ
 
 _POINT = {"bucket_at", "value"}
-_SUMMED = {"attempts", "successes"}
+_SUMMED = {"attempts", "successes", "revenue_minor"}
 
 
 def query(name: str, table: str, there: Collection[str]) -> str:
