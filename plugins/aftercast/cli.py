@@ -208,15 +208,20 @@ def verdict(
     subjects: Annotated[list[str], typer.Argument(help="Ids of episodes or incidents; `series@time` or `series@from/until` for alarms.")],
     judgement: Annotated[str, typer.Argument(help="confirm, reject or other.")],
     cause: Annotated[str | None, typer.Option(help="Candidate of the incident, `kind:id`. Default: its first.")] = None,
+    instead: Annotated[str | None, typer.Option(help="With other: what it was, `kind:id`. Default: no candidate.")] = None,
 ) -> None:
-    """Say whether alarms were worth ringing, or whether a candidate caused an incident."""
+    """Say whether alarms were worth ringing, or whether a candidate was the cause of an incident, another one, or none."""
     from aftercast import landing, quality
 
     settings = Settings.from_environment()
     named = [landing.subject_of(settings.mart, subject, cause) for subject in subjects]
+    if instead is not None:
+        if judgement != "other":
+            raise ConfigError(f"--instead says what it was when the verdict is other, not {judgement}")
+        named = [one for subject in named for one in landing.instead_of(settings.mart, subject, instead)]
     landing.record_verdicts(settings, named, judgement, now=datetime.now(UTC), gate=quality.landing_gate(settings))
     for subject in named:
-        out.print(f"{judgement}: {subject.words}", markup=False, soft_wrap=True)
+        out.print(f"{subject.verdict or judgement}: {subject.words}", markup=False, soft_wrap=True)
     out.print("run `aftercast run` (or wait for the schedule) to refresh the mart with it")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from aftercast import cli, landing, warehouse
 from aftercast.conform import conform
 from aftercast.entities import COVERAGE_SCHEMA, ENTITIES
 from aftercast.errors import ConfigError
+from aftercast.landing import verdicts
 from aftercast.settings import Settings
 
 AS_OF = datetime(2026, 9, 21, tzinfo=UTC)
@@ -30,6 +33,7 @@ def place(home: Path) -> Settings:
             "timestamptz '2026-09-16 10:05:00+00' as peak_at",
             f"create table marts.mart_signal_quality as select 'series' as source_kind, '{SERIES}' as signal_id",
             "create table marts.mart_incidents as select unnest(['INC-1', 'INC-3']) as incident_id",
+            "create table marts.mart_changes as select 'dep-9' as change_id, 'api' as service",
             "create table marts.mart_incident_candidates as from (values ('INC-1', 1, 'change', 'dep-2'), ('INC-1', 2, 'none', 'none')) "
             "as candidates (incident_id, rank, kind, candidate_id)",
         ):
@@ -81,6 +85,60 @@ def test_several_things_are_judged_at_once_and_an_incident_by_its_first_candidat
 def test_another_candidate_of_an_incident_is_named_by_kind_and_id(place: Settings, capsys: pytest.CaptureFixture[str]):
     assert run("verdict", "INC-1", "confirm", "--cause", "none:none", capsys=capsys)[0] == 0
     assert landed(place) == [("none", "none", "INC-1", "confirm", 1)]
+
+
+def test_another_cause_rejects_the_first_candidate_and_confirms_what_it_was(place: Settings, capsys: pytest.CaptureFixture[str]):
+    code, said = run("verdict", "INC-1", "other", "--instead", "change:dep-9", capsys=capsys)
+    assert code == 0, said
+    assert "reject: change dep-2" in said
+    assert "confirm: change dep-9" in said
+    assert landed(place) == [("change", "dep-2", "INC-1", "reject", 1), ("change", "dep-9", "INC-1", "confirm", 1)]
+
+
+def test_other_without_saying_what_is_one_word_about_the_first_candidate(place: Settings, capsys: pytest.CaptureFixture[str]):
+    assert run("verdict", "INC-1", "other", capsys=capsys)[0] == 0
+    assert landed(place) == [("change", "dep-2", "INC-1", "other", 1)]
+
+
+def test_confirming_another_cause_takes_back_the_one_confirmed_before(place: Settings, capsys: pytest.CaptureFixture[str]):
+    assert run("verdict", "INC-1", "confirm", capsys=capsys)[0] == 0
+    assert run("verdict", "INC-1", "confirm", "--cause", "none:none", capsys=capsys)[0] == 0
+    newest = {(row[1]): (row[3], row[4]) for row in landed(place)}
+    assert newest == {"dep-2": ("reject", 2), "none": ("confirm", 1)}
+
+
+@pytest.mark.parametrize(
+    ("judgement", "instead", "message"),
+    [
+        ("reject", "change:dep-9", "when the verdict is other"),
+        ("other", "change:dep-8", "no cause 'change:dep-8'; did you mean 'change:dep-"),
+        ("other", "change:dep-2", "is the cause that did not do it"),
+        ("other", "dep-9", "written kind:id"),
+    ],
+)
+def test_another_cause_nobody_knows_is_refused(
+    place: Settings, capsys: pytest.CaptureFixture[str], judgement: str, instead: str, message: str
+):
+    code, said = run("verdict", "INC-1", judgement, "--instead", instead, capsys=capsys)
+    assert code == 1
+    assert message in said
+    assert landed(place) == []
+
+
+def test_what_people_say_at_the_same_time_is_all_kept(place: Settings, monkeypatch: pytest.MonkeyPatch):
+    """Each of six people reads what was said before while the others do."""
+    subjects = [landing.Subject("service", f"s{number}", "INC-1", "") for number in range(6)]
+    read = verdicts._spoken
+
+    def slowly(settings: Settings) -> pl.DataFrame:
+        found = read(settings)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(verdicts, "_spoken", slowly)
+    with ThreadPoolExecutor(len(subjects)) as people:
+        list(people.map(lambda subject: landing.record_verdicts(place, [subject], "reject", now=AS_OF), subjects))
+    assert [row[1] for row in landed(place)] == [f"s{number}" for number in range(6)]
 
 
 def test_a_verdict_is_known_to_the_refresh_of_the_mart_it_was_given_on(place: Settings):

@@ -17,7 +17,7 @@ from aftercast.landing.replaying import replay
 from aftercast.landing.retention import prune
 from aftercast.landing.slices import landing_fingerprint
 from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
-from aftercast.landing.verdicts import Subject, record_verdicts, subject_of
+from aftercast.landing.verdicts import Subject, instead_of, record_verdicts, subject_of
 
 __all__ = [
     "Found",
@@ -31,6 +31,7 @@ __all__ = [
     "declared_tables",
     "derived_path",
     "gaps",
+    "instead_of",
     "land",
     "landing_fingerprint",
     "prepare",

@@ -1,15 +1,16 @@
 """What a person says on the command line about an alarm or a cause, landed at once as a row of `verdicts`.
 
 All such rows are one piece of the source `people`, landed whole each time. A verdict about an alarm names the moment of its series, not
-the episode, so that it holds for every version of the detector and after a rebuild. Saying something else later is a new version of it.
+the episode, so that it holds for every version of the detector and after a rebuild. Saying something else later is a new version of it;
+confirming another cause of an incident takes back the one confirmed before. What others say at the same time is not lost.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Subject:
     id: str
     incident_id: str | None
     words: str
+    verdict: str | None = None  # what is said of it, when that is not what is said of the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,32 @@ def subject_of(mart: Path, named: str, cause: str | None = None) -> Subject:
     return Subject(kind, candidate, named, f"{kind} {candidate} as the cause of {named}")
 
 
+def instead_of(mart: Path, subject: Subject, cause: str) -> list[Subject]:
+    """Return what a person means who says that not `subject` but `cause` did it: the one rejected, the other confirmed.
+
+    Args:
+        mart: the published file.
+        subject: the candidate of an incident that did not do it.
+        cause: `kind:id`, a candidate of the incident or anything else we know; what is no candidate counts as none of them.
+
+    Raises:
+        ConfigError: the subject is no candidate of an incident, nothing of that name is known, or it is the subject itself.
+    """
+    if subject.incident_id is None:
+        raise ConfigError(f"{subject.words}: only an incident has another cause")
+    kind, _, candidate = cause.partition(":")
+    if (kind, candidate) == (subject.kind, subject.id):
+        raise ConfigError(f"{cause} is the cause that did not do it; name another one, or confirm it")
+    sql = "select kind || ':' || candidate_id from marts.mart_incident_candidates where incident_id = $1"
+    known = {str(one) for one in warehouse.query(mart, sql, [subject.incident_id]).to_series()} | {"none:none"}
+    known.update(f"change:{one}" for one in _texts(mart, "select change_id from marts.mart_changes"))
+    known.update(f"service:{one}" for one in _texts(mart, "select distinct service from marts.mart_changes where service is not null"))
+    if cause not in known:
+        raise ConfigError(f"we know of no cause {cause!r}{_nearest(cause, sorted(known))}; it is written kind:id")
+    meant = Subject(kind, candidate, subject.incident_id, f"{kind} {candidate} as the cause of {subject.incident_id}", "confirm")
+    return [replace(subject, verdict="reject"), meant]
+
+
 def record_verdicts(settings: Settings, subjects: Sequence[Subject], verdict: str, *, now: datetime, gate: Gate | None = None) -> Landed:
     """Land a verdict about each subject.
 
@@ -110,13 +138,32 @@ def record_verdicts(settings: Settings, subjects: Sequence[Subject], verdict: st
     if covered is None:
         raise ConfigError("nothing has landed yet: there is nothing to judge")
     decided_at = min(now.astimezone(UTC), covered.end - timedelta(seconds=1))
-    earlier = _spoken(settings)
-    versions = dict(earlier.group_by("verdict_id").agg(pl.col("version").max()).iter_rows())
-    said = [_row(subject, verdict, decided_at, versions) for subject in subjects]
-    frame = pl.concat([earlier, pl.DataFrame(said, schema=earlier.schema, orient="row")])
-    landed = land(settings, PEOPLE, covered, [_Spoken(frame)], ingested_at=now, gate=gate)[0]
+    said = _said(settings, subjects, verdict, decided_at)
+    landed = land(settings, PEOPLE, covered, said, ingested_at=now, gate=gate)[0]
     coverage.forget(settings, PEOPLE.name)  # who says nothing is not behind
     return landed
+
+
+def _said(settings: Settings, subjects: Sequence[Subject], verdict: str, decided_at: datetime) -> Iterator[_Spoken]:
+    """Yield everything said so far and now. Landing reads it as the only writer of the source, so that nobody's word is written over."""
+    earlier = _spoken(settings)
+    versions = dict(earlier.group_by("verdict_id").agg(pl.col("version").max()).iter_rows())
+    judged = [(subject, subject.verdict or verdict) for subject in subjects]
+    judged += [(subject, "reject") for subject in _taken_back(earlier, judged)]
+    rows = [_row(subject, said, decided_at, versions) for subject, said in judged]
+    yield _Spoken(pl.concat([earlier, pl.DataFrame(rows, schema=earlier.schema, orient="row")]))
+
+
+def _taken_back(earlier: pl.DataFrame, judged: Sequence[tuple[Subject, str]]) -> list[Subject]:
+    """Causes confirmed before, of incidents of which another cause, or none of the candidates, is confirmed now."""
+    now = {(subject.incident_id, subject.kind, subject.id) for subject, _ in judged}
+    settled = {subject.incident_id for subject, said in judged if said in ("confirm", "other")} - {None}
+    if not settled:
+        return []
+    newest = earlier.sort("version").unique("verdict_id", keep="last", maintain_order=True)
+    confirmed = newest.filter((pl.col("verdict") == "confirm") & pl.col("incident_id").is_in(list(settled))).sort("verdict_id")
+    rows = confirmed.select("subject_kind", "subject_id", "incident_id").iter_rows()
+    return [Subject(kind, name, incident, "") for kind, name, incident in rows if (incident, kind, name) not in now]
 
 
 def _spoken(settings: Settings) -> pl.DataFrame:
