@@ -190,7 +190,8 @@ def placebos(settings: Settings, window: Window, planted: Truth) -> dict[str, An
 
 def fixes(judged: pl.DataFrame, planted: Truth) -> dict[str, Any]:
     """Verdicts beside the truth. A fix without a verdict was not judged: it does not promise fewer recurrences."""
-    verdicts = dict(judged.select("action_item_id", "verdict").iter_rows())
+    recurrence = judged.filter(pl.col("outcome") == "recurrence")
+    verdicts = dict(recurrence.select("action_item_id", "verdict").iter_rows())
     told = [
         (bool(works), verdicts[item]) for item, works in planted.fixes.select("action_item_id", "works").iter_rows() if item in verdicts
     ]

@@ -255,6 +255,101 @@ DERIVED: dict[str, Schema] = {
         "incidents": TEXTS,
         "model_version": TEXT,
     },
+    # One row per dimension, value and calendar period: incidents beside their expectation.
+    "incident_patterns": {
+        "dimension": TEXT,  # service | hour | weekday | change_type | cause_kind | trigger | family | region
+        "value": TEXT,
+        "period": TEXT,  # month | quarter | year
+        "period_start_at": TIME,
+        "observed_from": TIME,
+        "observed_until": TIME,
+        "n_incidents": COUNT,
+        "n_known": COUNT,  # incidents of the period of which the dimension is known
+        "n_period": COUNT,
+        "share": NUMBER,
+        "expected": NUMBER,
+        "basis": TEXT,  # uniform | exposure | own_past
+        "rate_ratio": NUMBER,
+        "ratio_low": NUMBER,
+        "ratio_high": NUMBER,
+        "p_value": NUMBER,
+        "q_value": NUMBER,
+        "status": TEXT,  # above_expected | below_expected | as_expected | not_enough_data
+        "reason": TEXT,
+        "incidents": TEXTS,
+        "model_version": TEXT,
+    },
+    # One row per kind of occurrence that preceded at least one incident of its subject; subject '' = of any subject.
+    "leading_indicators": {
+        "kind": TEXT,  # episode | alert | change | log_pattern | filling
+        "signal": TEXT,
+        "subject_kind": TEXT,
+        "subject": TEXT,
+        "environment": TEXT,
+        "direction": TEXT,
+        "status": TEXT,  # trusted | on_trial | rejected | not_enough_data
+        "reason": TEXT,
+        "horizon_minutes": COUNT,
+        "episodes_n": COUNT,  # warnings whose outcome is known
+        "preceding_n": COUNT,
+        "incidents_preceded_n": COUNT,
+        "lead_minutes_median": NUMBER,
+        "last_episode_at": TIME,
+        "is_matching_now": FLAG,
+        "mined_at": TIME,  # judged_* count later warnings only
+        "judged_n": COUNT,
+        "judged_true_n": COUNT,
+        "judged_precision": NUMBER,
+        "judged_precision_low": NUMBER,
+        "judged_precision_high": NUMBER,
+        "judged_lead_minutes_median": NUMBER,
+        "incidents_due_n": COUNT,
+        "incidents_warned_n": COUNT,
+        "base_rate": NUMBER,
+        "lift": NUMBER,
+        "lift_low": NUMBER,
+        "lift_high": NUMBER,
+        "p_value": NUMBER,
+        "q_value": NUMBER,
+        "came_true_n": COUNT,
+        "false_n": COUNT,
+        "prevented_n": COUNT,
+        "pending_n": COUNT,
+        "family_id": TEXT,
+        "family_incidents_n": COUNT,
+        "incidents": TEXTS,
+        "model_version": TEXT,
+    },
+    # One row per warning of a leading indicator after it was mined.
+    "leading_matches": {
+        "match_id": TEXT,
+        "kind": TEXT,
+        "signal": TEXT,
+        "subject_kind": TEXT,
+        "subject": TEXT,
+        "environment": TEXT,
+        "direction": TEXT,
+        "matched_subject": TEXT,
+        "source_id": TEXT,
+        "status": TEXT,
+        "matched_at": TIME,
+        "horizon_end_at": TIME,
+        "past_n": COUNT,  # judged warnings whose horizon was over when it was raised
+        "past_true_n": COUNT,
+        "past_precision": NUMBER,
+        "past_precision_low": NUMBER,
+        "past_precision_high": NUMBER,
+        "base_rate": NUMBER,
+        "family_id": TEXT,
+        "similar_incidents": TEXTS,
+        "look": TEXT,
+        "outcome": TEXT,  # pending | came_true | false | prevented
+        "incident_id": TEXT,
+        "lead_minutes": NUMBER,
+        "decided_at": TIME,
+        "prevented_by": TEXT,
+        "model_version": TEXT,
+    },
     # One row per incident candidate: alerts, anomalies and KPI drops that belong together.
     "proposals": {
         "proposal_id": TEXT,  # named after its founding member
@@ -391,7 +486,7 @@ DERIVED: dict[str, Schema] = {
     # One row per action item and outcome.
     "fix_impact": {
         "action_item_id": TEXT,
-        "outcome": TEXT,  # recurrence | time_to_detect | time_to_recover | blast_radius | loss_per_incident | loss_per_week | change_failure_rate
+        "outcome": TEXT,  # one of measurement.criteria.OUTCOMES
         "is_promised": FLAG,  # whether this is the outcome its type or its criterion promises to better
         "family_id": TEXT,
         "shipped_at": TIME,

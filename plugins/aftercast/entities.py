@@ -279,6 +279,9 @@ ACTION_ITEMS = Entity(
         "owner_team": TEXT,
         "status": TEXT,
         "success_criterion": TEXT,
+        "criterion_outcome": TEXT,
+        "criterion_change": NUMBER,
+        "criterion_set_at": TIME,
         "shipped_change_id": TEXT,
         "created_at": TIME,
         "due_at": TIME,
@@ -293,6 +296,17 @@ ACTION_ITEMS = Entity(
     choices={
         "type": frozenset({"investigate", "mitigate", "repair", "detect", "prevent"}),
         "status": frozenset({"open", "in_progress", "done", "verified", "reopened", "cancelled"}),
+        "criterion_outcome": frozenset(
+            {
+                "recurrence",
+                "time_to_detect",
+                "time_to_recover",
+                "blast_radius",
+                "loss_per_incident",
+                "loss_per_week",
+                "change_failure_rate",
+            }
+        ),
     },
     stamped=True,
 )

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from aftercast.measurement import Inputs, measure
-from aftercast.measurement.fixes import gamma_prior, proves, rate_ratio, surprise_after, weeks_needed
+from aftercast.measurement.fixes import weeks_needed
+from aftercast.measurement.rates import Prior, fit_prior, rate_ratio, surprise_after
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 AS_OF = START + timedelta(days=100)
@@ -43,8 +44,12 @@ def inputs(days: dict[str, list[float]], items: list[dict[str, object]]) -> Inpu
     )
 
 
-def verdict(days: dict[str, list[float]], **item: object) -> dict[str, object]:
-    return measure(inputs(days, [item]), AS_OF).fix_impact.row(0, named=True)
+def recurrence(given: Inputs, as_of: datetime = AS_OF) -> pl.DataFrame:
+    return measure(given, as_of).fix_impact.filter(pl.col("outcome") == "recurrence")
+
+
+def verdict(days: dict[str, list[float]], as_of: datetime = AS_OF, **item: object) -> dict[str, object]:
+    return recurrence(inputs(days, [item]), as_of).row(0, named=True)
 
 
 def test_five_to_none_in_equal_windows_is_just_enough_and_four_is_not():
@@ -92,12 +97,13 @@ def test_few_incidents_are_too_early_and_say_how_long_to_wait():
     weeks = row["weeks_needed"]
     assert weeks is not None
     assert weeks > 0
-    assert proves(3, 50, 0, 50 + 7 * weeks, None)
-    assert not proves(3, 50, 0, 50 + 7 * (weeks - 1), None)
+    assert "without recurrence" in row["reason"]
+    assert verdict({"a": [10, 20, 30, 40]}, AS_OF + timedelta(weeks=weeks))["verdict"] == "effective"
+    assert verdict({"a": [10, 20, 30, 40]}, AS_OF + timedelta(weeks=weeks - 1))["verdict"] == "too_early"
 
 
 def test_waiting_is_not_promised_where_it_cannot_tell():
-    assert weeks_needed(0, 50, 0, 50, None) is None
+    assert weeks_needed(0, 50, 0, 50) is None
     assert verdict({"a": [49]})["weeks_needed"] is None
 
 
@@ -115,27 +121,26 @@ def test_a_bad_spell_among_many_families_is_flagged_as_regression_to_the_mean():
 def test_without_any_effect_few_fixes_are_called_effective_even_after_the_worst_spell():
     chance = np.random.default_rng(5)
     called = naive = worlds = 0
-    for _ in range(150):
-        days = {name: sorted(chance.uniform(0, 100, chance.poisson(6))) for name in "abcdefghij"}
+    for _ in range(60):
+        days = {name: sorted(chance.uniform(0, 100, chance.poisson(6))) for name in "bcdefghijk"}
+        days = {name: at for name, at in days.items() if at}
         worst = max(days, key=lambda name: (sum(day < 50 for day in days[name]), name))
-        before = [day for day in days[worst] if day < 50]
-        if len(before) < 3:
-            continue
-        others = [sum(day < 50 for day in at) for at in days.values()]
-        after = len(days[worst]) - len(before)
-        called += proves(len(before) - 1, 50, after, 50, gamma_prior(others, 50))
-        naive += after < len(before)
+        before = sum(day < 50 for day in days[worst])
+        row = verdict(days, incident_id=f"{worst}-0")
+        called += row["verdict"] == "effective"
+        naive += len(days[worst]) - before < before
         worlds += 1
-    assert worlds > 100
+    assert worlds == 60
     assert called / worlds <= 0.05
     assert naive / worlds > 0.5
 
 
 def test_a_shrunk_rate_makes_silence_less_surprising():
     alone = surprise_after(5, 50, 0, 50, None)
-    shrunk = surprise_after(5, 50, 0, 50, (20.0, 500.0))
+    shrunk = surprise_after(5, 50, 0, 50, Prior(20.0, 500.0))
     assert shrunk > alone
-    assert gamma_prior([3, 2], 50) is None
+    assert surprise_after(5, 50, 0, 50, None) == pytest.approx(rate_ratio(5, 50, 0, 50)[3])
+    assert fit_prior([3, 2], [50, 50]) is None
 
 
 def test_fixes_that_cannot_be_compared_say_why():
@@ -148,7 +153,7 @@ def test_fixes_that_cannot_be_compared_say_why():
 
 def test_only_items_that_promise_fewer_recurrences_and_are_done_are_judged():
     items = [{"action_item_id": f"{kind}", "type": kind} for kind in ("detect", "investigate", "mitigate", "prevent", "repair", None)]
-    found = measure(inputs({"a": [10, 20]}, [*items, {"action_item_id": "open", "status": "open"}]), AS_OF).fix_impact
+    found = recurrence(inputs({"a": [10, 20]}, [*items, {"action_item_id": "open", "status": "open"}]))
     assert found["action_item_id"].to_list() == ["None", "prevent", "repair"]
 
 
@@ -158,7 +163,7 @@ def test_neighbouring_fixes_of_a_family_do_not_take_credit_for_each_other():
         {"action_item_id": "first", "shipped_at": START + timedelta(days=30)},
         {"action_item_id": "second", "shipped_at": START + timedelta(days=45), "incident_id": "a-1"},
     ]
-    first, second = measure(inputs(days, items), AS_OF).fix_impact.rows(named=True)
+    first, second = recurrence(inputs(days, items)).rows(named=True)
     assert first["exposure_after"] == pytest.approx(15)
     assert (second["n_before"], second["exposure_before"]) == (0, pytest.approx(15))
     assert second["verdict"] == "too_early"

@@ -638,6 +638,11 @@ def write_derived_company(settings: Settings) -> None:
             {
                 "action_item_id": "A-1",
                 "outcome": "recurrence",
+                "is_promised": True,
+                "status": "judged",
+                "criterion_status": "none",
+                "is_shared": False,
+                "shared_with": [],
                 "family_id": "F-1",
                 "shipped_at": ONSET + 3 * DAY,
                 "n_before": 1,

@@ -30,4 +30,4 @@ left join {{ ref('dim_service') }} as services
 left join {{ ref('fct_family_membership') }} as membership
     on items.incident_id = membership.incident_id
 left join {{ ref('fct_intervention_effect') }} as effects
-    on items.action_item_id = effects.action_item_id and effects.outcome = 'recurrence'
+    on items.action_item_id = effects.action_item_id and effects.is_promised

@@ -83,6 +83,7 @@ def recommend(frames: Mapping[str, pl.DataFrame], incident_loss: pl.DataFrame, f
     days = max((as_of - begin).total_seconds() / 86_400, 1.0)
     shape, rate = _gamma([len(members) for members in families.values()], days)
     causes = {family: _cause(frames, members) for family, members in families.items()}
+    fix_impact = fix_impact.filter(pl.col("outcome") == "recurrence") if "outcome" in fix_impact.columns else fix_impact
     verdicts = _verdicts(fix_impact, causes)
     finished = _fixed(fix_impact)
     rows = [

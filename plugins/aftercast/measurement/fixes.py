@@ -1,206 +1,432 @@
-"""Whether a fix worked: recurrence of its incident family before and after it shipped, by exposure.
+"""Whether a fix worked: what its fault did before and after it shipped (docs/decisions/016-fix-impact.md).
 
-Exact: given n incidents in all, those after the fix are binomial with the share of exposure that lies after it, if nothing changed.
-The p-value is one-sided (fewer after), the interval for the rate ratio is the two-sided 90 % Clopper-Pearson one, so an upper end below 1
-and p < .05 say the same. Against regression to the mean: the incident that led to the fix is not counted before it, because the fix
-exists only since it happened; and the count after must also be surprising for the family's rate shrunk towards that of all families.
-Where several fixes shipped for one family, each is compared only between its neighbours.
+Recurrence is compared as rates with exposure (`recurrence`), times, sizes, sums and shares as samples (`samples`), between spans that other
+fixes of the same fault do not reach into (`spans`), against what was promised before shipping (`criteria`). A verdict bears being looked at
+every week, and among many fixes at most one in ten called effective may be expected to be luck (Benjamini-Hochberg). The incident that led
+to a fix is never counted before it. Associations in time, never proofs of a cause.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import polars as pl
-from scipy import optimize, stats
+from scipy import stats
 
+from aftercast.measurement import looking, samples
+from aftercast.measurement.criteria import LONGEST_WINDOW, OUTCOMES, SHORTEST_WINDOW, refuted_above, window_of
 from aftercast.measurement.inputs import Inputs
+from aftercast.measurement.occasions import Occasions, read_occasions
+from aftercast.measurement.rates import NO_PRIOR, Prior
+from aftercast.measurement.recurrence import Families, Recurrence, compare, prior_of
+from aftercast.measurement.spans import MOVERS, Fix, Spans, data_start, promises, read_fixes, spans_of, why_not
 
-LEVEL = 0.90
-ALPHA = (1 - LEVEL) / 2
-WORTH_THE_NAME = 0.2
-"""A fix that keeps its promise leaves at most a fifth of the recurrences; an interval wholly above that refutes it."""
+FALSE_DISCOVERIES = 0.10
 LEAST_RECURRENCES = 2
-LEAST_FAMILIES = 4
-MOST_WEEKS = 520
-SHIPPED = ("done", "verified", "reopened")
-PROMISING = ("repair", "prevent", None)
-"""Types that promise fewer recurrences; investigating, detecting and mitigating promise something else and are not judged by it."""
+LEAST_WEEKS = 4
+MOST_WEEKS = 260
+POWER = 0.8
 DAY = 86_400.0
+UNITS = {
+    "recurrence": "incidents per day",
+    "time_to_detect": "minutes",
+    "time_to_recover": "minutes",
+    "blast_radius": "services and journeys",
+    "loss_per_incident": "",
+    "loss_per_week": "",
+    "change_failure_rate": "share of deployments",
+}
 
 Row = dict[str, object]
 
 
-def rate_ratio(
-    n_before: int, exposure_before: float, n_after: int, exposure_after: float
-) -> tuple[float | None, float, float | None, float]:
-    """Return rate after / rate before, low and high end of its 90 % interval, and the one-sided p-value for "fewer after".
+def measure_fixes(inputs: Inputs, as_of: datetime, incident_loss: pl.DataFrame) -> list[Row]:
+    """Return `fix_impact`: one row per shipped action item and outcome, by both; recurrence only where fewer recurrences are promised.
 
-    Infinite or undefined ends are None: no incident before leaves the ratio without an upper end.
+    Args:
+        incident_loss: the derived table; incidents it does not know have an unknown loss.
     """
-    total, share = n_before + n_after, exposure_after / (exposure_before + exposure_after)
-    if total == 0:
-        return None, 0.0, None, 1.0
-    test = stats.binomtest(n_after, total, share, alternative="less")
-    ends = stats.binomtest(n_after, total, share).proportion_ci(confidence_level=LEVEL, method="exact")
-    scale = exposure_before / exposure_after
-    estimate = n_after / n_before * scale if n_before else None
-    high = float(ends.high / (1 - ends.high) * scale) if ends.high < 1 else None
-    return estimate, float(ends.low / (1 - ends.low) * scale), high, float(test.pvalue)
-
-
-def gamma_prior(counts: Sequence[int], exposure: float) -> tuple[float, float] | None:
-    """Shape and rate (days) of the gamma distribution of family rates, by marginal likelihood; None below four families."""
-    if len(counts) < LEAST_FAMILIES or exposure <= 0 or not sum(counts):
-        return None
-    numbers, mean = np.asarray(counts), float(np.mean(counts))
-
-    def surprise(log_shape: float) -> float:
-        shape = float(np.exp(log_shape))
-        return -float(stats.nbinom.logpmf(numbers, shape, shape / (shape + mean)).sum())
-
-    found = optimize.minimize_scalar(surprise, bounds=(-3.0, 5.0), method="bounded")
-    shape = float(np.exp(found.x))
-    return shape, shape * exposure / mean
-
-
-def surprise_after(n_before: int, exposure_before: float, n_after: int, exposure_after: float, prior: tuple[float, float] | None) -> float:
-    """Chance of so few incidents after the fix if the family kept its shrunk rate (negative binomial); 1 for no prior and none before."""
-    shape, rate = prior if prior else (0.5, 0.0)
-    shape, rate = shape + n_before, rate + exposure_before
-    return float(stats.nbinom.cdf(n_after, shape, rate / (rate + exposure_after)))
-
-
-def proves(n_before: int, exposure_before: float, n_after: int, exposure_after: float, prior: tuple[float, float] | None) -> bool:
-    """Whether both checks say the rate fell."""
-    high = rate_ratio(n_before, exposure_before, n_after, exposure_after)[2]
-    guard = surprise_after(n_before, exposure_before, n_after, exposure_after, prior) <= ALPHA
-    return high is not None and high < 1 and guard
-
-
-def weeks_needed(
-    n_before: int, exposure_before: float, n_after: int, exposure_after: float, prior: tuple[float, float] | None
-) -> float | None:
-    """Further weeks without recurrence until `proves`; None when ten years would not do."""
-    low, high = 0, MOST_WEEKS
-    if not proves(n_before, exposure_before, n_after, exposure_after + 7 * high, prior):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if proves(n_before, exposure_before, n_after, exposure_after + 7 * middle, prior):
-            high = middle
-        else:
-            low = middle + 1
-    return float(low)
-
-
-def data_start(inputs: Inputs) -> datetime | None:
-    """First moment any of the tables knows about."""
-    firsts = [
-        inputs.kpi_points["bucket_at"].min(),
-        inputs.changes["started_at"].min(),
-        inputs.incidents["started_at"].min(),
-    ]
-    known = [first for first in firsts if isinstance(first, datetime)]
-    return min(known, default=None)
-
-
-def measure_fixes(inputs: Inputs, as_of: datetime) -> list[Row]:
-    """Return one row per shipped action item that promises fewer recurrences: `fix_impact`, by action item."""
     begin = data_start(inputs)
-    items = inputs.action_items.filter(pl.col("status").is_in(SHIPPED) & pl.col("type").is_in(PROMISING, nulls_equal=True))
-    listed = list(items.select("action_item_id", "incident_id", "shipped_at").sort("action_item_id").iter_rows())
-    if begin is None or not listed:
+    if begin is None:
         return []
-    family_of = {str(incident): str(family) for incident, family in inputs.families.select("incident_id", "family_id").iter_rows()}
-    members: dict[str, list[tuple[datetime, str]]] = {}
-    for incident, started in inputs.incidents.select("incident_id", "started_at").sort("incident_id").iter_rows():
-        if incident in family_of and started < as_of:
-            members.setdefault(family_of[incident], []).append((started, incident))
-    shipped: dict[str, list[tuple[datetime, str]]] = {}
-    for item, incident, moment in listed:
-        if moment is not None and incident in family_of:
-            shipped.setdefault(family_of[incident], []).append((moment, item))
+    fixes = read_fixes(inputs, begin)
+    if not fixes:
+        return []
+    now = (as_of - begin).total_seconds() / DAY
+    occasions = read_occasions(inputs, begin, as_of, incident_loss)
+    families = Families.of(occasions.onsets)
+    rows = _recurrence_rows(fixes, families, now)
+    for outcome in OUTCOMES[1:]:
+        rows += _sample_rows(fixes, occasions, outcome, now)
+    _guard_weekly_loss(rows)
+    _among_many(rows)
+    for row in rows:
+        _decide(row)
+    rows.sort(key=lambda row: (str(row["action_item_id"]), OUTCOMES.index(str(row["outcome"]))))
+    return [{name: value for name, value in row.items() if not name.startswith("_")} for row in rows]
+
+
+def _start(fix: Fix, outcome: str) -> Row:
+    criterion = fix.criterion
+    return {
+        "action_item_id": fix.item,
+        "outcome": outcome,
+        "family_id": fix.family,
+        "shipped_at": fix.shipped_at,
+        "verdict": "too_early",
+        "status": "unknown",
+        "is_promised": promises(fix, outcome),
+        "criterion_status": criterion.status,
+        "promised_ratio": criterion.ratio if criterion.outcome == outcome else None,
+        "unit": UNITS[outcome] or None,
+        "regression_to_mean": False,
+        "is_shared": False,
+        "shared_with": [],
+    }
+
+
+def _place_of(fix: Fix, outcome: str) -> str | None:
+    return fix.service if outcome == "change_failure_rate" else fix.family
+
+
+def _recurrence_rows(fixes: Sequence[Fix], families: Families, now: float) -> list[Row]:
+    listed = [fix for fix in fixes if fix.kind in MOVERS["recurrence"] or fix.criterion.outcome == "recurrence"]
+    spans = spans_of(listed, "recurrence", now, {fix.item: fix.family for fix in listed})
+    movers = [fix for fix in listed if fix.kind in MOVERS["recurrence"]]
+    prior = prior_of(families, movers, now)
+    fixed: dict[str, list[float]] = {}
+    for fix in movers:
+        if fix.family is not None and fix.day is not None:
+            fixed.setdefault(fix.family, []).append(fix.day)
+    windows = {fix.item: window_of(fix.criterion, spans[fix.item].before) for fix in listed if fix.item in spans}
+    found = compare(families, listed, spans, windows, fixed, prior)
     rows = []
-    for item, incident, moment in listed:
-        family = family_of.get(incident or "")
-        row: Row = {
-            "action_item_id": item,
-            "outcome": "recurrence",
-            "family_id": family,
-            "shipped_at": moment,
-            "verdict": "too_early",
-            "regression_to_mean": False,
-        }
-        if moment is None:
-            rows.append(row | {"reason": "done without a shipping date: nothing can be compared"})
-        elif family is None:
-            rows.append(row | {"reason": "belongs to no incident of a family: nothing can be compared"})
-        elif moment >= as_of or moment <= begin:
-            rows.append(row | {"reason": "shipped outside the data: no time before or no time after"})
-        else:
-            others = [(when, other) for when, other in sorted(shipped[family]) if other != item and when < as_of]
-            rows.append(row | _judge(incident, moment, begin, as_of, members, family, others))
+    for fix in listed:
+        row = _start(fix, "recurrence")
+        if fix.item not in found:
+            rows.append(row | {"reason": why_not(fix, fix.family, now)})
+            continue
+        span, one = spans[fix.item], found[fix.item]
+        estimate = one.n_after / one.n_before * span.before / span.after if one.n_before else None
+        most = refuted_above("recurrence", fix.criterion)
+        notes = []
+        if one.raw_before > one.n_before:
+            notes.append("the incident that led to the fix is not counted before it")
+        if one.looks_like_luck:
+            notes.append("a plain comparison looks like success, which a bad spell before the fix explains as well")
+        if one.control.n_families and one.control.high is not None and one.control.high < 1:
+            notes.append(f"unfixed families fell as well, to {one.control.speed[-1]:.0%} of what was expected: that much is not credited")
+        rows.append(
+            row
+            | _shared(span)
+            | {
+                "status": "judged",
+                "n_before": one.n_before,
+                "exposure_before": round(span.before, 4),
+                "n_after": one.n_after,
+                "exposure_after": round(span.after, 4),
+                "window_days": windows[fix.item],
+                "estimate": estimate,
+                "ci_low": one.low,
+                "ci_high": one.high,
+                "p_value": one.p_value,
+                "p_value_sequential": one.sequential,
+                "shrunk_estimate": one.shrunk,
+                "shrunk_low": one.shrunk_low,
+                "shrunk_high": one.shrunk_high,
+                "control_ratio": float(one.control.speed[-1]) if one.control.n_families else None,
+                "control_low": one.control.low,
+                "control_high": one.control.high,
+                "n_controls": one.control.n_families,
+                "value_before": one.n_before / span.before,
+                "value_after": one.n_after / span.after,
+                "expected_after": one.expected,
+                "avoided": one.expected - one.n_after,
+                "avoided_low": one.avoided_low,
+                "avoided_high": one.avoided_high,
+                "regression_to_mean": one.looks_like_luck,
+                "_refuted": one.n_after >= LEAST_RECURRENCES and one.low / max(1.0, one.control.high or 1.0) > most,
+                "_refuted_above": most,
+                "_counts": f"{one.n_before} in {span.before:.0f} days before, {one.n_after} in {span.after:.0f} days after",
+                "_notes": notes,
+                "_wait": _Wait(one, span, prior, windows[fix.item], most) if span.until == now else None,
+            }
+        )
     return rows
 
 
-def _judge(
-    trigger: str,
-    shipped: datetime,
-    begin: datetime,
-    as_of: datetime,
-    members: dict[str, list[tuple[datetime, str]]],
-    family: str,
-    others: list[tuple[datetime, str]],
-) -> Row:
-    since = max([begin, *(when for when, _ in others if when < shipped)])
-    until = min([as_of, *(when for when, _ in others if when > shipped)])
-    before_days, after_days = (shipped - since).total_seconds() / DAY, (until - shipped).total_seconds() / DAY
-    own = members.get(family, [])
-    raw_before = sum(since <= started < shipped for started, _ in own)
-    n_before = sum(since <= started < shipped and incident != trigger for started, incident in own)
-    n_after = sum(shipped <= started < until for started, _ in own)
-    spells = [sum(since <= started < shipped for started, _ in listed) for _, listed in sorted(members.items())]
-    prior = gamma_prior(spells, before_days)
-    estimate, low, high, p_value = rate_ratio(n_before, before_days, n_after, after_days)
-    naive_high = rate_ratio(raw_before, before_days, n_after, after_days)[2]
-    fell = proves(n_before, before_days, n_after, after_days, prior)
-    tempting = naive_high is not None and naive_high < 1 and not fell
-    counts = f"{n_before} in {before_days:.0f} days before, {n_after} in {after_days:.0f} days after"
-    weeks = None
-    if fell:
-        verdict = "effective"
-        notes = [f"{counts}: fewer than chance and a bad spell explain"]
-    elif n_after >= LEAST_RECURRENCES and low > WORTH_THE_NAME:
-        verdict = "not_effective"
-        notes = [f"{counts}: a reduction by {1 - WORTH_THE_NAME:.0%} or more is ruled out"]
-    else:
-        verdict = "too_early"
-        weeks = weeks_needed(n_before, before_days, n_after, after_days, prior) if until == as_of else None
-        wait = f"{weeks:.0f} more weeks without recurrence would tell" if weeks is not None else "waiting will not tell"
-        notes = [f"{counts} do not tell; {wait}"]
-    if raw_before > n_before:
-        notes.append("the incident that led to the fix is not counted before it")
-    if tempting:
-        notes.append("a plain comparison looks like success, which a bad spell before the fix explains as well")
-    if since > begin or until < as_of:
-        notes.append("compared only until the family's neighbouring fixes shipped")
-    together = [other for when, other in others if when == shipped]
-    if together:
-        notes.append(f"cannot be told apart from {', '.join(together)}, shipped at the same time")
-    return {
-        "n_before": n_before,
-        "exposure_before": round(before_days, 4),
-        "n_after": n_after,
-        "exposure_after": round(after_days, 4),
-        "estimate": estimate,
-        "ci_low": low,
-        "ci_high": high,
-        "p_value": p_value,
-        "verdict": verdict,
-        "weeks_needed": weeks,
-        "regression_to_mean": tempting,
-        "reason": "; ".join(notes),
+def _shared(span: Spans) -> Row:
+    return {"is_shared": bool(span.together), "shared_with": sorted(span.together), "_is_cut": span.is_cut}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """What is needed to say how many more weeks a verdict takes."""
+
+    found: Recurrence
+    span: Spans
+    prior: Prior | None
+    window: float
+    refuted_above: float
+
+    def weeks(self, false_discovery_share: float) -> float | None:
+        one, known = self.found, self.prior or NO_PRIOR
+        return weeks_needed(
+            one.n_before,
+            self.span.before,
+            one.n_after,
+            self.span.after,
+            prior=known,
+            raw_before=one.raw_before,
+            window=self.window,
+            refuted_above=self.refuted_above,
+            share=false_discovery_share,
+            speed=float(one.control.speed[-1]),
+            spread=one.control.spread,
+        )
+
+
+def weeks_needed(
+    n_before: int,
+    exposure_before: float,
+    n_after: int,
+    exposure_after: float,
+    *,
+    prior: Prior = NO_PRIOR,
+    raw_before: int | None = None,
+    window: float | None = None,
+    refuted_above: float = 0.2,
+    share: float = 1.0,
+    speed: float = 1.0,
+    spread: float = 0.0,
+) -> float | None:
+    """Return the further weeks after which the exact tests decide with 80 % power if the present rate after the fix goes on.
+
+    A present rate of none means: weeks without recurrence. None when five years would not do, or nothing came before.
+    """
+    if not n_before:
+        return None
+    weeks = np.arange(1, MOST_WEEKS + 1)
+    days = np.asarray(exposure_after + 7.0 * weeks, dtype=np.float64)
+    usual = min(max(exposure_before, SHORTEST_WINDOW), LONGEST_WINDOW)
+    level = looking.spend(days, np.asarray(window or usual)) * share
+    rate = n_after / exposure_after
+    counts = np.arange(int(stats.poisson.ppf(0.9999, rate * 7.0 * MOST_WEEKS)) + n_after + 2)
+    raw = prior.shape + (raw_before if raw_before is not None else n_before)
+    loose = 1.0 / (1.0 / raw + spread)
+    slow = (prior.rate + exposure_before) * loose / raw
+    own = stats.nbinom.ppf(level, n_before, exposure_before / (exposure_before + days))
+    wary = stats.nbinom.ppf(level, loose, slow / (slow + days * speed))
+    most = np.minimum(own, wary)
+    exact = np.maximum(
+        stats.nbinom.cdf(most, n_before, exposure_before / (exposure_before + days)),
+        stats.nbinom.cdf(most, loose, slow / (slow + days * speed)),
+    )
+    most = np.where(exact <= level, most, most - 1)
+    tail = level[:, None]
+    low = stats.beta.ppf(tail, np.maximum(counts, 1e-9), n_before + 1) if n_after else np.zeros((MOST_WEEKS, len(counts)))
+    refuted = (low / (1 - low) * (exposure_before / days)[:, None] > refuted_above) & (counts >= LEAST_RECURRENCES)
+    least = np.where(refuted.any(axis=1), refuted.argmax(axis=1), len(counts) + n_after + 1)
+    further = rate * 7.0 * weeks
+    power = stats.poisson.cdf(most - n_after, further) + stats.poisson.sf(least - n_after - 1, further)
+    enough = np.flatnonzero(power >= POWER)
+    return float(weeks[enough[0]]) if len(enough) else None
+
+
+def _sample_rows(fixes: Sequence[Fix], occasions: Occasions, outcome: str, now: float) -> list[Row]:
+    places = {fix.item: _place_of(fix, outcome) for fix in fixes}
+    spans = spans_of(fixes, outcome, now, places)
+    rows = []
+    for fix in fixes:
+        row = _start(fix, outcome)
+        if fix.item not in spans:
+            missing = "names no service: nothing can be compared" if fix.service is None and outcome == "change_failure_rate" else None
+            reason = why_not(fix, places[fix.item], now)
+            rows.append(row | {"reason": missing if missing and fix.day is not None else reason})
+            continue
+        span = spans[fix.item]
+        found = _COMPARISONS[outcome](occasions, fix, span)
+        row |= _shared(span) | {
+            "exposure_before": round(span.before, 4),
+            "exposure_after": round(span.after, 4),
+            "n_before": found.n_before,
+            "n_after": found.n_after,
+            "unit": found.unit or row["unit"],
+            "window_days": window_of(fix.criterion, span.before),
+        }
+        told = f"{found.n_before} {found.things} before, {found.n_after} after"
+        if found.contrast is None:
+            rows.append(row | {"status": "not_enough_data", "reason": "; ".join([told, *found.notes])})
+            continue
+        one, most = found.contrast, refuted_above(outcome, fix.criterion)
+        rows.append(
+            row
+            | {
+                "status": "judged",
+                "estimate": one.estimate,
+                "ci_low": one.low if one.estimate is not None else None,
+                "ci_high": one.high,
+                "p_value": one.p_value,
+                "p_value_sequential": one.sequential,
+                "value_before": one.value_before,
+                "value_after": one.value_after,
+                "difference": one.difference,
+                "difference_low": one.difference_low,
+                "difference_high": one.difference_high,
+                "n_censored": one.censored_before + one.censored_after,
+                "_refuted": one.estimate is not None and found.n_after >= LEAST_RECURRENCES and one.low > most,
+                "_refuted_above": most,
+                "_counts": told,
+                "_notes": found.notes,
+                "_too_few": one.smallest_p > samples.PER_LOOK,
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampled:
+    n_before: int
+    n_after: int
+    things: str
+    unit: str | None
+    contrast: samples.Contrast | None
+    notes: list[str]
+
+
+def _times(outcome: str) -> Callable[[Occasions, Fix, Spans], _Sampled]:
+    def sampled(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
+        notes = []
+        before, after, straddling = occasions.either_side(fix.family, span, outcome)
+        if straddling and outcome == "time_to_recover":
+            notes.append(f"{straddling} open while it shipped left out")
+        sides = [(part["value"].to_numpy().astype(float), part["is_censored"].to_numpy()) for part in (before, after)]
+        n, m = before.height, after.height
+        if min(n, m) < 1 or any(opened.all() for _, opened in sides):
+            return _Sampled(n, m, "times known", None, None, [*notes, "needs at least one that ended on either side"])
+        return _Sampled(n, m, "times known", None, samples.durations(*sides[0], *sides[1]), notes)
+
+    return sampled
+
+
+def _sizes(outcome: str, things: str) -> Callable[[Occasions, Fix, Spans], _Sampled]:
+    def sampled(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
+        before, after, _ = occasions.either_side(fix.family, span, outcome)
+        unit = occasions.currency(before, after) if outcome.startswith("loss") else None
+        if unit == "":
+            return _Sampled(before.height, after.height, things, None, None, ["losses are in several currencies"])
+        if min(before.height, after.height) < 1:
+            return _Sampled(before.height, after.height, things, unit, None, ["needs at least one on either side"])
+        first, second = (part["value"].to_numpy().astype(np.float64) for part in (before, after))
+        return _Sampled(before.height, after.height, things, unit, samples.sizes(first, second), [])
+
+    return sampled
+
+
+def _weekly_loss(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
+    before, after, _ = occasions.either_side(fix.family, span, "loss_per_incident", keep_unknown=True)
+    unit = occasions.currency(before, after)
+    n, m = int(span.before // 7), int(span.after // 7)
+    if unit == "":
+        return _Sampled(n, m, "weeks", None, None, ["losses are in several currencies"])
+    sums = []
+    for part, start, weeks in ((before, span.first - 7 * n, n), (after, span.last, m)):
+        week = ((part["day"].to_numpy() - start) // 7).astype(int)
+        inside = (week >= 0) & (week < weeks)
+        values = part["value"].to_numpy().astype(np.float64)[inside]
+        total = np.bincount(week[inside], weights=values, minlength=weeks) if weeks else np.zeros(0)
+        sums.append(total.astype(np.float64))
+    known = [total[np.isfinite(total)] for total in sums]
+    left_out = sum(len(total) for total in sums) - sum(len(total) for total in known)
+    notes = [f"{left_out} weeks with a loss that is unknown left out"] if left_out else []
+    if min(len(total) for total in known) < LEAST_WEEKS:
+        return _Sampled(len(known[0]), len(known[1]), "weeks", unit, None, [*notes, f"needs {LEAST_WEEKS} weeks on either side"])
+    return _Sampled(len(known[0]), len(known[1]), "weeks", unit, samples.sizes(known[0], known[1]), notes)
+
+
+def _failures(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
+    before, after = occasions.deployments(str(fix.service), span)
+    n, m = before.height, after.height
+    if not (n and m):
+        return _Sampled(n, m, "deployments", None, None, ["needs deployments on either side"])
+    failed = [int(part["is_failed"].sum()) for part in (before, after)]
+    notes = [f"{failed[0]} and {failed[1]} of them failed"]
+    return _Sampled(n, m, "deployments", None, samples.shares(failed[0], n, failed[1], m), notes)
+
+
+_COMPARISONS: Mapping[str, Callable[[Occasions, Fix, Spans], _Sampled]] = {
+    "time_to_detect": _times("time_to_detect"),
+    "time_to_recover": _times("time_to_recover"),
+    "blast_radius": _sizes("blast_radius", "incidents"),
+    "loss_per_incident": _sizes("loss_per_incident", "incidents of known loss"),
+    "loss_per_week": _weekly_loss,
+    "change_failure_rate": _failures,
+}
+
+
+def _guard_weekly_loss(rows: Sequence[Row]) -> None:
+    """Weekly loss falls because incidents are rarer or because each costs less: one of the two has to be shown with its own safeguards."""
+    shown = {
+        str(row["action_item_id"])
+        for row in rows
+        if row["outcome"] in ("recurrence", "loss_per_incident") and float(str(row.get("p_value_sequential") or 1.0)) <= looking.ALPHA
     }
+    for row in rows:
+        if row["outcome"] == "loss_per_week" and row["status"] == "judged" and str(row["action_item_id"]) not in shown:
+            row["p_value_sequential"] = 1.0
+
+
+def _among_many(rows: Sequence[Row]) -> None:
+    """Add `q_value`: false discoveries to be expected among what looks at least as good (Benjamini-Hochberg), promised outcomes apart."""
+    for promised in (True, False):
+        judged = [row for row in rows if row["status"] == "judged" and row["is_promised"] is promised]
+        if judged:
+            chances = [float(str(row["p_value_sequential"])) for row in judged]
+            for row, share in zip(judged, stats.false_discovery_control(chances, method="bh"), strict=True):
+                row["q_value"] = float(share)
+
+
+def _decide(row: Row) -> None:
+    """Put the verdict, the weeks to wait and the reason on a judged row."""
+    if row["status"] != "judged":
+        return
+    high, chance = row["ci_high"], float(str(row["p_value_sequential"]))
+    alone = chance <= looking.ALPHA and isinstance(high, float) and high < 1
+    lucky_among_many = alone and float(str(row["q_value"])) > FALSE_DISCOVERIES
+    notes: list[str] = list(row["_notes"])  # type: ignore[call-overload]
+    counts, least = row["_counts"], 1 - float(str(row["_refuted_above"]))
+    if alone and not lucky_among_many:
+        row["verdict"] = "effective"
+        notes.insert(
+            0,
+            f"{counts}: fewer than chance and a bad spell explain"
+            if row["outcome"] == "recurrence"
+            else f"{counts}: less than chance explains",
+        )
+    elif row["_refuted"]:
+        row["verdict"] = "not_effective"
+        notes.insert(0, f"{counts}: a reduction by {least:.0%} or more is ruled out" if least > 0 else f"{counts}: no better, but worse")
+    else:
+        wait = row.get("_wait")
+        if lucky_among_many:
+            notes.insert(0, f"{counts}: convincing alone, not among so many fixes judged at once")
+        elif isinstance(wait, _Wait):
+            weeks = wait.weeks(1.0)
+            row["weeks_needed"] = weeks
+            span = f"{weeks:.0f} more weeks" + (" without recurrence" if not row["n_after"] else " like these") if weeks else ""
+            notes.insert(0, f"{counts} do not tell; " + (f"{span} would tell" if span else "waiting will not tell"))
+        elif row.get("_too_few"):
+            row["status"] = "not_enough_data"
+            notes.insert(0, f"{counts}: too few for any test")
+        else:
+            notes.insert(0, f"{counts} do not tell" + ("; waiting will not tell" if row["outcome"] == "recurrence" else ""))
+    if row["_is_cut"]:
+        notes.append("compared only until the family's neighbouring fixes shipped")
+    if row["shared_with"]:
+        notes.append(f"cannot be told apart from {', '.join(row['shared_with'])}, shipped within a week of it")  # type: ignore[arg-type]
+    if row["criterion_status"] == "after_shipping":
+        notes.append("its criterion was written down after shipping and is not used")
+    row["reason"] = "; ".join(notes)

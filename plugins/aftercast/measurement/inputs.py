@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 import polars as pl
 
 from aftercast.analyses import DERIVED
-from aftercast.entities import COUNT, FLAG, TEXT, TIME, ColumnType
+from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TIME, ColumnType
 
 MODEL_VERSION = "counterfactual-1"
 
@@ -41,6 +41,28 @@ READ: dict[str, dict[str, ColumnType]] = {
     "candidates": {"incident_id": TEXT},
     "changes": {"started_at": TIME},
 }
+# Read where it is there; taken as unknown where it is not.
+ALSO_READ: dict[str, dict[str, ColumnType]] = {
+    "incidents": {"detected_at": TIME, "is_open": FLAG},
+    "action_items": {
+        "service": TEXT,
+        "shipped_change_id": TEXT,
+        "success_criterion": TEXT,
+        "criterion_outcome": TEXT,
+        "criterion_change": NUMBER,
+        "criterion_set_at": TIME,
+    },
+    "candidates": {"rank": COUNT, "kind": TEXT, "candidate_id": TEXT, "probability": NUMBER},
+    "changes": {
+        "change_id": TEXT,
+        "kind": TEXT,
+        "service": TEXT,
+        "environment": TEXT,
+        "result": TEXT,
+        "is_rollback": FLAG,
+        "rolls_back_change_id": TEXT,
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +91,13 @@ class Inputs:
         for item in fields(self):
             frame: pl.DataFrame = getattr(self, item.name)
             missing = [name for name in READ[item.name] if name not in frame.columns]
-            if not missing:
-                continue
-            if frame.height:
+            if missing and frame.height:
                 raise ValueError(f"measurement needs column(s) {', '.join(missing)} of {item.name}")
-            object.__setattr__(self, item.name, pl.DataFrame(schema=READ[item.name]))
+            if missing:
+                frame = pl.DataFrame(schema=READ[item.name])
+            unknown = {name: kind for name, kind in ALSO_READ.get(item.name, {}).items() if name not in frame.columns}
+            frame = frame.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in unknown.items())
+            object.__setattr__(self, item.name, frame)
 
 
 @dataclass(frozen=True, slots=True)
