@@ -12,6 +12,8 @@ from datetime import datetime
 from aftercast.correlation.families import Portrait, family_tables, portrait
 from aftercast.correlation.inputs import CLUSTERING_VERSION, MODEL_VERSION, Correlation, Inputs, table
 from aftercast.correlation.judging import Hearing
+from aftercast.correlation.leading_rows import leading_tables
+from aftercast.correlation.patterns import pattern_rows
 from aftercast.correlation.proposal_rows import match_rows, member_rows, proposal_rows, proposals_of
 from aftercast.correlation.rankers import rank_all
 from aftercast.correlation.ranking import candidate_rows, evidence_rows, gather, rank
@@ -58,10 +60,14 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
         portraits.append(portrait(situation, ranked, hearing.around, inputs.action_items))
     tops = [row for row in candidates if row["rank"] == 1]
     portraits.sort(key=lambda each: (each.started, each.incident_id))
+    grouped = family_tables(portraits, micros(as_of))
+    family_of = dict(grouped["families"].select("incident_id", "family_id").iter_rows())
     return Correlation(
         evidence=table("evidence", evidence),
         candidates=table("candidates", candidates),
-        **family_tables(portraits, micros(as_of)),
+        **grouped,
+        incident_patterns=table("incident_patterns", pattern_rows(inputs, incidents, portraits, family_of, as_of)),
+        **leading_tables(inputs, incidents, portraits, grouped["families"], micros(as_of)),
         ranked_in_shadow=table("ranked_in_shadow", rankings.in_shadow),
         judged_rankings=table("judged_rankings", rankings.judged),
         ranker_weights=table("ranker_weights", rankings.weights),

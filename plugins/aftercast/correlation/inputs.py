@@ -223,6 +223,9 @@ class Correlation:
     family_memberships: pl.DataFrame
     family_changes: pl.DataFrame
     family_fixes: pl.DataFrame
+    incident_patterns: pl.DataFrame
+    leading_indicators: pl.DataFrame
+    leading_matches: pl.DataFrame
     ranked_in_shadow: pl.DataFrame
     judged_rankings: pl.DataFrame
     ranker_weights: pl.DataFrame
