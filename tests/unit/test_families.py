@@ -137,8 +137,8 @@ def test_all_pairs_at_once_give_the_numbers_of_one_pair_at_a_time(portraits: lis
 def test_a_release_and_a_flag_that_look_alike_are_two_families_when_both_are_sure() -> None:
     flag = portrait(2, change_kind="flag")
     assert compare(portrait(1), flag, {}).similarity < 0.5 < compare(portrait(1), portrait(3), {}).similarity
-    unsure = [portrait(1, certainty=0.3), portrait(2, change_kind="flag", certainty=0.3)]
-    assert compare(*unsure, {}).similarity > 0.5
+    unsure = portrait(2, change_kind="flag", certainty=0.3)
+    assert compare(portrait(1, certainty=0.3), unsure, {}).similarity > 0.5
 
 
 def test_ids_stay_when_members_are_mostly_the_same() -> None:
@@ -240,7 +240,7 @@ def test_a_fix_counts_where_it_was_tried_and_where_it_worked() -> None:
 
 
 def test_an_incident_without_anything_known_has_a_family_of_its_own() -> None:
-    nothing: dict[str, object] = {"symptoms": frozenset(), "services": frozenset(), "title": ""}
-    blank = [portrait(number, place="", kind="none", started=micros(number), **nothing) for number in (1, 2)]
+    nothing: frozenset[str] = frozenset()
+    blank = [portrait(number, "", "none", "", started=micros(number), symptoms=nothing, services=nothing) for number in (1, 2)]
     assert families_of(blank, micros(2, 10)).rows()[0]["family_id"] != families_of(blank, micros(2, 10)).rows()[1]["family_id"]
     assert families_of([], micros(1)).rows() == []

@@ -131,7 +131,7 @@ class Watch:
         self._starts = [one.started for one in self.troubles]
         self._over_by = np.maximum.accumulate([one.ended for one in self.troubles]).tolist() if self.troubles else []
         self._begin = begin // DAY * DAY
-        days = max(-((self._begin - as_of) // DAY), 0)
+        days = max(-((self._begin - as_of) // DAY), 1)
         times = self._begin + STEP * np.arange(days * DAY // STEP, dtype=np.int64)
         free, followed = times < as_of, np.zeros(len(times), dtype=bool)
         for one in self.troubles:
