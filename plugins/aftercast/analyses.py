@@ -567,6 +567,30 @@ DECLARED: dict[str, Schema] = {
         "slo_target": NUMBER,
         "slo_window_days": COUNT,
     },
+    "slos": {
+        "slo": TEXT,
+        "title": TEXT,
+        "target": NUMBER,
+        "window": TEXT,  # rolling | week | month | quarter
+        "window_days": COUNT,
+        "method": TEXT,  # occurrences | timeslices | ratio_timeslices
+        "slice_minutes": COUNT,
+        "slice_target": NUMBER,
+        "is_composite": FLAG,
+    },
+    "slo_parts": {
+        "slo": TEXT,
+        "part": COUNT,  # from 1
+        "journey": TEXT,
+        "step": TEXT,  # '' = every step
+        "region": TEXT,  # '' = every region; the same of tier, plan and country
+        "tier": TEXT,
+        "plan": TEXT,
+        "country": TEXT,
+        "weight": NUMBER,
+    },
+    # One row: what responding costs; null when nothing is declared.
+    "costs": {"hourly_rate": NUMBER, "currency": TEXT, "least_minutes": NUMBER, "review_hours": NUMBER},
     "journey_steps": {"journey": TEXT, "step": TEXT, "position": COUNT, "weight": NUMBER, "earns": FLAG},
     "journey_services": {"journey": TEXT, "step": TEXT, "service": TEXT, "weight": NUMBER},
     "signals": {

@@ -387,6 +387,24 @@ class JourneysFile(Row):
     journeys: tuple[JourneyRow, ...] = ()
 
 
+class CostsFile(Row):
+    """What an hour of a responder costs; without it no response cost is stated.
+
+    `least_minutes` is what taking part costs at least, `review_hours` what the review of an incident takes of each who took part.
+    """
+
+    hourly_rate: float | None = Field(default=None, gt=0)
+    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    least_minutes: float = Field(default=15, ge=0, le=480)
+    review_hours: float = Field(default=0, ge=0, le=40)
+
+    @model_validator(mode="after")
+    def _rate_has_a_currency(self) -> CostsFile:
+        if (self.hourly_rate is None) != (self.currency is None):
+            raise ValueError("hourly_rate and currency belong together: give both, or neither")
+        return self
+
+
 class CalendarFile(Row):
     calendar: tuple[CalendarRow, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
@@ -35,6 +36,12 @@ def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
         "teams": _frame("teams", ({**row.model_dump(), "title": row.title or row.team} for row in deployment.teams)),
         "aliases": _frame("aliases", (row.model_dump() for row in deployment.aliases)),
         "journeys": _frame("journeys", (row.model_dump(exclude={"steps"}) for row in deployment.journeys)),
+        "slos": _frame("slos", (slo.row() for slo in deployment.slos)),
+        "slo_parts": _frame(
+            "slo_parts",
+            ({"slo": slo.slo, "part": number, **asdict(part)} for slo in deployment.slos for number, part in enumerate(slo.parts, start=1)),
+        ),
+        "costs": _frame("costs", [deployment.costs.model_dump()]),
         "journey_steps": _frame(
             "journey_steps",
             (

@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aftercast import backstage
+from aftercast import backstage, openslo
 from aftercast.declarations import (
     DEFAULT_RANKER,
     AliasRow,
     CalendarFile,
     CalendarRow,
+    CostsFile,
     DetectorRow,
     DetectorsFile,
     EdgeRow,
@@ -139,6 +140,8 @@ class Deployment:
     aliases: tuple[AliasRow, ...]
     calendar: tuple[CalendarRow, ...] = ()
     clock_tolerance: timedelta = timedelta(minutes=10)
+    slos: tuple[openslo.Objective, ...] = ()
+    costs: CostsFile = CostsFile()
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
@@ -278,6 +281,8 @@ def load_deployment(folder: Path) -> Deployment:
         teams=teams,
         aliases=_read_csv(catalog / "aliases.csv", AliasRow),
         calendar=_check_calendar(folder / "calendar.yml", calendar, signals, journeys, services),
+        slos=openslo.objectives(folder / "slos", journeys),
+        costs=_read_yaml(folder / "costs.yml", CostsFile),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )
