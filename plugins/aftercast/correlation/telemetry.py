@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from aftercast.correlation.inputs import PACKED
+from aftercast.correlation import arranging
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, TRAFFIC, Meaning, meaning, words
 
-Floats = npt.NDArray[np.float64]
-Times = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+Floats = arranging.Floats
+Times = arranging.Times
+Flags = arranging.Flags
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -38,7 +38,6 @@ OFF_THE_SCALE = 1000.0
 """A z beyond this says no more: a flat history divides by next to nothing."""
 RATE_OF_RARE = 0.25
 """Failures expected in a bucket where history shows none: one failure then lies two spreads away, whatever the traffic."""
-MOST_SLOTS = 10_000_000
 _REQUEST_WORDS = frozenset({"request", "requests", "calls", "attempts", "transactions", "count"})
 
 
@@ -100,17 +99,10 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]], until: int) -> P
     Counters of errors or successes become shares of the traffic of the same service and region where that is known: errors that grow
     with demand hurt nobody.
     """
-    named, series_of, at, value = _unpacked(points) if PACKED in points.columns else _one_row_each(points)
-    told = np.isfinite(value) & (at < until)
-    if not told.all():
-        series_of, at, value = series_of[told], at[told], value[told]
-        there = np.unique(series_of)
-        named, series_of = named[there], np.searchsorted(there, series_of)
-    if not at.size:
+    arranged = arranging.arrange(points, until)
+    if arranged is None:
         return None
-    times, place_of = _times_of(at)
-    shape = (named.height, times.size)
-    values = _mean_of(series_of * times.size + place_of, value, shape)
+    named, times, values = arranged
     calm = _outside(times, busy)
     quiet = _outside(times, [(start - BUSY_BEFORE, end + BUSY_AFTER) for start, end in busy])
     grain = int(np.median(np.diff(times))) if times.size > 1 else 5 * MINUTE
@@ -131,73 +123,6 @@ def panel_of(points: pl.DataFrame, busy: list[tuple[int, int]], until: int) -> P
             Series(row["service"], row["region"], row["metric"], row["attributes"], row["unit"], is_counter, meant, whole, volume)
         )
     return Panel(tuple(series), times, values, calm, quiet, min(grain, HOUR))
-
-
-Coded = tuple[pl.DataFrame, npt.NDArray[np.int64], Times, Floats]
-_KEYS, _TOLD = ["service", "region", "metric", "attributes"], ["unit", "kind"]
-
-
-def _unpacked(packed: pl.DataFrame) -> Coded:
-    """The series in order; then, for each point: which series, when, how much. For points packed by series."""
-    packed = packed.filter(pl.col("service").is_not_null())
-    named = _named(packed)
-    points = packed[PACKED].explode().struct.unnest()
-    lengths = packed[PACKED].list.len().fill_null(0).to_numpy()
-    known = points["at"].is_not_null().to_numpy()
-    rows = np.repeat(_rows_in(named, packed), np.maximum(lengths, 1))
-    points = points.filter(known)
-    return named, rows[known], points["at"].to_numpy(), points["value"].fill_null(float("nan")).to_numpy()
-
-
-def _one_row_each(points: pl.DataFrame) -> Coded:
-    """The same for one row per point.
-
-    Points mostly come in runs of one series, so runs are named and not points: comparing neighbours is an order of magnitude faster than
-    hashing texts.
-    """
-    points = points.filter(pl.col("service").is_not_null() & pl.col("bucket_at").is_not_null())
-    begins = points.select(
-        pl.any_horizontal(pl.col(column).ne_missing(pl.col(column).shift()) for column in (*_KEYS, *_TOLD)) | (pl.int_range(pl.len()) == 0)
-    ).to_series()
-    runs = points.select(*_KEYS, *_TOLD).filter(begins)
-    named = _named(runs)
-    rows = _rows_in(named, runs)[np.cumsum(begins.to_numpy()) - 1] if runs.height else np.zeros(0, dtype=np.int64)
-    return named, rows, points["bucket_at"].dt.epoch("us").to_numpy(), points["value"].fill_null(float("nan")).to_numpy()
-
-
-def _named(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.group_by(_KEYS).agg(pl.col(column).min() for column in _TOLD).sort(_KEYS)
-
-
-def _rows_in(named: pl.DataFrame, rows: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """Which row of `named` each row of another frame belongs to."""
-    numbered = named.select(_KEYS).with_row_index("row")
-    return rows.select(_KEYS).join(numbered, on=_KEYS, how="left", maintain_order="left", nulls_equal=True)["row"].cast(pl.Int64).to_numpy()
-
-
-def _times_of(at: Times) -> tuple[Times, npt.NDArray[np.int64]]:
-    """The moments there are, rising, and the place of each stamp among them; looked up on a regular grid where there is one."""
-    times = pl.Series(at).unique().sort().to_numpy()
-    step = int(np.gcd.reduce(np.diff(times))) if times.size > 1 else 1
-    slots = int(times[-1] - times[0]) // step + 1 if times.size else 0
-    if slots > MOST_SLOTS:
-        return times, np.searchsorted(times, at)
-    place = np.zeros(slots, dtype=np.int64)
-    place[(times - times[0]) // step] = np.arange(times.size)
-    return times, place[(at - times[0]) // step] if times.size else place
-
-
-def _mean_of(cell: npt.NDArray[np.int64], value: Floats, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Mean of the points of each cell of a matrix, NaN where there is none."""
-    count = np.bincount(cell, minlength=shape[0] * shape[1])
-    if count.size and count.max() == 1:
-        values = np.full(count.size, np.nan, dtype=np.float32)
-        values[cell] = value
-    else:
-        total = np.bincount(cell, weights=value, minlength=count.size)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = (total / count).astype(np.float32)
-    return values.reshape(shape)
 
 
 def _outside(times: Times, spans: list[tuple[int, int]]) -> Flags:
