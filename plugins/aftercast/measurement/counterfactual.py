@@ -230,9 +230,25 @@ class World:
         inside = min(self.spent(length) + learned / apart, MOST_SPENT)  # quiet windows were fitted, the window asked about was not
         wider = few * np.sqrt(1.0 + 1.0 / apart) * np.sqrt((1.0 + inside) / (1.0 - inside))
         middle = errors.mean(axis=0)
-        errors = middle + (errors - middle) * wider
+        asked = self.total(np.array([start]), np.array([end]))[1][0] * np.maximum(1.0 + correction + usual, 0.0)
+        errors = middle + (errors - middle) * wider * _size_of_day(errors - middle, expected, asked, self.n_segments)
         times = self.flow.start + (self.first + starts.astype(np.int64)) * self.flow.grain
         return Quiet(times, errors, np.maximum(correction + usual, -1.0), expected, actual)
+
+
+def _size_of_day(off: Array, expected: Array, due: Array, n_segments: int) -> Array:
+    """How much louder the window asked about is than each quiet window, [window, column]: fewer sales are relatively noisier.
+
+    The variance of a relative error is taken as a constant plus one over the expected count; revenue goes by its successes.
+    """
+    money, tries, wins, came = columns_of(n_segments)
+    scale = np.ones_like(off)
+    for columns in (tries, wins, came):
+        size, asked = np.maximum(expected[:, columns], 1e-9), np.maximum(due[columns], 1e-9)
+        steady = np.maximum((off[:, columns] ** 2 - 1.0 / size).mean(axis=0), 0.0)
+        scale[:, columns] = np.sqrt((steady + 1.0 / asked) / (steady + 1.0 / size))
+    scale[:, money] = scale[:, wins]
+    return scale
 
 
 def _running(values: Array) -> Array:

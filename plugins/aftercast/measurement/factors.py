@@ -4,6 +4,8 @@ Demand is far noisier than the share of those who come and buy, and an incident 
 apart from sales, the loss is what those who came failed to buy, plus what those would have bought who stayed away; and whether anyone
 stayed away is weighed: as likely as not beforehand, a part rather than all (a spike and a slab), against what arrivals do in quiet windows.
 Sales that come back afterwards are weighed the same way, up to what was lost. Draws carry every one of these doubts.
+
+What a sale is worth has heavy tails, so lost sales are counted and then valued: the count is far less noisy than the money.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from aftercast.measurement.flows import Array, Flow
 
 RARE = 0.05
 """Share of quiet windows a figure may lie beyond before it is called unusual."""
-PRIOR_SALES = 10.0
-"""Usual sales mixed into the observed value of a sale."""
 FEW_DRAWS = 8
 """Degrees of freedom when a tail beyond the draws is asked for."""
+FEWEST_COUNTED = 20
+"""Draws of which one in twenty can be counted."""
+ONE_SIGMA = 1 - 2 * float(stats.norm.sf(1.0))
 TAIL_WEIGHT = 5
 """Degrees of freedom of the t distribution that stands for the noise of arrivals."""
 
@@ -30,6 +33,10 @@ TAIL_WEIGHT = 5
 def seed_of(*words: str) -> int:
     """Seed from names, so that draws depend on what they are for and on no order."""
     return int.from_bytes(hashlib.blake2s("|".join(words).encode(), digest_size=8).digest(), "big")
+
+
+Pools = tuple[tuple[int, ...], ...]
+"""Segments by number; those of one pool are hit by the same incidents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +74,30 @@ def groups_of(flow: Flow) -> dict[str, list[int]]:
     return {region: [number for number, segment in enumerate(flow.segments) if segment["region"] == region] for region in regions}
 
 
-def window_loss(flow: Flow, quiet: Quiet, due: Array, actual: Array, seed: str) -> Parts:
-    """Loss of a window from its corrected expectation and its actual sums per column."""
+def window_loss(flow: Flow, quiet: Quiet, seen: Array, due: Array, actual: Array, pools: Pools, seed: str) -> Parts:
+    """Loss of a window from its expectation before and after correction and its actual sums, per column.
+
+    Segments of a pool are hit by the same incidents and borrow strength from each other.
+    """
     n = len(flow.segments)
     money, _, wins, _ = columns_of(n)
     chance = np.random.default_rng(seed_of(seed))
     groups = groups_of(flow)
-    value, spread, moved = np.ones(n), 0.0, False
+    value, sizes, moved = np.ones(n), np.zeros(1), False
     if flow.earns:
-        usual = np.divide(due[money], due[wins], out=np.zeros(n), where=due[wins] > 0)
-        value = (actual[money] + PRIOR_SALES * usual) / (actual[wins] + PRIOR_SALES)
-        spread, moved = _value_noise(quiet, due, actual, n)
-        direct = due[money] * (1 + quiet.errors[:, money]) - actual[money]
+        usual = np.divide(seen[money], seen[wins], out=np.zeros(n), where=seen[wins] > 0)
+        value, sizes, moved = _worth(quiet, usual, actual, n)
     if flow.steps_apart and not moved:
         lost, draws, odds = _stepwise(quiet, due, actual, value, groups, chance)
     else:
         lost, draws = (due[wins] - actual[wins]) * value, (due[wins] * (1 + quiet.errors[:, wins]) - actual[wins]) * value
-    draws = draws + chance.standard_normal(draws.shape) * spread * np.sqrt(np.abs(draws * value))
-    if flow.earns and (moved or (not flow.steps_apart and draws.sum(axis=1).std() >= direct.sum(axis=1).std())):
-        lost, draws = due[money] - actual[money], direct
+    lost, draws = _pooled(lost, draws, due[wins] * value, pools)
+    if moved:
+        lost, draws = due[money] - actual[money], due[money] * (1 + quiet.errors[:, money]) - actual[money]
     if moved or not flow.steps_apart:
         odds = {region: unlikely(draws[:, members].sum(axis=1)) for region, members in groups.items()}
+    if not moved:
+        draws = draws + chance.choice(sizes, draws.shape) * np.sqrt(np.abs(draws * value))
     return Parts(lost, draws, value, odds)
 
 
@@ -118,6 +128,13 @@ def unlikely(draws: Array) -> float:
     """Chance that what was drawn is really nothing or a gain, with a heavy tail because draws are few."""
     spread = float(draws.std())
     return float(stats.t.sf(draws.mean() / spread, FEW_DRAWS)) if spread > 0 else 1.0
+
+
+def odds_of_nothing(draws: Array) -> float:
+    """How often quiet windows alone look as bad: the upper end of Wilson's interval of one standard error, or the tail beyond few draws."""
+    if len(draws) < FEWEST_COUNTED:
+        return unlikely(draws)
+    return float(stats.binomtest(int((draws <= 0).sum()), len(draws)).proportion_ci(ONE_SIGMA, method="wilson").high)
 
 
 def hear_echo(flow: Flow, quiet: Quiet, due: Array, actual: Array, loss: Parts) -> Echo:
@@ -165,18 +182,66 @@ def _share_errors(quiet: Quiet, n: int) -> Array:
     return np.asarray(np.divide(bought, expected, out=np.ones_like(bought), where=expected > 0) - 1.0)
 
 
-def _value_noise(quiet: Quiet, due: Array, actual: Array, n: int) -> tuple[float, bool]:
-    """Spread of one sale's value, from quiet windows, and whether the value fell in the window beyond what they know."""
+def _pooled(lost: Array, draws: Array, due: Array, pools: Pools) -> tuple[Array, Array]:
+    """Draw the shares that the segments of a pool lost towards each other: all the way where they differ by no more than noise.
+
+    Random effects: what segments share keeps its noise, what is their own keeps the root of the part it is trusted with.
+    """
+    lost, draws = lost.copy(), draws.copy()
+    spread = draws.std(axis=0)
+    for pool in pools:
+        members = np.array([number for number in pool if due[number] > 0 and spread[number] > 0], dtype=int)
+        if len(members) < 2:
+            continue
+        base, noise = due[members], (spread[members] / due[members]) ** 2
+        share, drawn = lost[members] / base, draws[:, members] / base
+        between = _between(share, noise)
+        weight = 1 / (noise + between)
+        weight, own = weight / weight.sum(), between / (between + noise)
+        lost[members] = base * (own * share + (1 - own) * (weight @ share))
+        together, apart = drawn @ weight, drawn - (drawn @ weight)[:, None]
+        middle = together.mean() + own * apart.mean(axis=0)
+        draws[:, members] = base * (middle + (together - together.mean())[:, None] + np.sqrt(own) * (apart - apart.mean(axis=0)))
+    return lost, draws
+
+
+def _between(share: Array, noise: Array) -> float:
+    """Variance between segments at the mode of its likelihood times the standard deviation: never quite nothing (Chung et al. 2013)."""
+    deviation = np.linspace(0.005, 1.0, 200)[:, None]
+    weight = 1 / (noise + deviation**2)
+    middle = (weight @ share) / weight.sum(axis=1)
+    off = (weight * (share - middle[:, None]) ** 2).sum(axis=1)
+    likely = np.log(deviation[:, 0]) + 0.5 * (np.log(weight).sum(axis=1) - off - np.log(weight.sum(axis=1)))
+    return float(deviation[likely.argmax(), 0] ** 2)
+
+
+def _worth(quiet: Quiet, usual: Array, actual: Array, n: int) -> tuple[Array, Array, bool]:
+    """What a sale is worth per segment, how single sales differ, and whether the value fell in the window beyond what quiet windows know.
+
+    Order values have heavy tails: a few big ones carry the mean of a window. So a sale is worth what it is in the middle quiet window,
+    moved by the window's own sales only as far as values persist from one quiet window to the next. Differences are relative, times the
+    root of the number of sales, so that sums of any number of sales can be drawn from them.
+    """
     money, _, wins, _ = columns_of(n)
     sold, earned = quiet.actual[:, wins].sum(axis=1), quiet.actual[:, money].sum(axis=1)
-    due_sold, due_earned = quiet.expected[:, wins].sum(axis=1), quiet.expected[:, money].sum(axis=1)
-    fine = (sold > 0) & (due_sold > 0) & (due_earned > 0)
+    due_earned = quiet.actual[:, wins] @ usual
+    fine = (sold > 0) & (due_earned > 0)
     if fine.sum() < LEAST_WINDOWS:
-        return 0.0, True
-    off = np.abs(earned[fine] / sold[fine] / (due_earned[fine] / due_sold[fine]) - 1.0) * np.sqrt(sold[fine])
-    spread = float(np.quantile(off, 0.68))
-    now_sold, now_due = actual[wins].sum(), due[wins].sum()
-    if now_sold <= 0 or now_due <= 0 or due[money].sum() <= 0:
-        return spread, False
-    shift = float(actual[money].sum() / now_sold / (due[money].sum() / now_due) - 1.0)
-    return spread, bool(-shift * np.sqrt(now_sold) > np.quantile(off, 0.95))
+        return usual, np.zeros(1), True
+    ratio = earned[fine] / due_earned[fine]
+    middle = float(np.median(ratio))
+    off = (ratio / middle - 1.0) * np.sqrt(sold[fine]) if middle > 0 else np.zeros(len(ratio))
+    now_sold, now_due = actual[wins].sum(), float(actual[wins] @ usual)
+    if now_sold <= 0 or now_due <= 0 or middle <= 0:
+        return usual * middle, off, False
+    shift = float(actual[money].sum()) / now_due / middle - 1.0
+    moved = shift * np.sqrt(now_sold) < np.quantile(off, RARE / 2)
+    return usual * middle * (1.0 + _persistence(ratio) * shift), off, bool(moved)
+
+
+def _persistence(values: Array) -> float:
+    """Rank correlation of neighbours, 0 where it is negative: how much of a window's value is more than chance."""
+    if len(values) < 2 * LEAST_WINDOWS or np.ptp(values) == 0:
+        return 0.0
+    ranks = stats.rankdata(values)
+    return max(float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1]), 0.0)

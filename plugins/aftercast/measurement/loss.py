@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from aftercast.measurement.counterfactual import DAY, HOUR
-from aftercast.measurement.factors import RARE
+from aftercast.measurement.factors import RARE, Pools
 from aftercast.measurement.flows import read_flows, seconds
 from aftercast.measurement.inputs import Inputs
 from aftercast.measurement.outcomes import Outcome, add_up
@@ -116,13 +116,22 @@ def _settle(ledger: Ledger, journey: str, claim: _Claim, listed: list[_Claim]) -
     for start, end in pairwise(cuts):
         if start < span.start or end > span.end:
             continue
+        here = [other for other in touching if other.span.start <= start and other.span.end >= end]
         claimants = np.zeros(world.n_segments)
-        for other in touching:
-            if other.span.start <= start and other.span.end >= end:
-                claimants[list(other.columns)] += 1
+        for other in here:
+            claimants[list(other.columns)] += 1
         seed = f"{journey}|{flow.start + start * flow.grain}|{flow.start + end * flow.grain}"
-        outcome = ledger.outcome(seed, world, start, end, cluster, until if end == cluster[1] else end)
+        outcome = ledger.outcome(seed, world, start, end, cluster, until if end == cluster[1] else end, _pools(here))
         if isinstance(outcome, str):
             return outcome
         pieces.append((outcome, 1.0 / np.maximum(claimants, 1.0)))
     return add_up(pieces, flow.grain)
+
+
+def _pools(claims: list[_Claim]) -> Pools:
+    """Segments hit by the same claims."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for number in sorted({number for claim in claims for number in claim.columns}):
+        who = tuple(sorted(claim.span.incident for claim in claims if number in claim.columns))
+        found.setdefault(who, []).append(number)
+    return tuple(sorted(tuple(members) for members in found.values()))

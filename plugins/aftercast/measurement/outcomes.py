@@ -6,14 +6,18 @@ An `Outcome` is measured once per stretch. Draws stay aligned by quiet window wh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from aftercast.measurement.counterfactual import HOUR, LEAST_WINDOWS, TAIL, World, columns_of
-from aftercast.measurement.factors import Echo, hear_echo, seed_of, window_loss
+from aftercast.measurement.factors import Echo, Pools, hear_echo, seed_of, window_loss
 from aftercast.measurement.flows import Array
+
+ANY_SHARE = 1 / 3
+ONE_SIGMA = (0.16, 0.84)
+"""Quantiles one standard deviation from the middle, which heavy tails do not move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,13 @@ def interval(draws: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def evaluate(world: World, start: int, end: int, cluster: tuple[int, int], rebound_until: int, seed: str) -> Outcome | str:
+def evaluate(world: World, start: int, end: int, cluster: tuple[int, int], rebound_until: int, pools: Pools, seed: str) -> Outcome | str:
     """Measure one stretch of a journey, [start, end) in buckets of the flow.
 
     Args:
         cluster: buckets of all windows that hang together with this stretch: the level is taken around them.
         rebound_until: end of the following span in which lost sales may come back; `end` when none is to be looked for.
+        pools: segments that are hit by the same incidents.
     """
     n, flow = world.n_segments, world.flow
     start, end, rebound_until = start - world.first, end - world.first, rebound_until - world.first
@@ -71,7 +76,7 @@ def evaluate(world: World, start: int, end: int, cluster: tuple[int, int], rebou
     present = world.present[start:end, judged]
     wanted = world.expected[start:end, judged].sum(axis=0)
     coverage = np.divide(seen[judged], wanted, out=present.mean(axis=0), where=wanted > 0)
-    loss = window_loss(flow, quiet, due, actual, f"{seed}|loss")
+    loss = window_loss(flow, quiet, seen, due, actual, pools, f"{seed}|loss")
     echo = None
     later = min(rebound_until, len(world.actual))
     after = world.quiet_errors(end, later) if later > end else None
@@ -92,6 +97,26 @@ def evaluate(world: World, start: int, end: int, cluster: tuple[int, int], rebou
         n_buckets=present.sum(axis=0).astype(float),
         shared_minutes=np.zeros(n),
         trained_until=world.trained_until,
+    )
+
+
+def tempered(outcome: Outcome, columns: list[int]) -> Outcome:
+    """Draw a journey's loss towards nothing by the noise it is seen through; `columns` are the segments that count.
+
+    Beforehand any share of the sales may be lost, so a share has the second moment of a uniform one, `ANY_SHARE`; its mean is left at
+    nothing, so that quiet incidents gain and lose alike. Without this, losses picked because they stand out are overstated on average.
+    """
+    due = float((outcome.actual + outcome.gross)[columns].sum())
+    if due <= 0:
+        return outcome
+    low, high = np.quantile(outcome.draws[:, columns].sum(axis=1), ONE_SIGMA)
+    kept = ANY_SHARE / (ANY_SHARE + (float(high - low) / 2 / due) ** 2)
+    middle = outcome.draws.mean(axis=0)
+    return replace(
+        outcome,
+        gross=outcome.gross * kept,
+        draws=middle * kept + (outcome.draws - middle) * np.sqrt(kept),
+        echo=replace(outcome.echo, most=outcome.echo.most * kept) if outcome.echo else None,
     )
 
 

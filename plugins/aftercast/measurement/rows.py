@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from aftercast.measurement.factors import groups_of, seed_of, weigh
+from aftercast.measurement.factors import RARE, groups_of, odds_of_nothing, seed_of, weigh
 from aftercast.measurement.flows import Array, Flow
-from aftercast.measurement.outcomes import Outcome, interval, joined
+from aftercast.measurement.outcomes import Outcome, interval, joined, tempered
 from aftercast.measurement.scope import Group, Scope
 from aftercast.measurement.windows import Ledger, Span, measured_alone
 
@@ -17,6 +17,8 @@ LEAST_COVERAGE = 0.5
 ROUND = 2
 
 Row = dict[str, object]
+Parts = list[tuple[npt.NDArray[np.int64], Array]]
+"""Draws of journeys with the quiet windows they come from."""
 
 
 def report(
@@ -27,30 +29,35 @@ def report(
     ledger: Ledger,
     scope: Scope,
 ) -> tuple[list[Row], Row]:
+    """Return the rows of an incident by journey and segment, and its total."""
     counted: dict[str, list[int]] = {}
+    seen: dict[str, Outcome] = {}
     measured: dict[str, Outcome] = {}
     for journey in sorted({group[0] for group in groups}):
         flow, span = ledger.flows[journey], spans[name, journey]
         outcome = span if isinstance(span, str) else outcomes[name, journey]
         if isinstance(outcome, Outcome):
             columns = [number for region, members in groups_of(flow).items() if (journey, region) in groups for number in members]
-            measured[journey] = outcome
             counted[journey] = [number for number in columns if _unknown(flow, number, outcome) is None]
+            seen[journey], measured[journey] = outcome, tempered(outcome, counted[journey])
     back = _came_back(name, measured, counted)
     rows: list[Row] = []
-    parts: list[tuple[npt.NDArray[np.int64], Array]] = []
+    parts: Parts = []
+    evidence: Parts = []
     currencies: set[str] = set()
     for journey in sorted({group[0] for group in groups}):
         flow, span = ledger.flows[journey], spans[name, journey]
         found: Outcome | str = measured.get(journey) or str(span if isinstance(span, str) else outcomes[name, journey])
         for number, segment in enumerate(flow.segments):
             if (journey, segment["region"]) in groups:
-                rows.append(_row(name, flow, number, segment, span, found, back.get(journey)))
+                odds = odds_of_nothing(_net(seen[journey], back.get(journey))[:, number]) if journey in seen else 1.0
+                rows.append(_row(name, flow, number, segment, span, found, back.get(journey), odds))
         if counted.get(journey):
             currencies.update(code for number in counted[journey] for code in flow.currencies[number])
-            parts.append((measured[journey].times, _net(measured[journey], back.get(journey))[:, counted[journey]].sum(axis=1)))
+            for kind, outcome in ((parts, measured[journey]), (evidence, seen[journey])):
+                kind.append((outcome.times, _net(outcome, back.get(journey))[:, counted[journey]].sum(axis=1)))
     hidden = _hidden(ledger, scope, name, spans, groups, currencies)
-    return rows, _total(name, rows, parts, currencies, hidden, scope, spans, ledger)
+    return rows, _total(name, rows, parts, evidence, currencies, hidden, scope, spans, ledger)
 
 
 def _hidden(
@@ -97,8 +104,15 @@ def _came_back(name: str, measured: dict[str, Outcome], counted: dict[str, list[
     return {journey: share[:, None] * echo.most for journey, echo in heard.items()}
 
 
-def _status(low: float) -> str:
-    return "quantified" if low > 0 else "below_noise"
+def _stated(lost: float, low: float, high: float, odds: float) -> Row:
+    """Loss, interval and status. A loss is quantified when quiet windows alone look as bad at most one time in twenty; then it is one."""
+    quantified = lost > 0 and odds <= RARE
+    return {
+        "lost_revenue": round(lost, ROUND),
+        "lost_revenue_low": round(max(min(low, lost), 0.0) if quantified else min(low, lost), ROUND),
+        "lost_revenue_high": round(max(high, lost), ROUND),
+        "status": "quantified" if quantified else "below_noise",
+    }
 
 
 def _unknown(flow: Flow, number: int, outcome: Outcome) -> str | None:
@@ -112,7 +126,16 @@ def _unknown(flow: Flow, number: int, outcome: Outcome) -> str | None:
     return None
 
 
-def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span | str, outcome: Outcome | str, back: Array | None) -> Row:
+def _row(
+    name: str,
+    flow: Flow,
+    number: int,
+    segment: dict[str, str],
+    span: Span | str,
+    outcome: Outcome | str,
+    back: Array | None,
+    odds: float,
+) -> Row:
     row: Row = {"incident_id": name, "journey": flow.journey, **segment, "status": "unknown"}
     currency = flow.currencies[number]
     row["currency"] = currency[0] if len(currency) == 1 else None
@@ -142,11 +165,8 @@ def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span
     return row | {
         "expected_revenue": round(float(outcome.actual[number]) + gross, ROUND),
         "actual_revenue": round(float(outcome.actual[number]), ROUND),
-        "lost_revenue": round(gross - recovered, ROUND),
-        "lost_revenue_low": round(min(low, gross - recovered), ROUND),
-        "lost_revenue_high": round(max(high, gross - recovered), ROUND),
+        **_stated(gross - recovered, low, high, odds),
         "recovered_later": round(recovered, ROUND),
-        "status": _status(low),
         "reason": f"{missing:.0%} of the window has no data and is not counted" if missing > 0.01 else None,
     }
 
@@ -154,7 +174,8 @@ def _row(name: str, flow: Flow, number: int, segment: dict[str, str], span: Span
 def _total(
     name: str,
     rows: list[Row],
-    parts: list[tuple[npt.NDArray[np.int64], Array]],
+    parts: Parts,
+    evidence: Parts,
     currencies: set[str],
     hidden: list[Array],
     scope: Scope,
@@ -179,18 +200,15 @@ def _total(
     lost = sum(float(str(row["lost_revenue"])) for row in rows if row["status"] != "unknown")
     reasons = sorted({str(row["reason"]) for row in unknown})
     return total | {
-        "lost_revenue": round(lost, ROUND),
-        "lost_revenue_low": round(min(low, lost), ROUND),
-        "lost_revenue_high": round(max(high, lost), ROUND),
+        **_stated(lost, low, high, odds_of_nothing(joined(evidence, name))),
         "currency": next(iter(currencies), None),
-        "status": _status(low),
         "reason": f"{len(unknown)} of {len(rows)} rows are unknown: {'; '.join(reasons)}" if unknown else None,
     }
 
 
 def _nothing_found(name: str, scope: Scope, spans: dict[tuple[str, str], Span | str], ledger: Ledger) -> Row:
     """An incident without a linked journey and without a deviation: nothing was lost, within what all journeys together could hide."""
-    parts: list[tuple[npt.NDArray[np.int64], Array]] = []
+    parts: Parts = []
     currencies: set[str] = set()
     why: set[str] = set()
     for journey in sorted({group[0] for group in scope.possible}):

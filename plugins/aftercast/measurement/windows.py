@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aftercast.measurement.counterfactual import DAY, HOUR, LEAST_DAYS, LEAST_WINDOWS, WEEK, World, build_world, columns_of, is_long
-from aftercast.measurement.factors import RARE
+from aftercast.measurement.factors import RARE, Pools, groups_of
 from aftercast.measurement.flows import Flow, seconds
 from aftercast.measurement.inputs import Inputs
 from aftercast.measurement.outcomes import Outcome, evaluate
@@ -39,7 +39,7 @@ class Ledger:
     def __init__(self, flows: dict[str, Flow], masks: dict[str, list[tuple[float, float]]]) -> None:
         self.flows, self.masks = flows, masks
         self._worlds: dict[tuple[str, int, int, bool], World | str] = {}
-        self._outcomes: dict[str, Outcome | str] = {}
+        self._outcomes: dict[tuple[str, Pools], Outcome | str] = {}
 
     def world(self, journey: str, start: int, end: int) -> World | str:
         flow = self.flows[journey]
@@ -53,10 +53,11 @@ class Ledger:
             return f"not enough history: {known:.0f} days, needs {days * LEAST_WINDOWS:.0f}"
         return found
 
-    def outcome(self, seed: str, world: World, start: int, end: int, cluster: tuple[int, int], until: int) -> Outcome | str:
-        if seed not in self._outcomes:
-            self._outcomes[seed] = evaluate(world, start, end, cluster, until, seed)
-        return self._outcomes[seed]
+    def outcome(self, seed: str, world: World, start: int, end: int, cluster: tuple[int, int], until: int, pools: Pools) -> Outcome | str:
+        key = (seed, pools)
+        if key not in self._outcomes:
+            self._outcomes[key] = evaluate(world, start, end, cluster, until, pools, seed)
+        return self._outcomes[key]
 
 
 def margins(flow: Flow, start: float, end: float) -> tuple[float, float]:
@@ -117,4 +118,5 @@ def measured_alone(ledger: Ledger, journey: str, span: Span) -> Outcome | str:
     world = ledger.world(journey, span.start, span.end)
     if isinstance(world, str):
         return world
-    return ledger.outcome(f"{journey}|{span.start}|{span.end}|alone", world, span.start, span.end, (span.start, span.end), span.end)
+    pools = tuple(tuple(members) for members in groups_of(ledger.flows[journey]).values())
+    return ledger.outcome(f"{journey}|{span.start}|{span.end}|alone", world, span.start, span.end, (span.start, span.end), span.end, pools)
