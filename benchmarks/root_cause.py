@@ -100,6 +100,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     if options.suite == "demo":
         result |= calibration(ranked, known)
+    if options.suite == "demo" and options.mart is None:
+        from benchmarks.learned_weights import learned_against_prior
+
+        result["learned"] = learned_against_prior(suite, known)
     return result
 
 
@@ -309,7 +313,8 @@ def calibration(candidates: pl.DataFrame, labels: Mapping[str, Label]) -> dict[s
     """How far the probabilities can be taken at their word.
 
     `brier`: squared error summed over the candidates of an incident, mean over incidents (0 best, 2 worst). `calibration_error`: of the
-    first candidate's probability against how often it is right, ten bins. `none_accuracy`: share of the incidents that nothing
+    first candidate's probability against how often it is right, ten bins; `calibration_error_by_chance`: what that would be on average if
+    the probabilities were true, which with a few dozen incidents is not small. `none_accuracy`: share of the incidents that nothing
     listed caused for which `none` ranks first; `none_false` share of the others for which it wrongly does.
     """
     truth = pl.DataFrame(
@@ -330,6 +335,7 @@ def calibration(candidates: pl.DataFrame, labels: Mapping[str, Label]) -> dict[s
     return {
         "brier": _rounded(brier),
         "calibration_error": expected_calibration_error(first),
+        "calibration_error_by_chance": error_by_chance(first),
         "calibration_error_all": expected_calibration_error(rows),
         "reliability": reliability(first),
         "none_accuracy": round(len(none & said) / len(none), 4) if none else None,
@@ -354,6 +360,13 @@ def expected_calibration_error(rows: pl.DataFrame) -> float | None:
     return _rounded(error)
 
 
+def error_by_chance(rows: pl.DataFrame) -> float | None:
+    """Mean calibration error of true probabilities: a bin of n is off by √(2p(1-p)/πn) on average (normal approximation)."""
+    bins = _bins(rows)
+    error = (2 * bins["n"] * bins["said"] * (1 - bins["said"]) / np.pi).sqrt().sum() / max(rows.height, 1)
+    return _rounded(error)
+
+
 def reliability(rows: pl.DataFrame) -> list[dict[str, float]]:
     return [{"n": n, "said": round(said, 4), "came_true": round(true, 4)} for _, n, said, true in _bins(rows).iter_rows()]
 
@@ -370,7 +383,7 @@ def _print(result: Mapping[str, Any]) -> None:
         rows |= {system: found, **{f"  {system} {key}": value for key, value in found["baselines"].items()}}
     for name, row in rows.items():
         print(f"{name:<34}" + "".join(f"{row[key]:>8.3f}" for key in ("top1", "top3", "top5", "avg5")) + f"{row.get('n', ''):>6}")
-    for key in ("brier", "calibration_error", "none_accuracy", "deterministic", "seconds"):
+    for key in ("brier", "calibration_error", "calibration_error_by_chance", "none_accuracy", "learned", "deterministic", "seconds"):
         if key in result:
             print(f"{key}: {result[key]}")
 

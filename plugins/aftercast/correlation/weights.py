@@ -16,7 +16,7 @@ PRIOR_KINDS = {"change": 0.70, "service": 0.13, "provider": 0.06, "none": 0.11}
 """How often each kind triggers an incident, before looking. From the trigger taxonomy of the SRE workbook: binary push 37, config push 31
 and part of pipeline 6 are changes; performance decay 5, capacity 5, hardware 2 are the service itself; provider 5; user behaviour 9 and
 what nobody finds are none of these."""
-SHARPNESS, SLIP, DULLNESS = 2.0, 0.05, 0.5
+SHARPNESS, SLIP, DULLNESS = 2.5, 0.05, 0.5
 """Strengths are capped on the safe side, so their sum is too modest: it counts `SHARPNESS` times. But evidence misleads at times (a
 change that happens to come just before): with the chance `SLIP` it counts only `DULLNESS` times. Taken from data, and all that is
 (docs/decisions/012-learned-weights.md)."""
