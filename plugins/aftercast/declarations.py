@@ -405,6 +405,33 @@ class CostsFile(Row):
         return self
 
 
+class RateRow(Row):
+    """What one unit of a currency is worth in the currency reported in, from midnight UTC of a day on until a later row says otherwise."""
+
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    rate: float = Field(gt=0, allow_inf_nan=False)
+    since: date
+
+
+class CurrenciesFile(Row):
+    """The currency that losses in several currencies are added up in, and the rates that lead there."""
+
+    report_in: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    rates: tuple[RateRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _rates_lead_somewhere(self) -> CurrenciesFile:
+        if self.rates and self.report_in is None:
+            raise ValueError("rates need report_in, the currency they lead to")
+        days = [(row.currency, row.since) for row in self.rates]
+        for currency, since in days:
+            if currency == self.report_in:
+                raise ValueError(f"a rate of {currency} in {currency} is not a rate")
+            if days.count((currency, since)) > 1:
+                raise ValueError(f"two rates of {currency} since {since}")
+        return self
+
+
 class CalendarFile(Row):
     calendar: tuple[CalendarRow, ...] = ()
 

@@ -25,6 +25,7 @@ from aftercast.declarations import (
     CalendarFile,
     CalendarRow,
     CostsFile,
+    CurrenciesFile,
     DetectorRow,
     DetectorsFile,
     EdgeRow,
@@ -142,6 +143,7 @@ class Deployment:
     clock_tolerance: timedelta = timedelta(minutes=10)
     slos: tuple[openslo.Objective, ...] = ()
     costs: CostsFile = CostsFile()
+    currencies: CurrenciesFile = CurrenciesFile()
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
@@ -283,6 +285,7 @@ def load_deployment(folder: Path) -> Deployment:
         calendar=_check_calendar(folder / "calendar.yml", calendar, signals, journeys, services),
         slos=openslo.objectives(folder / "slos", journeys),
         costs=_read_yaml(folder / "costs.yml", CostsFile),
+        currencies=_read_yaml(folder / "currencies.yml", CurrenciesFile),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )

@@ -58,6 +58,9 @@ def derive(settings: Settings, table: str, rows: Iterable[Mapping[str, Any]]) ->
     landing.write_derived(settings, table, pl.DataFrame(filled, schema=schema))
 
 
+EVERYBODY = {"journey": "checkout", "step": "", "region": "", "tier": "", "plan": "", "country": "", "weight": 1.0}
+
+
 def declare(settings: Settings, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
     frames = {
         name: pl.DataFrame([{column: row.get(column) for column in DECLARED[name]} for row in rows], schema=DECLARED[name])
@@ -100,6 +103,44 @@ def write_declared_company(settings: Settings) -> None:
                 {"journey": "checkout", "step": "pay", "position": 2, "weight": 1.0, "earns": True},
             ],
             "journey_services": [{"journey": "checkout", "step": "pay", "service": "pay-svc", "weight": 1.0}],
+            "slos": [
+                {
+                    "slo": "checkout",
+                    "title": "Checkout",
+                    "target": 0.9,
+                    "window": "rolling",
+                    "window_days": 28,
+                    "method": "occurrences",
+                    "is_composite": False,
+                },
+                {
+                    "slo": "pay-slices",
+                    "title": "Pay, by five minutes",
+                    "target": 0.5,
+                    "window": "week",
+                    "window_days": 7,
+                    "method": "timeslices",
+                    "slice_minutes": 5,
+                    "slice_target": 0.9,
+                    "is_composite": False,
+                },
+                {
+                    "slo": "both",
+                    "title": "Both",
+                    "target": 0.8,
+                    "window": "rolling",
+                    "window_days": 28,
+                    "method": "occurrences",
+                    "is_composite": True,
+                },
+            ],
+            "slo_parts": [
+                {**EVERYBODY, "slo": "checkout", "part": 1},
+                {**EVERYBODY, "slo": "pay-slices", "part": 1, "step": "pay"},
+                {**EVERYBODY, "slo": "both", "part": 1, "step": "cart"},
+                {**EVERYBODY, "slo": "both", "part": 2, "step": "pay", "weight": 3.0},
+            ],
+            "costs": [{"hourly_rate": 80.0, "currency": "EUR", "least_minutes": 15.0, "review_hours": 1.0}],
             "signals": [{"signal": "errors", "fact": "metric", "hurts": "up", "formula": "errors"}],
             "detectors": [
                 {"version": "prophet-1", "state": "live", "since": START, "tuning": "[]"},

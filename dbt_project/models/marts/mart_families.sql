@@ -29,6 +29,7 @@ families as (
         count(distinct currency) filter (where status = 'quantified') as currencies_n,
         min(currency) filter (where status = 'quantified') as currency,
         sum(lost_revenue) filter (where status = 'quantified') as lost_revenue,
+        median(lost_revenue) filter (where status = 'quantified') as usual_loss,
         min(started_at) as first_incident_at,
         max(started_at) as last_incident_at
     from members
@@ -53,6 +54,17 @@ fixes as (
         and items.status <> 'cancelled'
         and coalesce(items.type, 'repair') in ('repair', 'prevent')
     qualify row_number() over (partition by members.family_id order by items.shipped_at desc, items.action_item_id asc) = 1
+),
+
+remedies as (
+    select
+        family_id,
+        fix_kind || ' on ' || service as usual_fix,
+        worked_n,
+        tried_n
+    from {{ ref('fct_family_fix') }}
+    where worked_n > 0
+    qualify row_number() over (partition by family_id order by worked_n desc, tried_n asc, fix_kind asc, service asc) = 1
 )
 
 select
@@ -69,12 +81,19 @@ select
     fixes.title as last_fix,
     fixes.action_item_id as last_fix_action_item_id,
     fixes.verdict as last_fix_verdict,
+    dim_family.clustering_version,
+    remedies.usual_fix,
+    remedies.worked_n as usual_fix_worked_n,
+    remedies.tried_n as usual_fix_tried_n,
+    {{ wilson('remedies.worked_n', 'remedies.tried_n', 'low') }} as usual_fix_low,
+    {{ wilson('remedies.worked_n', 'remedies.tried_n', 'high') }} as usual_fix_high,
     case when families.currencies_n = 1 then families.currency end as currency,
     families.n_incidents,
     families.n_quantified,
     families.n_open,
     families.weeks_n,
     case when families.currencies_n = 1 then {{ money('families.lost_revenue') }} end as lost_revenue,
+    case when families.currencies_n = 1 then {{ money('families.usual_loss') }} end as usual_loss,
     {{ minutes_between('families.last_incident_at', 'run.as_of') }} / 1440 as days_since_last,
     families.first_incident_at,
     families.last_incident_at,
@@ -88,3 +107,5 @@ left join {{ ref('severities') }} as severities
     on families.worst_severity_rank = severities.severity_rank
 left join fixes
     on families.family_id = fixes.family_id
+left join remedies
+    on families.family_id = remedies.family_id

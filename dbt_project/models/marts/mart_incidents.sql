@@ -6,6 +6,7 @@ select
     incidents.url,
     incidents.severity,
     incidents.severity_rank,
+    impact.severity_by_impact,
     incidents.status,
     incidents.mode,
     incidents.environment,
@@ -27,6 +28,8 @@ select
     coalesce(loss.status, 'unknown') as impact_status,
     coalesce(loss.reason, case when loss.incident_id is null then 'no impact was computed for this incident' end) as impact_reason,
     case when loss.status <> 'unknown' then loss.currency end as currency,
+    impact.slo_most_eaten,
+    case when response.responders_n > 0 then costs.currency end as response_currency,
     learning.postmortem_status,
     learning.postmortem_url,
     proposed.proposal_id,
@@ -53,6 +56,14 @@ select
     case when loss.status <> 'unknown' then loss.lost_revenue end as lost_revenue,
     case when loss.status <> 'unknown' then loss.lost_revenue_low end as lost_revenue_low,
     case when loss.status <> 'unknown' then loss.lost_revenue_high end as lost_revenue_high,
+    impact.days_of_revenue_lost,
+    impact.slo_budget_share,
+    response.responders_n,
+    response.response_hours,
+    {{ money(
+        '(response.response_hours + case when learning.postmortem_status is not null then costs.review_hours * response.responders_n else 0 end)'
+        ~ ' * costs.hourly_rate'
+    ) }} as response_cost,
     recurrence.family_size,
     recurrence.recurrence_n,
     recurrence.days_since_prev_in_family,
@@ -102,3 +113,9 @@ left join {{ ref('int_incidents__telemetry_coverage') }} as coverage
     on incidents.incident_id = coverage.incident_id
 left join {{ ref('int_incidents__proposed') }} as proposed
     on incidents.incident_id = proposed.incident_id
+left join {{ ref('int_incidents__severity') }} as impact
+    on incidents.incident_id = impact.incident_id
+left join {{ ref('int_incidents__response') }} as response
+    on incidents.incident_id = response.incident_id
+left join {{ ref('stg_costs') }} as costs
+    on true

@@ -1,74 +1,62 @@
--- One row per kind of episode (signal of a subject in a direction) that preceded at least one incident. Counts only, no forecast.
-with preceding as (
-    select
-        anomaly_id,
-        count(distinct incident_id) as incidents_n,
-        max(minutes_before_start) as lead_minutes
-    from {{ ref('int_incidents__matched_anomalies') }}
-    where is_before_start and not exclude_from_metrics
-    group by anomaly_id
-),
-
-incidents as (
-    select
-        anomalies.signal,
-        anomalies.subject_kind,
-        anomalies.subject,
-        anomalies.environment,
-        anomalies.direction,
-        count(distinct pairs.incident_id) as incidents_preceded_n
-    from {{ ref('int_incidents__matched_anomalies') }} as pairs
-    inner join {{ ref('fct_anomaly') }} as anomalies
-        on pairs.anomaly_id = anomalies.anomaly_id
-    where pairs.is_before_start and not pairs.exclude_from_metrics
-    group by anomalies.signal, anomalies.subject_kind, anomalies.subject, anomalies.environment, anomalies.direction
-),
-
-indicators as (
-    select
-        anomalies.signal,
-        anomalies.subject_kind,
-        anomalies.subject,
-        anomalies.environment,
-        anomalies.direction,
-        count(*) as episodes_n,
-        count(preceding.anomaly_id) as preceding_n,
-        median(preceding.lead_minutes) as lead_minutes_median,
-        max(anomalies.started_at) as last_episode_at,
-        max(coalesce(anomalies.ended_at, run.as_of)) >= max(run.as_of) - interval '1 hour' as is_matching_now
-    from {{ ref('fct_anomaly') }} as anomalies
-    cross join {{ ref('dim_run') }} as run
-    left join preceding
-        on anomalies.anomaly_id = preceding.anomaly_id
-    where anomalies.mode = 'live'
-    group by anomalies.signal, anomalies.subject_kind, anomalies.subject, anomalies.environment, anomalies.direction
-)
-
+-- One row per kind of occurrence that preceded at least one incident of its subject, and what it was worth afterwards.
 select
-    {{ surrogate_key([
-        'indicators.signal', 'indicators.subject_kind', 'indicators.subject', 'indicators.environment', 'indicators.direction',
-    ]) }} as indicator_id,
+    -- An episode keeps the id it had when only episodes were looked at.
+    case
+        when indicators.kind = 'episode'
+            then {{ surrogate_key([
+                'indicators.signal', 'indicators.subject_kind', 'indicators.subject', 'indicators.environment', 'indicators.direction',
+            ]) }}
+        else {{ surrogate_key([
+            'indicators.kind', 'indicators.signal', 'indicators.subject_kind', 'indicators.subject', 'indicators.environment',
+            'indicators.direction',
+        ]) }}
+    end as indicator_id,
+    indicators.kind,
     indicators.signal,
     indicators.subject_kind,
     indicators.subject,
     indicators.environment,
     indicators.direction,
+    indicators.status,
+    indicators.reason,
+    indicators.family_id,
+    families.family_title,
+    indicators.incidents,
+    indicators.horizon_minutes,
     indicators.episodes_n,
     indicators.preceding_n,
-    incidents.incidents_preceded_n,
+    indicators.incidents_preceded_n,
+    indicators.family_incidents_n,
     {{ ratio('indicators.preceding_n', 'indicators.episodes_n') }} as precision,
     {{ wilson('indicators.preceding_n', 'indicators.episodes_n', 'low') }} as precision_low,
     {{ wilson('indicators.preceding_n', 'indicators.episodes_n', 'high') }} as precision_high,
     indicators.lead_minutes_median,
+    indicators.judged_n,
+    indicators.judged_true_n,
+    indicators.judged_precision,
+    indicators.judged_precision_low,
+    indicators.judged_precision_high,
+    indicators.judged_lead_minutes_median,
+    indicators.incidents_due_n,
+    indicators.incidents_warned_n,
+    {{ ratio('indicators.incidents_warned_n', 'indicators.incidents_due_n') }} as recall,
+    {{ wilson('indicators.incidents_warned_n', 'indicators.incidents_due_n', 'low') }} as recall_low,
+    {{ wilson('indicators.incidents_warned_n', 'indicators.incidents_due_n', 'high') }} as recall_high,
+    indicators.base_rate,
+    indicators.lift,
+    indicators.lift_low,
+    indicators.lift_high,
+    indicators.p_value,
+    indicators.q_value,
+    indicators.came_true_n,
+    indicators.false_n,
+    indicators.prevented_n,
+    indicators.pending_n,
     indicators.is_matching_now,
     indicators.last_episode_at,
+    indicators.mined_at,
     run.as_of
-from indicators
-inner join incidents
-    on
-        indicators.signal = incidents.signal
-        and indicators.subject_kind = incidents.subject_kind
-        and indicators.subject = incidents.subject
-        and indicators.environment = incidents.environment
-        and indicators.direction = incidents.direction
+from {{ ref('fct_leading_indicator') }} as indicators
 cross join {{ ref('dim_run') }} as run
+left join {{ ref('dim_family') }} as families
+    on indicators.family_id = families.family_id

@@ -5,7 +5,7 @@ select
     signals.proposal_id,
     signals.incident_id,
     coalesce(signals.role, 'apart') as role,
-    coalesce(signals.reason, 'not looked at: it became known after the proposals were built') as reason,
+    coalesce(signals.reason, 'not looked at') as reason,
     signals.signal,
     signals.subject_kind,
     signals.subject,

@@ -5,6 +5,9 @@ select
     rank,
     reasons,
     fixed_by,
+    fix,
     model_version,
+    fix_worked_n,
+    fix_tried_n,
     similarity
 from {{ source('derived', 'similar_incidents') }}
