@@ -185,7 +185,6 @@ def test_lead_time_runs_from_the_alarm_not_from_the_start_found_later(ask: Query
 
 def test_only_the_scorecard_sees_a_shadow(ask: Query):
     assert ask("select anomaly_id, human_verdict from marts.mart_anomalies order by 1").rows() == [("E-1", "confirm"), ("E-2", "reject")]
-    assert ask("select sum(episodes_n) as n from marts.mart_leading_indicators")["n"].item() == 2
     assert ask("select fired_n from marts.mart_signal_quality where source_kind = 'series'")["fired_n"].to_list() == [2]
     assert ask("select anomalies_n from marts.mart_incidents where incident_id = 'INC-1'")["anomalies_n"].item() == 1
     texts = ask("select subject_id from marts.mart_incident_timeline where kind = 'anomaly'")["subject_id"].to_list()
@@ -217,8 +216,8 @@ def test_signal_quality_tells_alerts_that_led_nowhere(ask: Query):
     ]
 
 
-def test_a_leading_indicator_counts_what_preceded_and_what_did_not(ask: Query):
-    row = ask("select * from marts.mart_leading_indicators").row(0, named=True)
+def test_a_leading_indicator_counts_what_preceded_and_keeps_its_later_record_apart(ask: Query):
+    row = ask("select * from marts.mart_leading_indicators where kind = 'episode'").row(0, named=True)
     assert (row["signal"], row["episodes_n"], row["preceding_n"], row["precision"], row["lead_minutes_median"]) == (
         "errors",
         2,
@@ -226,7 +225,53 @@ def test_a_leading_indicator_counts_what_preceded_and_what_did_not(ask: Query):
         0.5,
         5.0,
     )
-    assert row["is_matching_now"] is False
+    assert (row["is_matching_now"], row["status"], row["judged_precision"], row["recall"]) == (False, "not_enough_data", None, None)
+    mined = ask("select * from marts.mart_leading_indicators where kind = 'alert'").row(0, named=True)
+    assert (mined["precision"], mined["judged_precision"], mined["recall"]) == (0.75, 0.5, 0.25)
+    assert mined["recall_low"] < 0.25 < mined["recall_high"]
+
+
+def test_an_episode_keeps_the_id_it_had_as_an_indicator(ask: Query):
+    rows = ask(
+        "select indicator_id, md5('errors' || '|' || 'service' || '|' || 'payments' || '|' || 'production' || '|' || 'up') as id "
+        "from marts.mart_leading_indicators where kind = 'episode'"
+    ).rows()
+    assert rows[0][0] == rows[0][1]
+
+
+def test_a_match_tells_the_usual_loss_of_the_family_it_announces(ask: Query):
+    rows = ask("select match_id, outcome, family_title, currency, family_usual_loss from marts.mart_leading_matches order by 1").rows()
+    assert rows == [
+        ("M-1", "came_true", "Bad payment deploys", "EUR", Decimal("120.10")),
+        ("M-2", "pending", None, None, None),
+    ]
+
+
+def test_a_family_tells_what_ended_its_incidents_and_how_often(ask: Query):
+    row = ask("select * from marts.mart_families").row(0, named=True)
+    assert (row["usual_fix"], row["usual_fix_worked_n"], row["usual_fix_tried_n"]) == ("rollback on payments", 1, 2)
+    assert row["usual_fix_low"] < 0.5 < row["usual_fix_high"]
+    assert row["usual_loss"] == Decimal("120.10")
+    similar = ask("select similar_title, similar_family_id, fix, fix_worked_n, fix_tried_n from marts.mart_similar_incidents").rows()
+    assert [row[1:] for row in similar] == [("F-1", "rollback on payments", 2, 3)]
+
+
+def test_the_history_of_a_family_is_kept(ask: Query):
+    rows = ask("select family_id, how, is_current from marts.mart_family_memberships order by valid_from").rows()
+    assert rows == [("F-0", "founded", False), ("F-1", "moved", True)]
+    assert ask("select family_id, change, other_family_id from marts.mart_family_changes").rows() == [("F-0", "merged_into", "F-1")]
+
+
+def test_a_pattern_sums_the_loss_of_its_incidents(ask: Query):
+    row = ask("select * from marts.mart_incident_patterns").row(0, named=True)
+    assert (row["title"], row["n_incidents"], row["n_quantified"], row["lost_revenue"], row["currency"]) == (
+        "payments",
+        2,
+        1,
+        Decimal("120.10"),
+        "EUR",
+    )
+    assert (row["expected"], row["rate_ratio"], row["status"]) == (None, None, "not_enough_data")
 
 
 def test_coverage_adds_windows_up_and_names_what_never_came(ask: Query):

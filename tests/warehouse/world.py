@@ -667,11 +667,16 @@ def write_derived_company(settings: Settings) -> None:
             }
         ],
     )
+    version = "monthly-families-2@2026-09"
     derive(
         settings,
         "families",
-        [{"incident_id": incident, "family_id": "F-1", "family_title": "Bad payment deploys"} for incident in ("INC-0", "INC-1")],
+        [
+            {"incident_id": incident, "family_id": "F-1", "family_title": "Bad payment deploys", "clustering_version": version}
+            for incident in ("INC-0", "INC-1")
+        ],
     )
+    write_derived_recurrence(settings, version)
     derive(
         settings,
         "fix_impact",
@@ -713,6 +718,162 @@ def write_derived_company(settings: Settings) -> None:
                 "evidence": ["INC-1"],
                 "n_incidents": 1,
             }
+        ],
+    )
+
+
+def write_derived_recurrence(settings: Settings, version: str) -> None:
+    """What families, patterns and leading indicators look like."""
+    derive(
+        settings,
+        "similar_incidents",
+        [
+            {
+                "incident_id": "INC-1",
+                "similar_incident_id": "INC-0",
+                "rank": 1,
+                "similarity": 0.8,
+                "reasons": ["same services hit: payments"],
+                "fixed_by": "rollback of payments at 10:30",
+                "fix": "rollback on payments",
+                "fix_worked_n": 2,
+                "fix_tried_n": 3,
+            }
+        ],
+    )
+    placed = {"incident_id": "INC-0", "distance": 0.1, "reasons": ["the first of its family"], "clustering_version": version}
+    derive(
+        settings,
+        "family_memberships",
+        [
+            {**placed, "family_id": "F-0", "how": "founded", "valid_from": START, "valid_until": START + DAY},
+            {**placed, "family_id": "F-1", "how": "moved", "valid_from": START + DAY},
+        ],
+    )
+    merged = {"family_id": "F-0", "change": "merged_into", "other_family_id": "F-1", "n_incidents": 1, "family_title": "Slow payments"}
+    derive(settings, "family_changes", [{**merged, "changed_at": START + DAY, "clustering_version": version}])
+    remedy = {"family_id": "F-1", "service": "payments", "last_tried_at": ONSET, "incidents": ["INC-0", "INC-1"]}
+    derive(
+        settings,
+        "family_fixes",
+        [
+            {**remedy, "fix_kind": "infra", "tried_n": 1, "worked_n": 0},
+            {**remedy, "fix_kind": "rollback", "tried_n": 2, "worked_n": 1, "minutes_to_end_median": 9.0},
+        ],
+    )
+    month = {"dimension": "service", "value": "payments", "period": "month", "period_start_at": datetime(2026, 9, 1, tzinfo=UTC)}
+    derive(
+        settings,
+        "incident_patterns",
+        [
+            {
+                **month,
+                "observed_from": START,
+                "observed_until": AS_OF,
+                "n_incidents": 2,
+                "n_known": 2,
+                "n_period": 2,
+                "share": 1.0,
+                "status": "not_enough_data",
+                "reason": "nothing to compare with yet",
+                "incidents": ["INC-0", "INC-1"],
+            }
+        ],
+    )
+    key = {"kind": "episode", "signal": "errors", "subject_kind": "service", "subject": "payments", "environment": "production"}
+    indicator = {**key, "direction": "up", "horizon_minutes": 480, "base_rate": 0.05}
+    derive(
+        settings,
+        "leading_indicators",
+        [
+            {
+                **indicator,
+                "status": "not_enough_data",
+                "reason": "it has not yet come before two incidents more often than chance",
+                "episodes_n": 2,
+                "preceding_n": 1,
+                "incidents_preceded_n": 1,
+                "lead_minutes_median": 5.0,
+                "last_episode_at": ONSET,
+                "is_matching_now": False,
+                "judged_n": 0,
+                "judged_true_n": 0,
+                "came_true_n": 0,
+                "false_n": 0,
+                "prevented_n": 0,
+                "pending_n": 0,
+                "family_id": "F-1",
+                "family_incidents_n": 1,
+                "incidents": ["INC-1"],
+            },
+            {
+                **indicator,
+                "kind": "alert",
+                "signal": "HighErrors",
+                "direction": "",
+                "status": "on_trial",
+                "reason": "1 of 2 later warnings came true, 5.0 % expected by chance: too few to decide",
+                "episodes_n": 4,
+                "preceding_n": 3,
+                "incidents_preceded_n": 3,
+                "lead_minutes_median": 30.0,
+                "last_episode_at": AS_OF - HOUR,
+                "is_matching_now": True,
+                "mined_at": ONSET,
+                "judged_n": 2,
+                "judged_true_n": 1,
+                "judged_precision": 0.5,
+                "judged_precision_low": 0.01,
+                "judged_precision_high": 0.99,
+                "judged_lead_minutes_median": 30.0,
+                "incidents_due_n": 4,
+                "incidents_warned_n": 1,
+                "lift": 10.0,
+                "lift_low": 0.25,
+                "lift_high": 19.7,
+                "p_value": 0.0975,
+                "q_value": 0.0975,
+                "came_true_n": 1,
+                "false_n": 0,
+                "prevented_n": 1,
+                "pending_n": 1,
+                "incidents": ["INC-0", "INC-1", "INC-2"],
+            },
+        ],
+    )
+    match = {**indicator, "kind": "alert", "signal": "HighErrors", "direction": "", "matched_subject": "payments", "status": "on_trial"}
+    said = {"look": "Look at alert HighErrors of payments.", "similar_incidents": ["INC-1"], "past_n": 0, "past_true_n": 0}
+    derive(
+        settings,
+        "leading_matches",
+        [
+            {
+                **match,
+                **said,
+                "match_id": "M-1",
+                "source_id": "al-1",
+                "matched_at": ONSET + DAY,
+                "horizon_end_at": ONSET + DAY + 8 * HOUR,
+                "outcome": "came_true",
+                "incident_id": "INC-1",
+                "lead_minutes": 30.0,
+                "decided_at": ONSET + DAY + HOUR,
+                "family_id": "F-1",
+            },
+            {
+                **match,
+                **said,
+                "match_id": "M-2",
+                "source_id": "al-2",
+                "matched_at": AS_OF - HOUR,
+                "horizon_end_at": AS_OF + 7 * HOUR,
+                "outcome": "pending",
+                "past_n": 1,
+                "past_true_n": 1,
+                "past_precision": 1.0,
+                "past_precision_low": 0.025,
+                "past_precision_high": 1.0,
+            },
         ],
     )
 
