@@ -22,7 +22,7 @@ from aftercast.correlation.weights import DULLNESS, PRIOR, PRIOR_KINDS, SHARPNES
 LEAST_CASES = 20
 """Fewer incidents of known cause teach nothing that is worth more than the prior."""
 PRIOR_INCIDENTS = 30.0
-COMMON_SPREAD, OWN_SPREAD = 0.2, 0.3
+COMMON_SPREAD, OWN_SPREAD = 0.2, 0.5
 MOST = 3.0
 DIGITS = 4
 KINDS = tuple(PRIOR_KINDS)
