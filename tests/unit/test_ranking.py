@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aftercast.correlation.findings import timing_density
-from aftercast.correlation.weights import PRIOR_KINDS, softmax
+from aftercast.correlation.findings import Candidate, Finding, timing_density
+from aftercast.correlation.ranking import order
+from aftercast.correlation.weights import PRIOR_KINDS, Weights, softmax
 from tests.unit.correlate_fixture import change, probability, run
 
 CASCADE = {"store": 0.5, "api": 0.5, "web": 0.4}
@@ -85,3 +86,32 @@ def test_many_equal_candidates_stay_in_order() -> None:
     found = softmax([0.0] * 61)
     assert found == sorted(found, reverse=True)
     assert max(found) - min(found) <= 2e-6
+
+
+def test_the_first_candidate_tells_how_far_the_second_is_behind_and_the_others_how_far_they_are() -> None:
+    rows = run(failing=CASCADE, changes=[change("bad", "store"), change("old", "store", before=20 * 60)])
+    first, second = rows[:2]
+    points = round(100 * (first["probability"] - second["probability"]))
+    assert f"; next, {points} points behind: " in first["rationale"]
+    assert second["rationale"].endswith(f"; {points} points behind the first")
+    assert "caused" not in " ".join(row["rationale"] for row in rows).lower()
+
+
+def test_twins_are_called_as_likely() -> None:
+    rows = run(failing=CASCADE, changes=[change("b", "store"), change("a", "store")])
+    assert "; as likely: the deploy" in rows[0]["rationale"]
+    assert rows[1]["rationale"].endswith("; as likely as the first")
+
+
+def test_evidence_may_mislead_so_nothing_is_nearly_certain_while_there_is_another_explanation() -> None:
+    assert 0.9 < softmax([10.0, 0.0, 0.0])[0] < 0.9999
+    assert softmax([8.0, 7.9])[0] < 0.6
+
+
+def test_weights_reorder_candidates_by_the_same_evidence() -> None:
+    alone = (Candidate("service", "api", "api", -2.0), (Finding("saturation", 1.0, "", ""),))
+    deploy = (Candidate("change", "c", "api", -2.0), (Finding("change_before_onset", 1.5, "", ""),))
+    none = (Candidate("none", "none", "", -2.0), ())
+    assert [row.candidate.candidate_id for row in order([alone, deploy, none])] == ["c", "api", "none"]
+    told = Weights("w", {"service": 0.2}, {"saturation": 2.0}, usual=0.5)
+    assert [row.candidate.candidate_id for row in order([none, alone, deploy], told)] == ["api", "c", "none"]

@@ -150,3 +150,30 @@ def test_detector_versions_that_make_no_sense_are_refused(tmp_path: Path, rows: 
     write(tmp_path, sources_yml=SOURCES, signals_yml=SIGNALS, detectors_yml=rows)
     with pytest.raises(ConfigError, match=message):
         load_deployment(tmp_path)
+
+
+def test_without_a_file_one_ranker_version_is_live_and_weighs_by_the_prior(tmp_path: Path):
+    (live,) = load_deployment(write(tmp_path, sources_yml=SOURCES)).rankers
+    assert (live.state, live.weights) == ("live", "prior")
+
+
+def test_ranker_versions_are_read_with_what_they_weigh_by(tmp_path: Path):
+    rows = "rankers:\n  - {version: one, state: live}\n  - {version: two, state: shadow, weights: learned, since: 2026-10-05}\n"
+    one, two = load_deployment(write(tmp_path, sources_yml=SOURCES, rankers_yml=rows)).rankers
+    assert (one.weights, two.weights) == ("prior", "learned")
+    assert two.since == datetime(2026, 10, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("rankers: []\n", "exactly one ranker version must be live, found none"),
+        ("rankers:\n  - {version: one, state: live}\n  - {version: one, state: retired}\n", "ranker version 'one' is declared twice"),
+        ("rankers:\n  - {version: one, state: live, weight: learned}\n", "did you mean 'weights'"),
+        ("rankers:\n  - {version: one, state: live, weights: guessed}\n", "'prior' or 'learned'"),
+    ],
+)
+def test_ranker_versions_that_make_no_sense_are_refused(tmp_path: Path, rows: str, message: str):
+    write(tmp_path, sources_yml=SOURCES, rankers_yml=rows)
+    with pytest.raises(ConfigError, match=message):
+        load_deployment(tmp_path)
