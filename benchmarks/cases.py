@@ -22,7 +22,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Frames, as-of time, labels, the nodes a baseline may name per environment, and the system of each incident where there are several."""
+    """Frames, as-of time, labels, the nodes a baseline may name per environment, and the system of each incident."""
 
     inputs: Inputs
     as_of: datetime

@@ -138,6 +138,8 @@ CORRELATION_READS = {
     "services": "dim_service",
     "dependencies": "dim_service_dependency",
     "log_patterns": "fct_log_pattern",
+    "trace_red": "fct_trace_red",
+    "span_events": "fct_span_event",
     "action_items": "fct_action_item",
     "journeys": "bridge_journey_service",
 }

@@ -103,8 +103,10 @@ def test_events_are_counted_once_per_span_whatever_the_parts(told):
         ("web", "GET /", "", 6),
         ("web", "GET /", "call cart cart", 1),
         ("web", "GET /", "inside step", 1),
+        ("web", "GET /", "inside step (again)", 1),
         ("web", "GET /", "log", 1),
         ("web", "GET /", "log INFO done", 1),
+        ("web", "GET /", "log INFO done (again)", 1),
         ("web", "GET /", "log INFO more", 1),
         ("web", "step", "", 2),
     ]

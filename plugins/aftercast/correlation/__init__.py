@@ -16,9 +16,9 @@ from aftercast.correlation.leading_rows import leading_tables
 from aftercast.correlation.patterns import pattern_rows
 from aftercast.correlation.proposal_rows import match_rows, member_rows, proposal_rows, proposals_of
 from aftercast.correlation.rankers import rank_all
-from aftercast.correlation.ranking import candidate_rows, evidence_rows, gather, rank
+from aftercast.correlation.ranking import Examined, candidate_rows, evidence_rows, gather, order
 from aftercast.correlation.reading import query
-from aftercast.correlation.situation import Situation, look
+from aftercast.correlation.situation import Incident, Situation, look
 from aftercast.correlation.surroundings import incidents_of, micros, surroundings_of
 from aftercast.declarations import DEFAULT_RANKER, RankerRow
 
@@ -36,7 +36,7 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
     incidents = incidents_of(inputs, as_of)
     proposed = proposals_of(inputs, incidents, as_of)
     undeclared = proposed.undeclared
-    suspects: list[dict[str, object]] = []
+    unheard: list[tuple[Incident, list[Examined]]] = []
     heard: list[tuple[Situation, Hearing]] = []
     evidence: list[dict[str, object]] = []
     candidates: list[dict[str, object]] = []
@@ -46,12 +46,11 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
         for incident in incidents:
             if incident.environment != environment:
                 continue
-            situation = look(incident, around.panel, around.graph, around.as_of)
+            situation = look(incident, around.panel, around.graph, around.as_of, around.book)
             heard.append((situation, Hearing(incident, tuple(gather(situation, around)), around)))
         for proposal in undeclared:
             if proposal.environment == environment:
-                ranked = rank(look(proposal, around.panel, around.graph, around.as_of), around)
-                suspects.extend(candidate_rows(proposal.incident_id, ranked[:1]))
+                unheard.append((proposal, gather(look(proposal, around.panel, around.graph, around.as_of, around.book), around)))
     rankings = rank_all([hearing for _, hearing in heard], inputs.verdicts, as_of, rankers)
     for situation, hearing in heard:
         ranked, weights = rankings.live[hearing.incident.incident_id]
@@ -59,6 +58,8 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
         candidates.extend(candidate_rows(hearing.incident.incident_id, ranked, weights))
         portraits.append(portrait(situation, ranked, hearing.around, inputs.action_items))
     tops = [row for row in candidates if row["rank"] == 1]
+    for proposal, examined in unheard:
+        tops.extend(candidate_rows(proposal.incident_id, order(examined, rankings.weights_at(proposal.started))[:1]))
     portraits.sort(key=lambda each: (each.started, each.incident_id))
     grouped = family_tables(portraits, micros(as_of))
     family_of = dict(grouped["families"].select("incident_id", "family_id").iter_rows())
@@ -71,7 +72,7 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
         ranked_in_shadow=table("ranked_in_shadow", rankings.in_shadow),
         judged_rankings=table("judged_rankings", rankings.judged),
         ranker_weights=table("ranker_weights", rankings.weights),
-        proposals=table("proposals", proposal_rows(proposed, {str(row["incident_id"]): row for row in [*tops, *suspects]})),
+        proposals=table("proposals", proposal_rows(proposed, {str(row["incident_id"]): row for row in tops})),
         proposal_members=table("proposal_members", member_rows(proposed)),
         proposal_incidents=table("proposal_incidents", match_rows(proposed)),
     )

@@ -33,6 +33,7 @@ from aftercast.correlation.place_checks import (
 )
 from aftercast.correlation.situation import Situation
 from aftercast.correlation.surroundings import Surroundings
+from aftercast.correlation.trace_checks import broken_operation, exclusive_time
 
 Check = Callable[[Candidate, Situation, Surroundings], Finding | None]
 
@@ -44,6 +45,8 @@ _PLACE: tuple[Check, ...] = (
     moves_together,
     named_origin,
     novel_log_pattern,
+    exclusive_time,
+    broken_operation,
     alerted,
     callers_hurt,
 )

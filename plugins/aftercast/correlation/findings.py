@@ -39,6 +39,8 @@ STRENGTHS = {
     "later_per_bucket": -0.4,
     "latest": -1.2,
     "passing": 0.3,
+    "broken_operation": 4.0,
+    "contradicted": 0.3,
     "novel_error": 1.0,
     "novel_other": 0.4,
     "alerted": 0.3,

@@ -21,6 +21,7 @@ from aftercast.correlation.findings import (
     span,
 )
 from aftercast.correlation.harm import CLEAR, FAILURES, WAITING, explained, largest, sure
+from aftercast.correlation.semantics import LATENCY
 from aftercast.correlation.situation import Situation, View
 from aftercast.correlation.surroundings import Surroundings, clock, iso
 from aftercast.correlation.telemetry import HOUR, MINUTE
@@ -32,6 +33,10 @@ def deviates(candidate: Candidate, situation: Situation, around: Surroundings) -
         return _episode(candidate, situation, around)
     worst = view.worst
     strength = deviation_strength(worst.weight)
+    if strength < 0 and _traces_speak(candidate.service, situation):
+        strength = 0.0
+    if strength > 0 and worst.symptom == LATENCY and _loses_no_time(candidate.service, situation):
+        strength *= STRENGTHS["contradicted"]
     if strength > 0:
         # What its callees account for would show in this service whoever caused it: that part says nothing about this service.
         strength *= 0.4 + 0.6 * own_share(view)
@@ -44,6 +49,18 @@ def deviates(candidate: Candidate, situation: Situation, around: Surroundings) -
     )
     pointer = point("fct_metric_point", service=candidate.service, metric=worst.metric, region=worst.region, **span(situation))
     return Finding("service_deviates", strength, f"{candidate.service} {verb}", pointer)
+
+
+def _traces_speak(service: str, situation: Situation) -> bool:
+    """Whether traces or logs show trouble of a service: metrics that do not are then no evidence against it."""
+    lost, broken = situation.calls.lost.get(service), situation.calls.broken.get(service)
+    return (lost is not None and lost.z > CLEAR) or (broken is not None and broken.weight > 0.5 and broken.explained < 0.5)
+
+
+def _loses_no_time(service: str, situation: Situation) -> bool:
+    """Whether traces tell how long a service takes by itself, and it is no longer than usual: then it waits for others, or for nobody."""
+    lost = situation.calls.lost.get(service)
+    return service in situation.calls.timed and (lost is None or lost.z <= CLEAR)
 
 
 def own_share(view: View) -> float:
@@ -76,6 +93,9 @@ def origin_or_victim(candidate: Candidate, situation: Situation, around: Surroun
     best = max(known, key=lambda each: (known[each], each))
     share = known[best]
     strength = min(max(math.log((share + 0.02) / 0.25), -2.5), 1.5)
+    if best == WAITING and candidate.service in situation.calls.timed:
+        # Traces tell where time is lost; what is left over of the callees' metrics need not.
+        strength *= STRENGTHS["contradicted"]
     if strength > 0:
         strength *= sure(view.harm[best].z)
     what = "added waiting" if best == WAITING else "added failures"

@@ -12,6 +12,13 @@ from aftercast.correlation.inputs import PACKED, READ
 _POINT = {"bucket_at", "value"}
 _SUMMED = {"attempts", "successes", "revenue_minor"}
 
+_NEAR = """select 1
+    from star.fct_incident as near
+    where not near.exclude_from_metrics and near.environment = events.environment
+    and events.bucket >= near.started_at - interval 1 day
+    and events.bucket < coalesce(near.impact_end_at, near.started_at) + interval 2 hour"""
+"""Events inside spans are by far the most rows; only those of the day before an incident, and until it is over, are compared."""
+
 
 def query(name: str, table: str, there: Collection[str]) -> str:
     """SQL that reads the frame `name` of `Inputs` from a table of the star with the columns `there`; a column it lacks is left out."""
@@ -25,6 +32,8 @@ def query(name: str, table: str, there: Collection[str]) -> str:
         keys = [column for column in wanted if column not in _SUMMED]
         sums = ", ".join(f"cast(sum({column}) as bigint) as {column}" for column in wanted if column in _SUMMED)
         return f"select {_listed(keys)}, {sums} from {table} group by {_listed(keys)}"
+    if name == "span_events":
+        return f"select {_listed(wanted)} from {table} as events where exists ({_NEAR})"
     return f"select {_listed(wanted)} from {table}"
 
 

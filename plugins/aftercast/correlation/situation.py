@@ -7,11 +7,12 @@ and a service's *own* share of it is what its callees do not account for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from aftercast.correlation.association import rank_correlation
+from aftercast.correlation.calls import Book, Calls, calls_of
 from aftercast.correlation.graph import Graph
 from aftercast.correlation.harm import CLEAR, HARM, STRONG, Harm, harms, largest, own_shares
 from aftercast.correlation.saturation import Saturation, saturations
@@ -102,6 +103,7 @@ class Situation:
     total_harm: Harm | None
     stale: bool
     measured: frozenset[str] = field(default_factory=frozenset)
+    calls: Calls = field(default_factory=Calls)
 
     @property
     def latest(self) -> int:
@@ -123,10 +125,14 @@ def silent(incident: Incident, graph: Graph) -> Situation:
     return Situation(incident, incident.started, False, {}, graph.hops_down(hit), graph.hops_up(hit), graph, None, None, True)
 
 
-def look(incident: Incident, panel: Panel | None, graph: Graph, as_of: int) -> Situation:
-    """Measure onset, deviations and harm of one incident."""
-    if panel is None or not panel.series:
-        return silent(incident, graph)
+def look(incident: Incident, panel: Panel | None, graph: Graph, as_of: int, book: Book | None = None) -> Situation:
+    """Measure onset, deviations and harm of one incident, and what its traces and logs tell."""
+    seen = silent(incident, graph) if panel is None or not panel.series else _measured(incident, panel, graph, as_of)
+    ended = min(incident.ended, incident.started + FIRST_HOUR)
+    return replace(seen, calls=calls_of(book, incident.started, seen.onset, ended, incident.calm_since, graph))
+
+
+def _measured(incident: Incident, panel: Panel, graph: Graph, as_of: int) -> Situation:
     hit = incident.services
     down, up = graph.hops_down(hit), graph.hops_up(hit)
     near = frozenset(name for name, hops in down.items() if hops <= NEAR_HOPS) if hit else frozenset(s.service for s in panel.series)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from aftercast.correlation.calls import Book, book_of
 from aftercast.correlation.graph import Graph
 from aftercast.correlation.inputs import Inputs
 from aftercast.correlation.situation import Incident
@@ -69,6 +70,7 @@ class Surroundings:
     alerts: Mapping[str, tuple[int, ...]]
     patterns: Mapping[str, tuple[tuple[str, str, int, int], ...]]
     episodes: Mapping[str, tuple[tuple[int, int, float, str], ...]]
+    book: Book | None = None
 
     def changes_between(self, start: int, end: int) -> tuple[Change, ...]:
         """Changes with start <= started <= end."""
@@ -148,6 +150,7 @@ def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident],
     providers = frozenset(inputs.services.filter(pl.col("kind") == "provider")["service"].drop_nulls())
     panel = panel_of(inputs.metric_points.filter(here), busy, micros(as_of))
     measured = {series.service for series in panel.series} if panel else set()
+    traced = (inputs.trace_red, inputs.span_events, inputs.log_patterns)
     return Surroundings(
         environment,
         micros(as_of),
@@ -162,6 +165,7 @@ def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident],
         _alerts(inputs.alerts.filter(here & (pl.col("started_at") < as_of))),
         _patterns(inputs.log_patterns.filter(here & (pl.col("bucket") < as_of))),
         _episodes(inputs.anomalies.filter(here & (pl.col("subject_kind") == "service") & (pl.col("started_at") < as_of))),
+        book_of(*(frame.filter(here & (pl.col("bucket") < as_of)) for frame in traced), busy=busy),
     )
 
 

@@ -13,7 +13,7 @@ CLIENT, PRODUCER, CONSUMER = 3, 4, 5
 SERVING, CALLING = (2, CONSUMER), (CLIENT, PRODUCER)
 DEEPEST = 12  # doublings: 4,096 spans below each other
 MOST_EVENTS = 50  # kinds of one operation and bucket
-OTHER, ANY_LOG = "<other>", "log"
+OTHER, ANY_LOG, AGAIN = "<other>", "log", " (again)"
 
 
 def own_time(spans: pl.DataFrame) -> pl.Series:
@@ -76,7 +76,7 @@ def _covered(calls: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
 def events_of(spans: pl.DataFrame, logs: pl.DataFrame) -> pl.DataFrame:
     """Return (trace, span, event) once each: spans right below (`inside …`, `call service …`), log records (`log …`), and any log at all.
 
-    `spans` is as for `own_time` with `service` and `name`; `logs` has trace, span and pattern.
+    What happens more than once in a span is an event of its own, too: a loop that ends early still begins. `spans` is as for `own_time` with `service` and `name`; `logs` has trace, span and pattern.
     """
     below = spans.filter(pl.col("caller_kind").is_not_null()).select(
         "trace",
@@ -87,8 +87,10 @@ def events_of(spans: pl.DataFrame, logs: pl.DataFrame) -> pl.DataFrame:
         .alias("event"),
     )
     said = logs.select("trace", "span", (pl.lit("log ") + pl.col("pattern")).alias("event"))
-    any_of_them = logs.select("trace", "span", pl.lit(ANY_LOG).alias("event"))
-    return pl.concat([below, said, any_of_them]).unique()
+    happened = pl.concat([below, said]).group_by("trace", "span", "event").agg(pl.len().alias("times"))
+    again = happened.filter(pl.col("times") > 1).with_columns(pl.col("event") + AGAIN)
+    any_of_them = logs.select("trace", "span", pl.lit(ANY_LOG).alias("event")).unique()
+    return pl.concat([happened.drop("times"), again.drop("times"), any_of_them])
 
 
 def at_most(counted: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
