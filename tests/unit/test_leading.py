@@ -269,6 +269,10 @@ def test_a_filling_resource_is_seen_before_it_is_full() -> None:
     moments = found[Pattern("filling", "pool_usage", "service", "store", "production", "up")]
     assert moments
     assert all(micros(times[start]) < one.at < micros(times[-1]) for one in moments)
+    packed = points.group_by("service", "metric", "unit", "environment", "kind").agg(
+        pl.struct(pl.col("bucket_at").dt.timestamp("us").alias("at"), "value").alias("points")
+    )
+    assert occurrences(Inputs.of({"metric_points": packed}).conformed(), micros(times[-1])) == found
     flat = points.head(start)
     assert not occurrences(Inputs.of({"metric_points": flat}).conformed(), micros(times[-1]))
 

@@ -23,7 +23,7 @@ from scipy import stats
 from aftercast.correlation.inputs import MODEL_VERSION, Inputs
 from aftercast.correlation.leading import adjusted, exact_ends
 from aftercast.correlation.portraits import Portrait
-from aftercast.correlation.precursors import NOT_BY_US
+from aftercast.correlation.precursors import NOT_BY_US, first_point
 from aftercast.correlation.situation import Incident
 
 PERIODS = ("month", "quarter", "year")
@@ -220,7 +220,7 @@ def _changes(changes: pl.DataFrame, period: Period) -> dict[str, int]:
 def _observed_since(inputs: Inputs, first_incident: datetime) -> datetime:
     """When anything was first seen."""
     moments = [
-        inputs.metric_points["bucket_at"].min(),
+        first_point(inputs.metric_points),
         inputs.changes["started_at"].min(),
         inputs.alerts["started_at"].min(),
         first_incident,

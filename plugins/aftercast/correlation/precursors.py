@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
-from aftercast.correlation.inputs import Inputs
+from aftercast.correlation.inputs import PACKED, Inputs
 from aftercast.correlation.semantics import SATURATION, meaning
 from aftercast.correlation.surroundings import LOUD, micros
 from aftercast.correlation.telemetry import DAY, HOUR, MINUTE, Floats, Times
@@ -110,20 +111,37 @@ def _messages(inputs: Inputs, _: int) -> Iterator[tuple[Pattern, Occurrence]]:
 
 def _filling(inputs: Inputs, _: int) -> Iterator[tuple[Pattern, Occurrence]]:
     """Moments at which a resource, having risen steadily for two hours above all of the last week, would be full within eight hours."""
-    points = inputs.metric_points.filter(pl.col("service").is_not_null() & pl.col("value").is_finite())
+    points = inputs.metric_points.filter(pl.col("service").is_not_null() & pl.col("metric").is_not_null())
     kinds = points.select("metric", "unit").unique().iter_rows()
-    filling = {(metric, unit) for metric, unit in kinds if unit.lower() in LIMITS and meaning(metric, unit).symptom == SATURATION}
-    keys = ["environment", "service", "region", "metric", "unit", "attributes"]
-    chosen = [key for key in filling if key[0] is not None]
-    if not chosen:
+    filling = sorted((name, unit) for name, unit in kinds if unit.lower() in LIMITS and meaning(name, unit).symptom == SATURATION)
+    if not filling:
         return
-    wanted = pl.struct("metric", "unit").is_in([{"metric": metric, "unit": unit} for metric, unit in sorted(chosen)])
-    parts = points.filter(wanted).sort("bucket_at").partition_by(keys, as_dict=True)
+    wanted = pl.struct("metric", "unit").is_in([{"metric": metric, "unit": unit} for metric, unit in filling])
+    keys = ["environment", "service", "region", "metric", "unit", "attributes"]
+    parts = _one_row_each(points.filter(wanted)).sort("bucket_at").partition_by(keys, as_dict=True)
     for (environment, service, _region, metric, unit, _attributes), part in sorted(parts.items(), key=lambda pair: str(pair[0])):
         step = part.group_by_dynamic("bucket_at", every=f"{STEP // MINUTE}m").agg(pl.col("value").mean())
         times = step["bucket_at"].dt.timestamp("us").to_numpy()
         for at in _fills(times, step["value"].to_numpy(), LIMITS[str(unit).lower()]):
             yield Pattern(FILLING, str(metric), "service", str(service), str(environment), "up"), Occurrence(at, None, "")
+
+
+def _one_row_each(points: pl.DataFrame) -> pl.DataFrame:
+    """Points unpacked, those without a value left out."""
+    if PACKED in points.columns:
+        points = points.explode(PACKED).unnest(PACKED).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")).alias("bucket_at"))
+    return points.filter(pl.col("value").is_finite() & pl.col("bucket_at").is_not_null())
+
+
+def first_point(points: pl.DataFrame) -> datetime | None:
+    """The time of the earliest point."""
+    if PACKED not in points.columns:
+        found = points["bucket_at"].min()
+        return found if isinstance(found, datetime) else None
+    earliest = points.select(
+        pl.col(PACKED).list.eval(pl.element().struct.field("at")).list.min().min().cast(pl.Datetime("us", "UTC"))
+    ).item()
+    return earliest if isinstance(earliest, datetime) else None
 
 
 def _fills(times: Times, values: Floats, limit: float) -> list[int]:
