@@ -54,11 +54,8 @@ def undone_after_onset(candidate: Candidate, situation: Situation, around: Surro
     change, incident = candidate.change, situation.incident
     if change is None:
         return None
-    after = [
-        other
-        for other in around.changes_between(situation.onset + 1, incident.ended + AFTERMATH)
-        if other.change_id != change.change_id and other.started > change.started
-    ]
+    later = _related(change, around, situation.onset + 1, incident.ended + AFTERMATH)
+    after = [other for other in later if other.started > change.started]
     scored = [(strength, other) for other in after if (strength := _undoes(change, other, around, situation.onset + TOLERANCE)) > 0]
     if not scored:
         touched = any(other.service == change.service for other in after)
@@ -81,8 +78,8 @@ def undone_before_onset(candidate: Candidate, situation: Situation, around: Surr
     if change is None:
         return None
     began = situation.onset_at(change.service)
-    between = around.changes_between(change.started + 1, min(began, situation.onset) - 1)
-    undoing = [other for other in between if other.change_id != change.change_id and _undoes(change, other, around, other.started - 1) > 0]
+    between = _related(change, around, change.started + 1, min(began, situation.onset) - 1)
+    undoing = [other for other in between if _undoes(change, other, around, other.started - 1) > 0]
     if not undoing:
         return None
     undo = undoing[0]
@@ -92,6 +89,16 @@ def undone_before_onset(candidate: Candidate, situation: Situation, around: Surr
     )
 
 
+def _related(change: Change, around: Surroundings, start: int, end: int) -> list[Change]:
+    """Other changes from start to end, oldest first: of the same service, or undoing this one by name."""
+    mine, name = change.service, change.change_id
+    return [
+        other
+        for other in around.changes_between(start, end)
+        if (other.service == mine or other.rolls_back == name) and other.change_id != name
+    ]
+
+
 def _undoes(change: Change, other: Change, around: Surroundings, until: int) -> float:
     if other.rolls_back:
         return STRENGTHS["rolled_back_by_name"] if other.rolls_back == change.change_id else 0.0
@@ -99,13 +106,19 @@ def _undoes(change: Change, other: Change, around: Surroundings, until: int) -> 
         return 0.0
     if change.previous_version and other.version == change.previous_version:
         return STRENGTHS["rolled_back_to_previous_version"]
-    latest = [row for row in around.by_service.get(change.service, ()) if row.started <= until and not row.is_rollback]
-    is_latest = bool(latest) and latest[-1].started == change.started
-    if other.is_rollback and is_latest:
+    if other.is_rollback and _is_latest(change, around, until):
         return STRENGTHS["undone_on_same_service"]
     if other.kind == change.kind and change.kind in {"flag", "config"} and _same_subject(change, other):
         return STRENGTHS["undone_on_same_service"]
     return 0.0
+
+
+def _is_latest(change: Change, around: Surroundings, until: int) -> bool:
+    """Whether no other change of the service, rollbacks aside, lies between this one and a moment."""
+    latest = next(
+        (row for row in reversed(around.by_service.get(change.service, ())) if row.started <= until and not row.is_rollback), None
+    )
+    return latest is not None and latest.started == change.started
 
 
 def _same_subject(change: Change, other: Change) -> bool:
