@@ -437,6 +437,41 @@ DERIVED: dict[str, Schema] = {
         "window_end": TIME,
         "model_version": TEXT,
     },
+    # One row per environment, caller and callee whose trouble follows each other in time: a hint, not a call.
+    "inferred_edges": {
+        "environment": TEXT,
+        "caller": TEXT,  # moves second
+        "callee": TEXT,  # moves first
+        "region": TEXT,
+        "caller_metric": TEXT,
+        "callee_metric": TEXT,
+        "lag_minutes": COUNT,
+        "n": COUNT,
+        "n_effective": NUMBER,
+        "correlation": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "p_value": NUMBER,
+        "q_value": NUMBER,
+        "n_pairs": COUNT,  # of series tested together
+        "window_start": TIME,
+        "window_end": TIME,
+        "model_version": TEXT,
+    },
+    # One row per environment and service.
+    "blast_radius": {
+        "environment": TEXT,
+        "service": TEXT,
+        "dependents": TEXTS,
+        "dependencies": TEXTS,
+        "journeys": TEXTS,
+        "journeys_carried": TEXTS,  # of those: it carries a step itself
+        "n_direct_dependents": COUNT,
+        "within_hops": COUNT,
+        "in_cycle": FLAG,
+        "basis": TEXT,  # calls | inferred | none
+        "model_version": TEXT,
+    },
     # One row per incident, journey and segment.
     "impact": {
         "incident_id": TEXT,
@@ -461,7 +496,14 @@ DERIVED: dict[str, Schema] = {
         "lost_revenue_low": NUMBER,
         "lost_revenue_high": NUMBER,
         "recovered_later": NUMBER,
+        "refunds": NUMBER,  # paid back in the window, not part of the loss
         "currency": TEXT,
+        "report_currency": TEXT,  # null without a rate; the same of the five below
+        "reported_loss": NUMBER,
+        "reported_loss_low": NUMBER,
+        "reported_loss_high": NUMBER,
+        "exchange_rate": NUMBER,
+        "rate_since": TIME,  # null in the reporting currency itself
         "status": TEXT,  # quantified | below_noise | unknown
         "reason": TEXT,
         "n_buckets": COUNT,
@@ -477,6 +519,12 @@ DERIVED: dict[str, Schema] = {
         "lost_revenue_low": NUMBER,
         "lost_revenue_high": NUMBER,
         "currency": TEXT,
+        "report_currency": TEXT,
+        "reported_loss": NUMBER,
+        "reported_loss_low": NUMBER,
+        "reported_loss_high": NUMBER,
+        "exchange_rate": NUMBER,
+        "rate_since": TIME,
         "status": TEXT,
         "reason": TEXT,
         "journeys": TEXTS,

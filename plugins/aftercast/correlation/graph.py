@@ -1,4 +1,8 @@
-"""Who calls whom in one environment: distances along calls, robust against cycles, self-edges and unknown names."""
+"""Who calls whom in one environment: distances along calls, robust against cycles, self-edges and unknown names.
+
+Calls that were seen or declared make the graph. Edges inferred from series that move one after the other are no calls: they are used only
+where no call is known at all, and a graph made of them says so.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,23 @@ from dataclasses import dataclass
 
 import polars as pl
 
+INFERRED = frozenset({"inferred", "correlation"})
+"""Provenances of edges that are no calls."""
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Direct callees and callers of each service; both sorted, so that walks are deterministic."""
+    """Direct callees and callers of each service; both sorted, so that walks are deterministic.
+
+    `is_inferred` tells that no call is known and series that move together stand in.
+    """
 
     callees: Mapping[str, tuple[str, ...]]
     callers: Mapping[str, tuple[str, ...]]
+    is_inferred: bool = False
 
     @classmethod
-    def of(cls, edges: Iterable[tuple[str, str]]) -> Graph:
+    def of(cls, edges: Iterable[tuple[str, str]], *, is_inferred: bool = False) -> Graph:
         down: dict[str, set[str]] = {}
         up: dict[str, set[str]] = {}
         for caller, callee in edges:
@@ -27,13 +38,17 @@ class Graph:
         return cls(
             {name: tuple(sorted(others)) for name, others in sorted(down.items())},
             {name: tuple(sorted(others)) for name, others in sorted(up.items())},
+            is_inferred,
         )
 
     @classmethod
     def of_environment(cls, dependencies: pl.DataFrame, environment: str) -> Graph:
-        """Edges declared for this environment or for any ('')."""
-        here = dependencies.filter(pl.col("environment").is_in(["", environment]) & pl.col("caller").is_not_null())
-        return cls.of(here.select("caller", "callee").drop_nulls().iter_rows())
+        """Edges known for this environment or for any (''); inferred ones only when there is no other."""
+        here = dependencies.filter(pl.col("environment").is_in(["", environment])).drop_nulls(["caller", "callee"])
+        weak = pl.col("provenance").is_in(sorted(INFERRED)).fill_null(value=False) if "provenance" in here.columns else pl.lit(value=False)
+        calls = here.filter(~weak)
+        known = calls if calls.height else here
+        return cls.of(known.select("caller", "callee").iter_rows(), is_inferred=not calls.height and known.height > 0)
 
     def __bool__(self) -> bool:
         return bool(self.callees)
@@ -41,6 +56,10 @@ class Graph:
     @property
     def services(self) -> frozenset[str]:
         return frozenset(self.callees) | frozenset(self.callers)
+
+    def in_cycle(self, service: str) -> bool:
+        """Whether a call of this service can come back to it over others."""
+        return service in _walk(self.callees.get(service, ()), self.callees)
 
     def hops_down(self, starts: Iterable[str]) -> dict[str, int]:
         """Calls from the nearest start to each service it reaches, starts included at 0."""

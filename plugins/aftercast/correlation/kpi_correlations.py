@@ -57,7 +57,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Grid:
+class Grid:
     """A regular grid of `buckets` buckets from `start` (microseconds)."""
 
     start: int
@@ -85,6 +85,7 @@ def kpi_correlations(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
     points, kpis = packed(inputs.metric_points), inputs.kpi_points.filter(inside & pl.col("journey").is_not_null())
     if points.is_empty() or kpis.is_empty():
         return pl.DataFrame(schema=dict(DERIVED["kpi_correlations"]))
+    since = max(since, kpis.select(pl.col("bucket_at").min()).item())
     environment = environment_of_customers(points)
     points = points.filter(pl.col("environment") == environment)
     choices = _choices(inputs, environment, sorted(set(kpis["journey"])), sorted(set(points["service"].drop_nulls())))
@@ -93,12 +94,12 @@ def kpi_correlations(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
     rows: list[dict[str, object]] = []
     room = MOST_PAIRS
     for grain, journeys in _by_grain(kpis):
-        grid = _grid(max(since, kpis["bucket_at"].min()), as_of, grain)  # type: ignore[type-var]
+        grid = grid_of(since, as_of, grain)
         figures, values = _figures(kpis.filter(pl.col("journey").is_in(journeys)), inputs.journeys, grid)
         right = lagged.scored(values, grid.first_minute, grain)
         found, room = _compare(points.filter(pl.col("service").is_in(wanted)), figures, right, choices, grid, busy, room)
         rows.extend(found)
-    return _table(rows, environment, max(since, kpis["bucket_at"].min()), as_of)  # type: ignore[type-var]
+    return _table(rows, environment, since, as_of)
 
 
 def packed(points: pl.DataFrame) -> pl.DataFrame:
@@ -150,12 +151,12 @@ def _by_grain(kpis: pl.DataFrame) -> list[tuple[int, list[str]]]:
     return sorted(found.items())
 
 
-def _grid(first: datetime, as_of: datetime, grain: int) -> _Grid:
+def grid_of(first: datetime, as_of: datetime, grain: int) -> Grid:
     buckets = max((as_of - first) // timedelta(minutes=grain), 1)
-    return _Grid((as_of - buckets * timedelta(minutes=grain) - EPOCH) // timedelta.resolution, grain, buckets)
+    return Grid((as_of - buckets * timedelta(minutes=grain) - EPOCH) // timedelta.resolution, grain, buckets)
 
 
-def _figures(kpis: pl.DataFrame, bridge: pl.DataFrame, grid: _Grid) -> tuple[list[Kpi], Floats]:
+def _figures(kpis: pl.DataFrame, bridge: pl.DataFrame, grid: Grid) -> tuple[list[Kpi], Floats]:
     """Series of customer figures on the grid, in the order of their names."""
     sums = (
         kpis.group_by("journey", "step", "region", "bucket_at")
@@ -216,7 +217,7 @@ def _compare(
     figures: Sequence[Kpi],
     right: Scored,
     choices: Mapping[str, Choice],
-    grid: _Grid,
+    grid: Grid,
     busy: list[tuple[int, int]],
     room: int,
 ) -> tuple[list[dict[str, object]], int]:
@@ -226,7 +227,7 @@ def _compare(
     rows: list[dict[str, object]] = []
     lags = np.unique(np.round(np.array(LAGS_MINUTES) / grid.grain).astype(np.int64))
     quiet = _quiet(busy, grid)
-    for part in _parts(points, services):
+    for part in parts_of(points, services):
         series, values = on_grid(part, grid)
         if not series:
             continue
@@ -254,7 +255,7 @@ def _nearest_first(choices: Mapping[str, Choice]) -> list[str]:
     return sorted(best, key=lambda name: (best[name], name))
 
 
-def _parts(points: pl.DataFrame, services: Sequence[str]) -> list[pl.DataFrame]:
+def parts_of(points: pl.DataFrame, services: Sequence[str]) -> list[pl.DataFrame]:
     """Points of whole services, about AT_ONCE series at a time: a share needs the traffic of its own service."""
     counts = dict(points.group_by("service").len().iter_rows())
     parts: list[list[str]] = [[]]
@@ -268,22 +269,26 @@ def _parts(points: pl.DataFrame, services: Sequence[str]) -> list[pl.DataFrame]:
     return [points.filter(pl.col("service").is_in(names)) for names in parts if names]
 
 
-def on_grid(points: pl.DataFrame, grid: _Grid) -> tuple[tuple[Series, ...], Floats]:
+def on_grid(points: pl.DataFrame, grid: Grid) -> tuple[tuple[Series, ...], Floats]:
     """Series of metrics on the grid; buckets finer than the grid are averaged."""
     panel = panel_of(points, [], grid.start + grid.buckets * grid.grain * MINUTE)
     if panel is None:
         return (), np.zeros((0, grid.buckets))
     place = grid.place(panel.times)
     kept = (place >= 0) & (place < grid.buckets)
-    values, known = (np.zeros((len(panel.series), grid.buckets)) for _ in range(2))
+    slots = place[kept]
     raw = panel.values[:, kept].astype(np.float64)
-    np.add.at(values, (slice(None), place[kept]), np.nan_to_num(raw))
-    np.add.at(known, (slice(None), place[kept]), np.isfinite(raw))
+    if np.unique(slots).size == slots.size:
+        values = np.full((len(panel.series), grid.buckets), np.nan)
+        values[:, slots] = raw
+        return panel.series, values
+    known = np.stack([np.bincount(slots, weights=np.isfinite(row), minlength=grid.buckets) for row in raw])
+    total = np.stack([np.bincount(slots, weights=np.nan_to_num(row), minlength=grid.buckets) for row in raw])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return panel.series, np.where(known > 0, values / known, np.nan)
+        return panel.series, np.where(known > 0, total / known, np.nan)
 
 
-def _quiet(busy: list[tuple[int, int]], grid: _Grid) -> npt.NDArray[np.bool_]:
+def _quiet(busy: list[tuple[int, int]], grid: Grid) -> npt.NDArray[np.bool_]:
     quiet = np.ones(grid.buckets, dtype=np.bool_)
     for start, end in busy:
         first, last = grid.place(np.array([start, end]))
@@ -304,13 +309,13 @@ def _row(
     left: Scored,
     right: Scored,
     choices: Mapping[str, Choice],
-    grid: _Grid,
+    grid: Grid,
     quiet: npt.NDArray[np.bool_],
 ) -> dict[str, object]:
     p = float(found.p[i, j])
     lag = int(found.lag[i, j])
     known = np.isfinite(p)
-    calm, n_calm = _outside(left, right, i, j, lag, quiet) if known and p < FALSE_DISCOVERIES else (None, None)
+    calm, n_calm = lagged.at_lag(left, right, (i, j), lag, quiet) if known and p < FALSE_DISCOVERIES else (None, None)
     choice = choices[figure.journey]
     return {
         "family": _family(series, figure),
@@ -337,18 +342,6 @@ def _row(
         "grain_minutes": grid.grain,
         "n_services_left_out": choice.left_out,
     }
-
-
-def _outside(left: Scored, right: Scored, i: int, j: int, lag: int, quiet: npt.NDArray[np.bool_]) -> tuple[float | None, int]:
-    """The correlation of the same scores at the same lag while no incident was on at either end."""
-    length = quiet.size
-    first = slice(0, length - lag) if lag > 0 else slice(-lag, None)
-    second = slice(lag, None) if lag > 0 else slice(0, length + lag)
-    both = (left.known[i, first] > 0) & (right.known[j, second] > 0) & quiet[first] & quiet[second]
-    x, y = left.scores[i, first][both].astype(np.float64), right.scores[j, second][both].astype(np.float64)
-    if both.sum() < 3 or x.std() == 0 or y.std() == 0:
-        return None, int(both.sum())
-    return float(np.corrcoef(x, y)[0, 1]), int(both.sum())
 
 
 def _table(rows: list[dict[str, object]], environment: str, since: object, as_of: datetime) -> pl.DataFrame:

@@ -1,16 +1,18 @@
 """Do two series move together, one after the other? Rank correlation over a grid of lags, with honest uncertainty.
 
-What a clock explains is taken out first (level and spread of the hour of the week, drift over days), because two series that both
-sleep at night are not related. Then values become normal scores of their ranks: jumps and heavy tails carry weight, but no single one
-decides. Neighbouring buckets repeat each other, so `n` buckets are worth fewer: the variance of the correlation of two independent series
-is (1/n) sum_j rho_x(j) rho_y(j) (Bartlett 1946), hence n_effective = n / sum_j rho_x(j) rho_y(j); terms of opposite sign are left
-out, which errs towards fewer. Intervals are Fisher's, with Student's quantile, and hold for every lag tried at once; p-values count every
-lag tried; q-values are Benjamini and Hochberg's over a family of pairs. None of this says what causes what.
+What a clock explains is taken out first (level and spread of the hour, level of the quarter of the week day, drift over days), because two
+series that both sleep at night are not related. Then values become scores of their ranks: quantiles of Student's distribution, because what
+matters to customers happens in few hours, and ranks alone would drown them; no single value decides, however large. Neighbouring buckets
+repeat each other, so `n` buckets are worth fewer: the variance of the correlation of two independent series is (1/n) sum_j rho_x(j)
+rho_y(j) (Bartlett 1946), hence n_effective = n / sum_j rho_x(j) rho_y(j); terms of opposite sign are left out, which errs towards fewer.
+Intervals are Fisher's, with Student's quantile, and hold for every lag tried at once; p-values count every lag tried; q-values are
+Benjamini and Hochberg's over a family of pairs. None of this says what causes what.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,8 @@ LEAST_DAYS = 7
 MOST_TIED = 0.9
 """A series that rests at one value for more of its time than this hardly moves."""
 WEEKS_FOR_WEEKDAYS = 3
+TAIL = 5.0
+"""Degrees of freedom of the scores: the fewer, the more the extremes weigh. Five keep a finite kurtosis, which `_tamed` needs."""
 MEMORY_DAYS = 7.5
 """Autocorrelation is followed this far: over a week, because what is left of a weekly rhythm returns then."""
 CONFIDENCE = 0.95
@@ -36,7 +40,7 @@ class Scored:
     """Series ready to be compared.
 
     Attributes:
-        scores: (N, T) normal scores, mean 0 and variance 1 over the known buckets, 0 where unknown.
+        scores: (N, T) scores of ranks, mean 0 and variance 1 over the known buckets, 0 where unknown.
         known: (N, T) 1 where known, else 0.
         memory: (N, J) autocorrelations of lags 1..J.
         shape: (N, 2) skewness and kurtosis of the known scores; ties leave some.
@@ -89,11 +93,16 @@ def scored(values: Floats, first_minute: int, grain: int) -> Scored:
         if _tied(own) > MOST_TIED:
             moves[row] = False
             continue
-        score = _without_rhythm(special.ndtri((stats.rankdata(own) - 0.5) / own.size), minute[known[row]])
+        score = _without_rhythm(special.stdtrit(TAIL, (stats.rankdata(own) - 0.5) / own.size), minute[known[row]])
         score = (score - score.mean()) / score.std()
         scores[row, known[row]], shape[row] = score, ((score**3).mean(), (score**4).mean())
     reach = max(min(int(MEMORY_DAYS * 1440 / grain), buckets // 4), 1)
     return Scored(scores, known.astype(np.float32), _memory(scores, known, reach), shape, moves)
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Series scored in parts, one after the other."""
+    return Scored(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scored)))
 
 
 def _tied(values: Floats) -> float:
@@ -104,7 +113,7 @@ def _tied(values: Floats) -> float:
 
 
 def _without_clock(values: Floats, minute: Integers) -> Floats:
-    """Subtract the usual level of the hour, then of the quarter of the week day where there are weeks enough, and divide by the hour's spread.
+    """Subtract the usual level of the hour, then of a quarter of the week day where weeks suffice; divide by the hour's spread.
 
     Bins are wide enough to hold many values: the error of a bin's level comes back every week and would look like a relation.
     """
@@ -211,6 +220,18 @@ def compared(left: Scored, right: Scored, lags: Integers) -> Compared:
             unknown = best < 0
             n_of[unknown] = np.rint(n[unknown]).astype(np.int64)
     return _with_doubt(_tamed(best, found["r"], found["n_effective"], left.shape, right.shape), lag_of, n_of, **found, n_lags=len(lags))
+
+
+def at_lag(left: Scored, right: Scored, pair: tuple[int, int], lag: int, where: npt.NDArray[np.bool_]) -> tuple[float | None, int]:
+    """The correlation of the same scores at one lag over the buckets where both ends are in `where`, and how many they are."""
+    length, (i, j) = where.size, pair
+    first = slice(0, length - lag) if lag > 0 else slice(-lag, None)
+    second = slice(lag, None) if lag > 0 else slice(0, length + lag)
+    both = (left.known[i, first] > 0) & (right.known[j, second] > 0) & where[first] & where[second]
+    x, y = left.scores[i, first][both].astype(np.float64), right.scores[j, second][both].astype(np.float64)
+    if both.sum() < 3 or x.std() == 0 or y.std() == 0:
+        return None, int(both.sum())
+    return float(np.corrcoef(x, y)[0, 1]), int(both.sum())
 
 
 def _shifted(series: Scored, lag: int) -> tuple[Scores, Scores]:
