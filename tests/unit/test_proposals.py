@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aftercast.correlation import Inputs, correlate
+from aftercast.correlation.rankers import Rankings
+from aftercast.correlation.weights import PRIOR
 from tests.unit import correlate_fixture
 from tests.unit.proposals_fixture import DAY, Row, alert, at, build, drop, episode, incident, pairs, proposed
 
@@ -310,6 +313,11 @@ def test_causes_are_ranked_for_a_proposal_that_nobody_declared() -> None:
     assert "deploy" in row["top_candidate_rationale"]
 
 
+def test_a_proposal_is_ranked_with_the_weights_of_its_week() -> None:
+    known = Rankings(by_week={10: PRIOR, 20: replace(PRIOR, version="learned")})
+    assert [known.weights_at(moment).version for moment in (5, 10, 19, 20, 99)] == ["prior", "prior", "prior", "learned", "learned"]
+
+
 def test_a_proposal_about_an_incident_names_that_incidents_candidate() -> None:
     top: Row = {"kind": "change", "candidate_id": "c1", "service": "api", "probability": 0.8, "rationale": "Probably"}
     rows, _ = proposed(alert("api", **CRITICAL), incidents=[incident("I-1", ["api"])], candidates={"I-1": top})
@@ -389,8 +397,13 @@ def test_the_order_of_rows_changes_nothing(given: list[Row], declared: list[Row]
     assert proposed(*given, incidents=declared) == proposed(*shuffled, incidents=declared[::-1])
 
 
+def once(rows: list[Row]) -> list[Row]:
+    """The star has one row per id."""
+    return list({row.get("alert_id") or row.get("anomaly_id"): row for row in rows}.values())
+
+
 @settings(max_examples=60, deadline=None)
-@given(given=signals(), declared=INCIDENTS)
+@given(given=signals().map(once), declared=INCIDENTS)
 def test_every_signal_is_in_exactly_one_proposal_or_in_none_with_a_reason(given: list[Row], declared: list[Row]) -> None:
     rows, members = proposed(*given, incidents=declared)
     ids = {str(row.get("alert_id") or row.get("anomaly_id")) for row in given}
@@ -414,7 +427,7 @@ def as_known_at(rows: list[Row], moment: Any) -> list[Row]:
 
 
 @settings(max_examples=120, deadline=None)
-@given(given=signals(), declared=INCIDENTS, cut=st.integers(0, 700))
+@given(given=signals().map(once), declared=INCIDENTS, cut=st.integers(0, 700))
 def test_later_data_moves_neither_start_nor_id_and_leaves_closed_proposals_alone(given: list[Row], declared: list[Row], cut: int) -> None:
     moment = at(cut)
     early, early_members = proposed(*as_known_at(given, moment), incidents=as_known_at(declared, moment), as_of=moment)

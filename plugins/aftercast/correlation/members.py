@@ -94,10 +94,15 @@ def members_of(inputs: Inputs, as_of: datetime) -> tuple[list[Member], list[Apar
     What was not known by `as_of` is not seen. Of rows with the same id the first counts.
     """
     until = micros(as_of)
-    found = {(member.kind, member.member_id): member for member in sorted(_all(inputs), key=lambda one: one.order, reverse=True)}
+    found = {(member.kind, member.member_id): member for member in sorted(_all(inputs), key=_whole, reverse=True)}
     known = sorted((member for member in found.values() if member.known <= until), key=lambda one: one.order)
     known = [replace(one, ended=None) if one.ended is not None and one.ended > until else one for one in known]
     return list(_flapping(known)), _left_out(inputs, as_of)
+
+
+def _whole(one: Member) -> tuple[object, ...]:
+    """Everything an order can rest on, so that of two rows with one id the same one counts whatever came first."""
+    return one.order, one.until, one.weight, one.series, one.name, one.subject, one.environment, one.region, one.direction, one.why_weak
 
 
 def _all(inputs: Inputs) -> Iterator[Member]:

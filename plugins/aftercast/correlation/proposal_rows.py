@@ -86,14 +86,13 @@ def _as_incident(one: Proposal, as_of: int) -> Incident:
 
 def proposal_rows(proposed: Proposed, candidates: Mapping[str, Row]) -> list[Row]:
     """Rows of `proposals`; `candidates`: the first candidate of each incident, and of each proposal without one, by id."""
-    return [_row(one, matches, candidates, proposed.as_of) for one, matches in proposed.proposals]
+    return [_row(one, matches, candidates) for one, matches in proposed.proposals]
 
 
-def _row(one: Proposal, matches: tuple[Match, ...], candidates: Mapping[str, Row], as_of: int) -> Row:
+def _row(one: Proposal, matches: tuple[Match, ...], candidates: Mapping[str, Row]) -> Row:
     kinds = Counter(each.member.kind for each in one.joined)
     subjects = one.subjects
     is_open = one.closed_because is None
-    heard = max(one.heard(as_of), one.started)
     top = candidates.get(matches[0].incident_id if matches else one.proposal_id, {})
     return {
         "proposal_id": one.proposal_id,
@@ -116,7 +115,7 @@ def _row(one: Proposal, matches: tuple[Match, ...], candidates: Mapping[str, Row
         "n_subjects": len(subjects),
         "n_reopened": one.reopened,
         "severity": severity(one.strong),
-        "narrative": narrative(one, as_of),
+        "narrative": narrative(one),
         "top_candidate_kind": top.get("kind"),
         "top_candidate_id": top.get("candidate_id"),
         "top_candidate_service": top.get("service"),
@@ -125,7 +124,7 @@ def _row(one: Proposal, matches: tuple[Match, ...], candidates: Mapping[str, Row
         "started_at": _time(one.started),
         "first_signal_at": _time(one.founder.known),
         "alarmed_at": _time(one.opened or one.founder.known),
-        "ended_at": None if is_open else _time(heard),
+        "ended_at": None if one.ended is None else _time(max(one.ended, one.started)),
         "model_version": PROPOSAL_VERSION,
     }
 
@@ -191,7 +190,7 @@ def _time(moment: int) -> datetime:
 # --- the sentence ------------------------------------------------------------------------------------------------------------------------
 
 
-def narrative(one: Proposal, as_of: int) -> str:
+def narrative(one: Proposal) -> str:
     """What began where and when, how it spread, which journeys it hurts, how many signals, since when; no word about causes."""
     subjects = one.subjects
     began = min(one.strong, key=lambda each: (each.started, each.known, each.kind, each.member_id))
@@ -207,8 +206,7 @@ def narrative(one: Proposal, as_of: int) -> str:
     counts = [_count(kinds[kind], word) for kind, word in ((ALERT, "alert"), (ANOMALY, "anomaly"), (KPI_DROP, "KPI drop")) if kinds[kind]]
     regions = sorted({region for _, region in one.places} - {""})
     where = f" in {_listed(regions[:MOST_NAMED], len(regions) - MOST_NAMED, 'region')}" if regions else ""
-    heard = one.heard(as_of)
-    state = "still going on" if one.closed_because is None else f"last heard at {_stamp(one, heard)}"
+    state = "still going on" if one.ended is None else f"last heard at {_stamp(one, one.ended)}"
     return f"{'; '.join(parts)}; {_listed(counts, 0, '')}{where}; {state}"
 
 

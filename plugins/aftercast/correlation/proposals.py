@@ -56,6 +56,7 @@ class Proposal:
         until: when the last of what counts in it ends, as far as is known.
         places: subject and region to the end of the last of what counts there; first: subject to when it began there.
         starts: of what counts, rising.
+        ends_with: whether the resolution of an incident ended it; decided once, by what was known then.
     """
 
     environment: str
@@ -66,11 +67,13 @@ class Proposal:
     follows: str | None = None
     reopened: int = 0
     closed_because: str | None = None
+    ended: int | None = None
     until: int = 0
     places: dict[tuple[Subject, str], int] = field(default_factory=dict)
     first: dict[Subject, tuple[int, int]] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
     series: set[tuple[str, str]] = field(default_factory=set)
+    ends_with: dict[str, bool] = field(default_factory=dict)
 
     def add(self, one: Joined) -> None:
         member = one.member
@@ -108,8 +111,16 @@ class Proposal:
         return tuple(sorted((subject for subject in self.first if subject[1]), key=lambda subject: (self.first[subject], subject)))
 
     def extent(self, moment: int) -> Extent:
+        """What it covers, by all that is known of it."""
         regions = frozenset(region for _, region in self.places)
         return Extent(self.environment, self.started, self.heard(moment), regions, self.subjects)
+
+    def extent_then(self, moment: int) -> Extent:
+        """What it covered, by what was known at a time."""
+        known = [one for one in self.strong if one.known <= moment]
+        subjects = tuple(sorted({one.subject for one in known if one.subject[1]}))
+        heard = max((one.heard(moment) for one in known), default=self.started)
+        return Extent(self.environment, self.started, heard, frozenset(one.region for one in known), subjects)
 
 
 def evidence_of(members: Iterable[Member], moment: int) -> float:
@@ -152,7 +163,7 @@ def propose(
         if one.opened is None:
             apart.extend(_alone(each.member, one) for each in one.joined)
         else:
-            one.closed_because = _closed(one, kinships, declared, as_of)
+            _close(one, kinships, declared, as_of)
     opened = [one for one in live + over if one.opened is not None]
     return sorted(opened, key=lambda one: (one.opened or 0, one.proposal_id)), sorted(apart, key=lambda one: (one.kind, one.member_id))
 
@@ -205,7 +216,8 @@ def _absorb_waiting(home: Proposal, waiting: list[Proposal], live: list[Proposal
     for one in waiting:
         for each in one.joined:
             home.add(Joined(each.member, "joined", f"waited until {last.name} on {last.subject[1] or 'no named service'} connected it"))
-        home.follows = home.follows or one.follows
+        if home.opened is None:
+            home.follows = home.follows or one.follows
         live.remove(one)
 
 
@@ -295,39 +307,44 @@ def _is_over(one: Proposal, moment: int) -> bool:
 
 
 def _no_longer_absorbs(member: Member, one: Proposal, kinships: Mapping[str, Kinship], declared: Mapping[str, Incidents]) -> bool:
+    """It went on for a day, or the member began after an incident of it was resolved, or became known more than two hours after."""
     if one.opened is None:
         return False
-    return member.started - one.opened > LONGEST or _resolved(one, member.started, kinships, declared) is not None
+    if member.started - one.opened > LONGEST:
+        return True
+    done = _resolution(one, member.known, kinships, declared)
+    return done is not None and (member.started >= done[0] or member.known > done[0] + REOPEN)
 
 
-def _resolved(one: Proposal, moment: int, kinships: Mapping[str, Kinship], declared: Mapping[str, Incidents]) -> Declared | None:
-    """The incident of a proposal that was resolved by `moment`, while no other incident of it was still going on."""
+def _resolution(
+    one: Proposal, moment: int, kinships: Mapping[str, Kinship], declared: Mapping[str, Incidents]
+) -> tuple[int, Declared] | None:
+    """The first time up to `moment` at which an incident of a proposal was resolved and no other one of it was going on."""
     kinship, incidents = kinships.get(one.environment), declared.get(one.environment)
-    if kinship is None or incidents is None:
+    if kinship is None or incidents is None or one.opened is None:
         return None
-    ended = incidents.resolved_between(one.started, moment)
-    if not ended:
-        return None
-    extent = one.extent(moment)
-
-    def is_about(row: Declared) -> bool:
-        return row.declared <= moment and match(extent, row.incident, kinship) is not None
-
-    done = [row for row in ended if is_about(row)]
-    if not done or any(is_about(row) for row in incidents.around(one.started, moment) if row.resolved is None or row.resolved > moment):
-        return None
-    return done[-1]
+    for row in incidents.resolved_between(one.started, moment):
+        at, name = row.resolved or moment, row.incident.incident_id
+        if name not in one.ends_with:
+            extent = one.extent_then(max(at, one.opened))
+            others = [other for other in incidents.around(one.started, at) if other.declared <= at < (other.resolved or at + 1)]
+            is_about = match(extent, row.incident, kinship) is not None
+            one.ends_with[name] = is_about and all(match(extent, other.incident, kinship) is None for other in others)
+        if one.ends_with[name]:
+            return at, row
+    return None
 
 
-def _closed(one: Proposal, kinships: Mapping[str, Kinship], declared: Mapping[str, Incidents], as_of: int) -> str | None:
-    """Why a proposal is closed at `as_of`, None while it is open."""
-    heard = one.heard(as_of)
-    done = _resolved(one, min(as_of, heard + QUIET), kinships, declared)
+def _close(one: Proposal, kinships: Mapping[str, Kinship], declared: Mapping[str, Incidents], as_of: int) -> None:
+    """Say why and since when a proposal is closed at `as_of`, unless it is open."""
+    heard, opened = one.heard(as_of), one.opened or one.started
+    done = _resolution(one, min(as_of, heard + QUIET), kinships, declared)
     if done is not None:
-        return f"incident {done.incident.incident_id} was resolved"
-    if one.opened is not None and heard - one.opened > LONGEST:
-        return "it went on for a day"
-    return "nothing related for half an hour" if as_of - heard > QUIET else None
+        one.closed_because, one.ended = f"incident {done[1].incident.incident_id} was resolved", min(heard, done[0])
+    elif heard - opened > LONGEST:
+        one.closed_because, one.ended = "it went on for a day", opened + LONGEST
+    elif as_of - heard > QUIET:
+        one.closed_because, one.ended = "nothing related for half an hour", heard
 
 
 def _alone(member: Member, one: Proposal) -> Apart:

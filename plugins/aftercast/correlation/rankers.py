@@ -33,6 +33,11 @@ class Rankings:
     in_shadow: list[Row] = field(default_factory=list)
     judged: list[Row] = field(default_factory=list)
     weights: list[Row] = field(default_factory=list)
+    by_week: dict[int, Weights] = field(default_factory=dict)
+
+    def weights_at(self, moment: int) -> Weights:
+        """The live weights of the week of a time, or of the last week before it with an incident; the prior when there was none."""
+        return self.by_week[max(weeks)] if (weeks := [week for week in self.by_week if week <= moment]) else PRIOR
 
 
 def rank_all(
@@ -50,7 +55,7 @@ def rank_all(
             weighed = weights[_week(hearing.incident.started)]
             ranked[hearing.incident.incident_id] = order(hearing.examined, weighed), weighed
         if ranker.state == "live":
-            found.live = ranked
+            found.live, found.by_week = ranked, weights
         else:
             found.in_shadow.extend(_shadow_rows(ranker, ranked))
         found.judged.extend(_judged_row(ranker, judgement, ranked.get(judgement.incident_id)) for judgement in judged)
