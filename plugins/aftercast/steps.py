@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,7 @@ def measure() -> None:
         frames = {name: warehouse.frame(connection, f"select * from star.{table}") for name, table in MEASUREMENT_READS.items()}
         frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
     frames |= {name: _derived(settings, name) for name in ("families", "candidates")} | {"anomalies": _live_anomalies(settings)}
+    frames |= {"exchange_rates": _rates(settings), "known_times": _known_times(settings)}
     measured = measurement.measure(measurement.Inputs(**frames), as_of)
     for table in ("impact", "incident_loss", "fix_impact"):
         landing.write_derived(settings, table, getattr(measured, table))
@@ -276,6 +277,32 @@ def measure() -> None:
         measured.fix_impact.height,
         recommended.height,
     )
+
+
+def _rates(settings: Settings) -> pl.DataFrame:
+    """Return the declared rates, with the currency reported in as the rate of itself."""
+    from aftercast.measurement.inputs import READ
+
+    declared = settings.deployment.currencies
+    rows = [(row.currency, declared.report_in, row.rate, datetime.combine(row.since, time(), UTC)) for row in declared.rates]
+    own = [(declared.report_in, declared.report_in, 1.0, None)] if declared.report_in else []
+    return pl.DataFrame([*own, *rows], schema=READ["exchange_rates"], orient="row")
+
+
+def _known_times(settings: Settings) -> pl.DataFrame:
+    """Return when the calendar's promotions and holidays happen that move figures of journeys, margins included."""
+    from aftercast.detection.known_times import occurrences
+    from aftercast.measurement.inputs import READ
+
+    window, kpis = _window(settings), {signal.name for signal in settings.deployment.signals if signal.fact == "kpi"}
+    rows = []
+    for row in settings.deployment.calendar:
+        if (row.services and not row.journeys) or (row.signals and not kpis & set(row.signals)):
+            continue
+        before, after = timedelta(minutes=row.before_minutes), timedelta(minutes=row.after_minutes)
+        scope = [list(row.journeys), list(row.regions), list(row.countries)]
+        rows += [(row.name, one.start - before, one.end + after, *scope) for one in occurrences(row, window)]
+    return pl.DataFrame(rows, schema=READ["known_times"], orient="row")
 
 
 def _derived(settings: Settings, table: str) -> pl.DataFrame:

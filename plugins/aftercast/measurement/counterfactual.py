@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from scipy import signal, stats
 
 from aftercast.detection import prophet_batch
 from aftercast.measurement.flows import Array, Flags, Flow
+from aftercast.measurement.known_times import KnownTime, Usual, lines, usual_effect
 
 Whole = npt.NDArray[np.intp]
 
@@ -83,6 +85,7 @@ class World:
         first: bucket of the flow at which the span begins.
         actual: 0 where missing. expected: Prophet's, everywhere. present: there is a row. quiet: bucket outside every mask.
         periods: seconds after which what each parameter says repeats, infinite for level and trend.
+        usual: what known times do to its buckets; `expected` has it.
         trained: seconds the model was fitted on.
         trained_until: end of the last training bucket, seconds since 1970.
     """
@@ -94,6 +97,7 @@ class World:
     expected: Array
     present: Flags
     quiet: Flags
+    usual: Usual
     periods: Array
     trained: float
     trained_until: int
@@ -168,6 +172,12 @@ class World:
         seconds = length * self.flow.grain
         return float((np.sinc(seconds / self.periods) ** 2).sum() * seconds / self.trained)
 
+    def _doubt(self, start: int, end: int) -> Array:
+        """How much the known times in [start, end) may differ from what they usually do, relative to the window's expectation, [column]."""
+        due = self.seen[start:end]
+        unsure, whole = (due * self.usual.doubt[start:end]).sum(axis=0), due.sum(axis=0)
+        return np.asarray(np.divide(unsure, whole, out=np.zeros_like(whole), where=whole > 0))
+
     def quiet_starts(self, start: int, length: int) -> Whole:
         """Starts of quiet windows of a length: near the same time of day if they are enough, otherwise at any time.
 
@@ -232,8 +242,14 @@ class World:
         middle = errors.mean(axis=0)
         asked = self.total(np.array([start]), np.array([end]))[1][0] * np.maximum(1.0 + correction + usual, 0.0)
         errors = middle + (errors - middle) * wider * _size_of_day(errors - middle, expected, asked, self.n_segments)
+        errors = errors + self._doubt(start, end) * _normal(len(errors))[:, None]
         times = self.flow.start + (self.first + starts.astype(np.int64)) * self.flow.grain
         return Quiet(times, errors, np.maximum(correction + usual, -1.0), expected, actual)
+
+
+def _normal(n: int) -> Array:
+    """Standard normal quantiles in an order that has nothing to do with time."""
+    return np.asarray(stats.norm.ppf((np.random.default_rng(n).permutation(n) + 0.5) / n))
 
 
 def _size_of_day(off: Array, expected: Array, due: Array, n_segments: int) -> Array:
@@ -298,7 +314,7 @@ def is_long(start: float, end: float) -> bool:
     return end - start > DAY
 
 
-def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end: float) -> World | str:
+def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end: float, times: tuple[KnownTime, ...] = ()) -> World | str:
     """Fit a journey around [start, end) in seconds; returns the reason in words when there is too little history."""
     grain = modelled_grain(flow)
     span = SPAN_LONG if grain >= DAY or is_long(start, end) else SPAN
@@ -315,20 +331,27 @@ def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end:
     quiet = np.ones(len(raw), dtype=bool)
     for masked_from, masked_to in masks:
         quiet[max(flow.place(masked_from) - first, 0) : max(flow.place_end(masked_to) - first, 0)] = False
+    inside = lines(times, stamps, flow.grain)
+    calm = quiet.copy()
+    for told in itertools.chain.from_iterable(inside):
+        quiet &= ~told
     known = quiet & present[:, columns_of(len(flow.segments))[2]].any(axis=1)
     days = (known | (quiet & _always_closed(stamps, present.any(axis=1), flow.grain))).sum() * flow.grain / DAY
     needed = max(LEAST_DAYS, LEAST_WINDOWS * (end - start) / DAY)
     if days < needed:
         return f"not enough history: {days:.0f} days, needs {needed:.0f}"
     expected, periods, trained = _expect(stamps, np.where(quiet[:, None], raw, np.nan), flow, grain)
+    actual = np.where(present, raw, 0.0)
+    usual = usual_effect(times, inside, actual, np.where(present, expected, 0.0), calm, len(flow.segments))
     return World(
         flow=flow,
         first=first,
         modelled=grain,
-        actual=np.where(present, raw, 0.0),
-        expected=expected,
+        actual=actual,
+        expected=expected * usual.factor,
         present=present,
         quiet=quiet,
+        usual=usual,
         periods=periods,
         trained=trained,
         trained_until=int(stamps[np.flatnonzero(known)[-1]] + flow.grain),

@@ -31,6 +31,7 @@ class Flow:
         segments: one row per segment: segment, region, tier, plan, country.
         currencies: distinct currencies per segment.
         attempts, successes, revenue: [bucket, segment]; revenue in major units, NaN where missing.
+        refunds: [bucket, segment], what was paid back, positive: amounts below zero are no sales and are kept apart from revenue.
         arrivals: attempts of the journey's first step; those of the earning step when the journey has one step.
         steps_apart: arrivals are counted apart from the earning step's attempts.
     """
@@ -44,6 +45,7 @@ class Flow:
     attempts: Array
     successes: Array
     revenue: Array
+    refunds: Array
     arrivals: Array
     steps_apart: bool
 
@@ -98,7 +100,10 @@ def _flow(journey: str, rows: pl.DataFrame, arriving: pl.DataFrame, grain: int, 
     labels = rows.select("segment", *PARTS).unique("segment").sort("segment")
     places = {name: number for number, name in enumerate(labels["segment"])}
     came = arriving.group_by("segment", "bucket_at").agg(arrivals=pl.col("attempts").sum())
-    summed = rows.group_by("segment", "bucket_at").agg(pl.col("attempts", "successes", "revenue_minor").sum())
+    apart = rows.with_columns(
+        refunds=(-pl.col("revenue_minor")).clip(lower_bound=0), revenue_minor=pl.col("revenue_minor").clip(lower_bound=0)
+    )
+    summed = apart.group_by("segment", "bucket_at").agg(pl.col("attempts", "successes", "revenue_minor", "refunds").sum())
     summed = summed.join(came, on=["segment", "bucket_at"], how="left")
     stamps = summed["bucket_at"].dt.epoch("s").to_numpy()
     start = int(stamps[stamps.argmin()] // grain * grain)
@@ -111,7 +116,7 @@ def _flow(journey: str, rows: pl.DataFrame, arriving: pl.DataFrame, grain: int, 
         matrix[bucket, column] = summed[name].cast(pl.Float64).to_numpy()
         return matrix
 
-    matrices = {name: spread(name) for name in ("attempts", "successes", "revenue_minor", "arrivals")}
+    matrices = {name: spread(name) for name in ("attempts", "successes", "revenue_minor", "refunds", "arrivals")}
     present = np.isfinite(matrices["attempts"])
     steps_apart = bool(arriving.height) and float(np.isfinite(matrices["arrivals"]).sum()) >= DENSE * float(present.sum())
     if not steps_apart:
@@ -133,6 +138,7 @@ def _flow(journey: str, rows: pl.DataFrame, arriving: pl.DataFrame, grain: int, 
         attempts=matrices["attempts"],
         successes=matrices["successes"],
         revenue=matrices["revenue_minor"] / 100.0,
+        refunds=matrices["refunds"] / 100.0,
         arrivals=matrices["arrivals"],
         steps_apart=steps_apart,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 import polars as pl
 
 from aftercast.analyses import DERIVED
-from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TIME, ColumnType
+from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TEXTS, TIME, ColumnType
 
 MODEL_VERSION = "counterfactual-1"
 
@@ -40,6 +40,10 @@ READ: dict[str, dict[str, ColumnType]] = {
     "families": {"incident_id": TEXT, "family_id": TEXT},
     "candidates": {"incident_id": TEXT},
     "changes": {"started_at": TIME},
+    # What a unit of a currency is worth in the one reported in; the row of a currency in itself names that one.
+    "exchange_rates": {"currency": TEXT, "report_currency": TEXT, "rate": NUMBER, "since": TIME},
+    # Occurrences of promotions and holidays; empty lists mean all.
+    "known_times": {"name": TEXT, "starts_at": TIME, "ends_at": TIME, "journeys": TEXTS, "regions": TEXTS, "countries": TEXTS},
 }
 # Read where it is there; taken as unknown where it is not.
 ALSO_READ: dict[str, dict[str, ColumnType]] = {
@@ -81,6 +85,8 @@ class Inputs:
     families: pl.DataFrame = field(default_factory=pl.DataFrame)
     candidates: pl.DataFrame = field(default_factory=pl.DataFrame)
     changes: pl.DataFrame = field(default_factory=pl.DataFrame)
+    exchange_rates: pl.DataFrame = field(default_factory=pl.DataFrame)
+    known_times: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def __post_init__(self) -> None:
         """Give every frame the columns that are read; a frame without columns becomes an empty one of the right types.

@@ -9,17 +9,19 @@ of rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
 
 from aftercast.measurement.counterfactual import DAY, HOUR
+from aftercast.measurement.currencies import read_rates
 from aftercast.measurement.factors import RARE, Pools
 from aftercast.measurement.flows import read_flows, seconds
 from aftercast.measurement.inputs import Inputs
+from aftercast.measurement.known_times import read_known_times
 from aftercast.measurement.outcomes import Outcome, add_up
-from aftercast.measurement.rows import Row, report
+from aftercast.measurement.rows import At, Row, report
 from aftercast.measurement.scope import Group, Scope, scopes
 from aftercast.measurement.windows import REBOUND, Ledger, Span, find_span, kpi_signs, margins, measured_alone
 
@@ -50,7 +52,8 @@ def measure_loss(inputs: Inputs, as_of: datetime) -> tuple[list[Row], list[Row]]
         for journey in flows:
             if journey in linked or end - start <= LONGEST_UNRELATED:
                 masks[journey].append(margins(flows[journey], start, end))
-    ledger = Ledger(flows, masks)
+    ledger = Ledger(flows, masks, read_known_times(inputs, flows))
+    rates = read_rates(inputs)
     signs = kpi_signs(inputs)
 
     spans: dict[tuple[str, str], Span | str] = {}
@@ -70,8 +73,8 @@ def measure_loss(inputs: Inputs, as_of: datetime) -> tuple[list[Row], list[Row]]
     }
     impact: list[Row] = []
     totals: list[Row] = []
-    for name in incidents:
-        found, total = report(name, chosen[name], spans, outcomes, ledger, reach[name])
+    for name, (start, _) in incidents.items():
+        found, total = report(name, chosen[name], spans, outcomes, ledger, reach[name], At(rates, datetime.fromtimestamp(start, UTC)))
         impact += found
         totals.append(total)
     return impact, totals

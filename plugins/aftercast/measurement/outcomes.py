@@ -29,6 +29,8 @@ class Outcome:
         draws: the same under each quiet window's errors, [draw, segment]; times: those windows' starts.
         chance: per region, how likely quiet windows alone would look as bad.
         echo: what the span after the window says about sales that came back; None when there is none to look at.
+        refunds: paid back in the window, per segment; not part of the loss.
+        note: what about the window is unlike any other.
         attempts: expected, low, high, actual, [4, segment]. successes: expected, actual, [2, segment].
     """
 
@@ -44,6 +46,8 @@ class Outcome:
     n_buckets: Array
     shared_minutes: Array
     trained_until: int
+    refunds: Array
+    note: str | None = None
 
 
 def interval(draws: Array) -> tuple[float, float]:
@@ -97,6 +101,8 @@ def evaluate(world: World, start: int, end: int, cluster: tuple[int, int], rebou
         n_buckets=present.sum(axis=0).astype(float),
         shared_minutes=np.zeros(n),
         trained_until=world.trained_until,
+        refunds=np.nan_to_num(flow.refunds[world.first + start : world.first + end]).sum(axis=0),
+        note=world.usual.note(start, end),
     )
 
 
@@ -145,6 +151,8 @@ def add_up(pieces: list[tuple[Outcome, Array]], grain: int) -> Outcome:
         n_buckets=weights,
         shared_minutes=np.sum([piece.n_buckets * (part < 1) * grain / 60.0 for piece, part in pieces], axis=0),
         trained_until=max(piece.trained_until for piece, _ in pieces),
+        refunds=np.sum([piece.refunds * part for piece, part in pieces], axis=0),
+        note="; ".join(sorted({piece.note for piece, _ in pieces if piece.note})) or None,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 
+from aftercast.measurement.currencies import Rates
 from aftercast.measurement.factors import RARE, groups_of, odds_of_nothing, seed_of, weigh
 from aftercast.measurement.flows import Array, Flow
 from aftercast.measurement.outcomes import Outcome, interval, joined, tempered
@@ -15,10 +17,34 @@ from aftercast.measurement.windows import Ledger, Span, measured_alone
 
 LEAST_COVERAGE = 0.5
 ROUND = 2
+REPORTED = {"reported_loss": "", "reported_loss_low": "_low", "reported_loss_high": "_high"}
 
 Row = dict[str, object]
 Parts = list[tuple[npt.NDArray[np.int64], Array]]
 """Draws of journeys with the quiet windows they come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """The rates that hold at the moment an incident began."""
+
+    rates: Rates
+    moment: datetime
+
+    def worth(self, codes: tuple[str, ...], currencies: set[str]) -> float:
+        """What to multiply an amount by before it is added to amounts in `currencies`: 1 while there is only one, 0 without a rate."""
+        if len(currencies) < 2 or len(codes) != 1:
+            return 1.0
+        rate = self.rates.at(codes[0], self.moment)
+        return rate.value if rate else 0.0
+
+    def reported(self, row: Row) -> Row:
+        """The loss of a row or total in the currency reported in, and the rate that led there; all null without one."""
+        rate = self.rates.at(str(row["currency"]), self.moment) if row.get("currency") else None
+        if rate is None or row["status"] == "unknown":
+            return {}
+        amounts = {name: round(float(str(row[f"lost_revenue{end}"])) * rate.value, ROUND) for name, end in REPORTED.items()}
+        return {"report_currency": self.rates.report_in, **amounts, "exchange_rate": rate.value, "rate_since": rate.since}
 
 
 def report(
@@ -28,6 +54,7 @@ def report(
     outcomes: dict[tuple[str, str], Outcome | str],
     ledger: Ledger,
     scope: Scope,
+    at: At,
 ) -> tuple[list[Row], Row]:
     """Return the rows of an incident by journey and segment, and its total."""
     counted: dict[str, list[int]] = {}
@@ -44,20 +71,22 @@ def report(
     rows: list[Row] = []
     parts: Parts = []
     evidence: Parts = []
-    currencies: set[str] = set()
     for journey in sorted({group[0] for group in groups}):
         flow, span = ledger.flows[journey], spans[name, journey]
         found: Outcome | str = measured.get(journey) or str(span if isinstance(span, str) else outcomes[name, journey])
         for number, segment in enumerate(flow.segments):
             if (journey, segment["region"]) in groups:
                 odds = odds_of_nothing(_net(seen[journey], back.get(journey))[:, number]) if journey in seen else 1.0
-                rows.append(_row(name, flow, number, segment, span, found, back.get(journey), odds))
-        if counted.get(journey):
-            currencies.update(code for number in counted[journey] for code in flow.currencies[number])
+                row = _row(name, flow, number, segment, span, found, back.get(journey), odds)
+                rows.append(row | at.reported(row))
+    currencies = {code for journey, columns in counted.items() for number in columns for code in ledger.flows[journey].currencies[number]}
+    for journey, columns in counted.items():
+        worth = [at.worth(ledger.flows[journey].currencies[number], currencies) for number in columns]
+        if columns:
             for kind, outcome in ((parts, measured[journey]), (evidence, seen[journey])):
-                kind.append((outcome.times, _net(outcome, back.get(journey))[:, counted[journey]].sum(axis=1)))
+                kind.append((outcome.times, _net(outcome, back.get(journey))[:, columns] @ worth))
     hidden = _hidden(ledger, scope, name, spans, groups, currencies)
-    return rows, _total(name, rows, parts, evidence, currencies, hidden, scope, spans, ledger)
+    return rows, _total(name, rows, parts, evidence, currencies, hidden, scope, spans, ledger, at)
 
 
 def _hidden(
@@ -74,7 +103,12 @@ def _hidden(
         span, flow = spans[name, journey], ledger.flows[journey]
         outcome = span if isinstance(span, str) else measured_alone(ledger, journey, span)
         columns = groups_of(flow)[region]
-        if isinstance(outcome, str) or not flow.earns or {code for number in columns for code in flow.currencies[number]} - currencies:
+        if (
+            isinstance(outcome, str)
+            or not flow.earns
+            or len(currencies) > 1
+            or {code for number in columns for code in flow.currencies[number]} - currencies
+        ):
             continue
         draws = outcome.draws[:, columns].sum(axis=1)
         lost = float(draws.mean())
@@ -154,6 +188,7 @@ def _row(
         "lost_successes": round(float(wins[0] - wins[1]), 3),
         "n_buckets": int(outcome.n_buckets[number]),
         "shared_minutes": float(outcome.shared_minutes[number]),
+        "refunds": round(float(outcome.refunds[number]), ROUND) if flow.earns else None,
         "trained_until": datetime.fromtimestamp(outcome.trained_until, UTC),
     }
     unknown = _unknown(flow, number, outcome)
@@ -162,12 +197,14 @@ def _row(
     low, high = interval(_net(outcome, back)[:, number])
     gross, recovered = float(outcome.gross[number]), float(back[:, number].mean()) if back is not None else 0.0
     missing = 1 - outcome.coverage[number]
+    remarks = [f"{missing:.0%} of the window has no data and is not counted"] if missing > 0.01 else []
+    remarks += [outcome.note] if outcome.note else []
     return row | {
         "expected_revenue": round(float(outcome.actual[number]) + gross, ROUND),
         "actual_revenue": round(float(outcome.actual[number]), ROUND),
         **_stated(gross - recovered, low, high, odds),
         "recovered_later": round(recovered, ROUND),
-        "reason": f"{missing:.0%} of the window has no data and is not counted" if missing > 0.01 else None,
+        "reason": "; ".join(remarks) or None,
     }
 
 
@@ -181,35 +218,41 @@ def _total(
     scope: Scope,
     spans: dict[tuple[str, str], Span | str],
     ledger: Ledger,
+    at: At,
 ) -> Row:
     total: Row = {"incident_id": name, "status": "unknown", "journeys": [], "segments": []}
     if not rows:
-        return total | _nothing_found(name, scope, spans, ledger)
+        total |= _nothing_found(name, scope, spans, ledger, at)
+        return total | at.reported(total)
     total["journeys"] = sorted({str(row["journey"]) for row in rows})
     total["segments"] = sorted({str(row["segment"]) for row in rows})
     unknown = [row for row in rows if row["status"] == "unknown"]
     if len(unknown) == len(rows):
         return total | {"reason": "; ".join(sorted({str(row["reason"]) for row in unknown}))}
     total["lost_successes"] = round(sum(float(str(row["lost_successes"])) for row in rows if row["status"] != "unknown"), 3)
-    if len(currencies) > 1:
-        return total | {"reason": f"currency mix: {', '.join(sorted(currencies))}"}
+    if len(currencies) > 1 and (why := at.rates.missing(currencies, at.moment)):
+        return total | {"reason": why}
     draws = joined(parts, name)
     low, _ = interval(draws)
     chance = np.random.default_rng(seed_of(name, "hidden"))
     high = interval(np.sum([draws, *(chance.choice(part, size=len(draws)) for part in hidden)], axis=0))[1]
-    lost = sum(float(str(row["lost_revenue"])) for row in rows if row["status"] != "unknown")
+    stated = "reported_loss" if len(currencies) > 1 else "lost_revenue"
+    lost = sum(float(str(row[stated])) for row in rows if row["status"] != "unknown")
     reasons = sorted({str(row["reason"]) for row in unknown})
-    return total | {
+    told = [f"added up from {at.rates.told(currencies, at.moment)}"] if len(currencies) > 1 else []
+    if unknown:
+        told.append(f"{len(unknown)} of {len(rows)} rows are unknown: {'; '.join(reasons)}")
+    total |= {
         **_stated(lost, low, high, odds_of_nothing(joined(evidence, name))),
-        "currency": next(iter(currencies), None),
-        "reason": f"{len(unknown)} of {len(rows)} rows are unknown: {'; '.join(reasons)}" if unknown else None,
+        "currency": at.rates.report_in if len(currencies) > 1 else next(iter(currencies), None),
+        "reason": "; ".join(told) or None,
     }
+    return total | at.reported(total)
 
 
-def _nothing_found(name: str, scope: Scope, spans: dict[tuple[str, str], Span | str], ledger: Ledger) -> Row:
+def _nothing_found(name: str, scope: Scope, spans: dict[tuple[str, str], Span | str], ledger: Ledger, at: At) -> Row:
     """An incident without a linked journey and without a deviation: nothing was lost, within what all journeys together could hide."""
-    parts: Parts = []
-    currencies: set[str] = set()
+    found: list[tuple[Flow, Outcome]] = []
     why: set[str] = set()
     for journey in sorted({group[0] for group in scope.possible}):
         span, flow = spans[name, journey], ledger.flows[journey]
@@ -217,19 +260,20 @@ def _nothing_found(name: str, scope: Scope, spans: dict[tuple[str, str], Span | 
         if isinstance(outcome, str):
             why.add(outcome)
         elif flow.earns:
-            parts.append((outcome.times, outcome.draws.sum(axis=1)))
-            currencies.update(code for codes in flow.currencies for code in codes)
-    if not parts:
+            found.append((flow, outcome))
+    if not found:
         return {"reason": "; ".join(sorted(why)) or "no journey data in window"}
-    if len(currencies) > 1:
-        return {"reason": f"currency mix: {', '.join(sorted(currencies))}"}
+    currencies = {code for flow, _ in found for codes in flow.currencies for code in codes}
+    if len(currencies) > 1 and (lacking := at.rates.missing(currencies, at.moment)):
+        return {"reason": lacking}
+    parts = [(outcome.times, outcome.draws @ [at.worth(codes, currencies) for codes in flow.currencies]) for flow, outcome in found]
     low, high = interval(joined(parts, name))
     return {
         "lost_successes": 0.0,
         "lost_revenue": 0.0,
         "lost_revenue_low": round(min(low, 0.0), ROUND),
         "lost_revenue_high": round(max(high, 0.0), ROUND),
-        "currency": next(iter(currencies), None),
+        "currency": at.rates.report_in if len(currencies) > 1 else next(iter(currencies), None),
         "status": "below_noise",
         "reason": f"{scope.rule} and no journey deviates beyond noise; the interval is that of all journeys together",
     }

@@ -15,6 +15,7 @@ from aftercast.measurement.counterfactual import DAY, HOUR, LEAST_DAYS, LEAST_WI
 from aftercast.measurement.factors import RARE, Pools, groups_of
 from aftercast.measurement.flows import Flow, seconds
 from aftercast.measurement.inputs import Inputs
+from aftercast.measurement.known_times import KnownTime
 from aftercast.measurement.outcomes import Outcome, evaluate
 
 LOOK_BACK = 15 * 60
@@ -36,8 +37,10 @@ class Span:
 class Ledger:
     """Worlds of a measurement, fitted once per journey and training span."""
 
-    def __init__(self, flows: dict[str, Flow], masks: dict[str, list[tuple[float, float]]]) -> None:
-        self.flows, self.masks = flows, masks
+    def __init__(
+        self, flows: dict[str, Flow], masks: dict[str, list[tuple[float, float]]], times: dict[str, tuple[KnownTime, ...]]
+    ) -> None:
+        self.flows, self.masks, self.times = flows, masks, times
         self._worlds: dict[tuple[str, int, int, bool], World | str] = {}
         self._outcomes: dict[tuple[str, Pools], Outcome | str] = {}
 
@@ -46,7 +49,7 @@ class Ledger:
         begin, finish = flow.start + start * flow.grain, flow.start + end * flow.grain
         key = (journey, (begin - 4 * DAY) // WEEK, (finish - 4 * DAY - 1) // WEEK, is_long(begin, finish))
         if key not in self._worlds:
-            self._worlds[key] = build_world(flow, self.masks[journey], begin, finish)
+            self._worlds[key] = build_world(flow, self.masks[journey], begin, finish, self.times.get(journey, ()))
         found = self._worlds[key]
         days = (finish - begin) / DAY
         if isinstance(found, World) and days * LEAST_WINDOWS > max(known := found.quiet.sum() * flow.grain / DAY, LEAST_DAYS):
