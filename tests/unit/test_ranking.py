@@ -115,3 +115,5 @@ def test_weights_reorder_candidates_by_the_same_evidence() -> None:
     assert [row.candidate.candidate_id for row in order([alone, deploy, none])] == ["c", "api", "none"]
     told = Weights("w", {"service": 0.2}, {"saturation": 2.0}, usual=0.5)
     assert [row.candidate.candidate_id for row in order([none, alone, deploy], told)] == ["api", "c", "none"]
+    often = Weights("w", {"none": 2.0})
+    assert order([alone, deploy, none], often)[0].candidate.kind == "none"
