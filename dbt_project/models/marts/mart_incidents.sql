@@ -29,7 +29,7 @@ select
     coalesce(loss.reason, case when loss.incident_id is null then 'no impact was computed for this incident' end) as impact_reason,
     case when loss.status <> 'unknown' then loss.currency end as currency,
     impact.slo_most_eaten,
-    case when response.responders_n > 0 then costs.currency end as response_currency,
+    response.currency as response_currency,
     learning.postmortem_status,
     learning.postmortem_url,
     proposed.proposal_id,
@@ -61,8 +61,8 @@ select
     response.responders_n,
     response.response_hours,
     {{ money(
-        '(response.response_hours + case when learning.postmortem_status is not null then costs.review_hours * response.responders_n else 0 end)'
-        ~ ' * costs.hourly_rate'
+        '(response.response_hours + case when learning.postmortem_status is not null then response.review_hours else 0 end)'
+        ~ ' * response.hourly_rate'
     ) }} as response_cost,
     recurrence.family_size,
     recurrence.recurrence_n,
@@ -117,5 +117,3 @@ left join {{ ref('int_incidents__severity') }} as impact
     on incidents.incident_id = impact.incident_id
 left join {{ ref('int_incidents__response') }} as response
     on incidents.incident_id = response.incident_id
-left join {{ ref('stg_costs') }} as costs
-    on true

@@ -86,6 +86,7 @@ select
     burns.enough_traffic,
     case
         when rules.threshold * (1 - rules.target) > 1 then 'unreachable'
+        when {{ minutes_between('rules.measured_until', 'run.as_of') }} > rules.short_minutes + 60 then 'late_data'
         when not burns.enough_traffic then 'not_enough_traffic'
         when burns.burn_long >= rules.threshold and coalesce(burns.burn_short >= rules.threshold, false) then 'firing'
         else 'quiet'

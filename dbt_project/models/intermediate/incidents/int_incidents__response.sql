@@ -7,7 +7,10 @@ with people as (
         greatest(
             {{ minutes_between('min(events.occurred_at)', 'max(events.occurred_at)') }},
             any_value(costs.least_minutes)
-        ) as minutes
+        ) as minutes,
+        any_value(costs.hourly_rate) as hourly_rate,
+        any_value(costs.review_hours) as review_hours,
+        any_value(costs.currency) as currency
     from {{ ref('stg_incident_events') }} as events
     cross join {{ ref('stg_costs') }} as costs
     inner join {{ ref('int_incidents__timed') }} as incidents
@@ -23,6 +26,9 @@ with people as (
 select
     incident_id,
     count(*) as responders_n,
-    sum(minutes) / 60 as response_hours
+    sum(minutes) / 60 as response_hours,
+    count(*) * any_value(review_hours) as review_hours,
+    any_value(hourly_rate) as hourly_rate,
+    any_value(currency) as currency
 from people
 group by incident_id

@@ -10,7 +10,8 @@ with counted as (
         slos.method,
         slos.slice_target,
         greatest(coalesce(slos.slice_minutes, journeys.grain_minutes), journeys.grain_minutes) as slice_minutes,
-        {{ bucket('kpis.bucket_at', 'greatest(coalesce(slos.slice_minutes, journeys.grain_minutes), journeys.grain_minutes)') }} as slice_at,
+        {{ bucket('kpis.bucket_at', 'greatest(coalesce(slos.slice_minutes, journeys.grain_minutes), journeys.grain_minutes)') }}
+            as slice_at,
         sum(kpis.successes) as good,
         sum(kpis.attempts) as total
     from {{ ref('stg_slo_parts') }} as parts
