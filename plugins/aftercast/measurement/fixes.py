@@ -2,8 +2,9 @@
 
 Recurrence is compared as rates with exposure (`recurrence`), times, sizes, sums and shares as samples (`samples`), between spans that other
 fixes of the same fault do not reach into (`spans`), against what was promised before shipping (`criteria`). A verdict bears being looked at
-every week, and among many fixes at most one in ten called effective may be expected to be luck (Benjamini-Hochberg). The incident that led
-to a fix is never counted before it. Associations in time, never proofs of a cause.
+every week. A promise written down before shipping is one question and is judged on its own; whatever else is looked at, among many fixes
+and outcomes, has to stand out among all of them (Benjamini-Hochberg: one in ten may be luck). The incident that led to a fix is never
+counted before it. Associations in time, never proofs of a cause.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from scipy import stats
 from aftercast.measurement import looking, samples
 from aftercast.measurement.criteria import LONGEST_WINDOW, OUTCOMES, SHORTEST_WINDOW, refuted_above, window_of
 from aftercast.measurement.inputs import Inputs
-from aftercast.measurement.occasions import Occasions, read_occasions
+from aftercast.measurement.occasions import Occasions, Side, currency, read_occasions
 from aftercast.measurement.rates import NO_PRIOR, Prior
 from aftercast.measurement.recurrence import Families, Recurrence, compare, prior_of
 from aftercast.measurement.spans import MOVERS, Fix, Spans, data_start, promises, read_fixes, spans_of, why_not
 
 FALSE_DISCOVERIES = 0.10
 LEAST_RECURRENCES = 2
+LEAST_SAMPLE = 2
 LEAST_WEEKS = 4
 MOST_WEEKS = 260
 POWER = 0.8
@@ -43,11 +45,11 @@ UNITS = {
 Row = dict[str, object]
 
 
-def measure_fixes(inputs: Inputs, as_of: datetime, incident_loss: pl.DataFrame) -> list[Row]:
+def measure_fixes(inputs: Inputs, as_of: datetime, incident_loss: pl.DataFrame, outcomes: Sequence[str] = OUTCOMES) -> list[Row]:
     """Return `fix_impact`: one row per shipped action item and outcome, by both; recurrence only where fewer recurrences are promised.
 
     Args:
-        incident_loss: the derived table; incidents it does not know have an unknown loss.
+        incident_loss: the derived table; incidents it does not know have an unknown loss. outcomes: those to be compared.
     """
     begin = data_start(inputs)
     if begin is None:
@@ -57,10 +59,12 @@ def measure_fixes(inputs: Inputs, as_of: datetime, incident_loss: pl.DataFrame) 
         return []
     now = (as_of - begin).total_seconds() / DAY
     occasions = read_occasions(inputs, begin, as_of, incident_loss)
-    families = Families.of(occasions.onsets)
-    rows = _recurrence_rows(fixes, families, now)
-    for outcome in OUTCOMES[1:]:
-        rows += _sample_rows(fixes, occasions, outcome, now)
+    rows: list[Row] = []
+    for outcome in outcomes:
+        if outcome == "recurrence":
+            rows += _recurrence_rows(fixes, Families.of(occasions.onsets), now)
+        else:
+            rows += _sample_rows(fixes, occasions, outcome, now)
     _guard_weekly_loss(rows)
     _among_many(rows)
     for row in rows:
@@ -214,7 +218,6 @@ def weeks_needed(
     usual = min(max(exposure_before, SHORTEST_WINDOW), LONGEST_WINDOW)
     level = looking.spend(days, np.asarray(window or usual)) * share
     rate = n_after / exposure_after
-    counts = np.arange(int(stats.poisson.ppf(0.9999, rate * 7.0 * MOST_WEEKS)) + n_after + 2)
     raw = prior.shape + (raw_before if raw_before is not None else n_before)
     loose = 1.0 / (1.0 / raw + spread)
     slow = (prior.rate + exposure_before) * loose / raw
@@ -226,10 +229,8 @@ def weeks_needed(
         stats.nbinom.cdf(most, loose, slow / (slow + days * speed)),
     )
     most = np.where(exact <= level, most, most - 1)
-    tail = level[:, None]
-    low = stats.beta.ppf(tail, np.maximum(counts, 1e-9), n_before + 1) if n_after else np.zeros((MOST_WEEKS, len(counts)))
-    refuted = (low / (1 - low) * (exposure_before / days)[:, None] > refuted_above) & (counts >= LEAST_RECURRENCES)
-    least = np.where(refuted.any(axis=1), refuted.argmax(axis=1), len(counts) + n_after + 1)
+    least = stats.nbinom.ppf(1 - level, n_before + 1, exposure_before / (exposure_before + refuted_above * days)) + 1
+    least = np.maximum(least, LEAST_RECURRENCES)
     further = rate * 7.0 * weeks
     power = stats.poisson.cdf(most - n_after, further) + stats.poisson.sf(least - n_after - 1, further)
     enough = np.flatnonzero(power >= POWER)
@@ -299,15 +300,13 @@ class _Sampled:
 
 def _times(outcome: str) -> Callable[[Occasions, Fix, Spans], _Sampled]:
     def sampled(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
-        notes = []
         before, after, straddling = occasions.either_side(fix.family, span, outcome)
-        if straddling and outcome == "time_to_recover":
-            notes.append(f"{straddling} open while it shipped left out")
-        sides = [(part["value"].to_numpy().astype(float), part["is_censored"].to_numpy()) for part in (before, after)]
-        n, m = before.height, after.height
-        if min(n, m) < 1 or any(opened.all() for _, opened in sides):
-            return _Sampled(n, m, "times known", None, None, [*notes, "needs at least one that ended on either side"])
-        return _Sampled(n, m, "times known", None, samples.durations(*sides[0], *sides[1]), notes)
+        notes = [f"{straddling} open while it shipped left out"] if straddling and outcome == "time_to_recover" else []
+        n, m = len(before.values), len(after.values)
+        if min(n, m) < LEAST_SAMPLE or before.is_open.all() or after.is_open.all():
+            return _Sampled(n, m, "times known", None, None, [*notes, f"needs {LEAST_SAMPLE} on either side, of which one ended"])
+        found = samples.durations(before.values, before.is_open, after.values, after.is_open)
+        return _Sampled(n, m, "times known", None, found, notes)
 
     return sampled
 
@@ -315,46 +314,47 @@ def _times(outcome: str) -> Callable[[Occasions, Fix, Spans], _Sampled]:
 def _sizes(outcome: str, things: str) -> Callable[[Occasions, Fix, Spans], _Sampled]:
     def sampled(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
         before, after, _ = occasions.either_side(fix.family, span, outcome)
-        unit = occasions.currency(before, after) if outcome.startswith("loss") else None
+        n, m = len(before.values), len(after.values)
+        unit = currency(before, after) if outcome.startswith("loss") else None
         if unit == "":
-            return _Sampled(before.height, after.height, things, None, None, ["losses are in several currencies"])
-        if min(before.height, after.height) < 1:
-            return _Sampled(before.height, after.height, things, unit, None, ["needs at least one on either side"])
-        first, second = (part["value"].to_numpy().astype(np.float64) for part in (before, after))
-        return _Sampled(before.height, after.height, things, unit, samples.sizes(first, second), [])
+            return _Sampled(n, m, things, None, None, ["losses are in several currencies"])
+        if min(n, m) < LEAST_SAMPLE:
+            return _Sampled(n, m, things, unit, None, [f"needs {LEAST_SAMPLE} on either side"])
+        return _Sampled(n, m, things, unit, samples.sizes(before.values, after.values), [])
 
     return sampled
 
 
 def _weekly_loss(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
     before, after, _ = occasions.either_side(fix.family, span, "loss_per_incident", keep_unknown=True)
-    unit = occasions.currency(before, after)
+    unit = currency(before, after)
     n, m = int(span.before // 7), int(span.after // 7)
     if unit == "":
         return _Sampled(n, m, "weeks", None, None, ["losses are in several currencies"])
-    sums = []
-    for part, start, weeks in ((before, span.first - 7 * n, n), (after, span.last, m)):
-        week = ((part["day"].to_numpy() - start) // 7).astype(int)
-        inside = (week >= 0) & (week < weeks)
-        values = part["value"].to_numpy().astype(np.float64)[inside]
-        total = np.bincount(week[inside], weights=values, minlength=weeks) if weeks else np.zeros(0)
-        sums.append(total.astype(np.float64))
+    sums = [_weekly(before, span.first - 7 * n, n), _weekly(after, span.last, m)]
     known = [total[np.isfinite(total)] for total in sums]
-    left_out = sum(len(total) for total in sums) - sum(len(total) for total in known)
+    left_out = n + m - len(known[0]) - len(known[1])
     notes = [f"{left_out} weeks with a loss that is unknown left out"] if left_out else []
-    if min(len(total) for total in known) < LEAST_WEEKS:
+    if min(len(known[0]), len(known[1])) < LEAST_WEEKS:
         return _Sampled(len(known[0]), len(known[1]), "weeks", unit, None, [*notes, f"needs {LEAST_WEEKS} weeks on either side"])
     return _Sampled(len(known[0]), len(known[1]), "weeks", unit, samples.sizes(known[0], known[1]), notes)
 
 
+def _weekly(side: Side, start: float, weeks: int) -> samples.Array:
+    """Loss of each of so many weeks; NaN where a loss is unknown."""
+    week = np.floor((side.days - start) / 7).astype(np.int64)
+    inside = (week >= 0) & (week < weeks)
+    return np.bincount(week[inside], weights=side.values[inside], minlength=weeks).astype(np.float64)[:weeks]
+
+
 def _failures(occasions: Occasions, fix: Fix, span: Spans) -> _Sampled:
     before, after = occasions.deployments(str(fix.service), span)
-    n, m = before.height, after.height
+    n, m = len(before), len(after)
     if not (n and m):
         return _Sampled(n, m, "deployments", None, None, ["needs deployments on either side"])
-    failed = [int(part["is_failed"].sum()) for part in (before, after)]
-    notes = [f"{failed[0]} and {failed[1]} of them failed"]
-    return _Sampled(n, m, "deployments", None, samples.shares(failed[0], n, failed[1], m), notes)
+    failed = int(before.sum()), int(after.sum())
+    found = samples.shares(failed[0], n, failed[1], m)
+    return _Sampled(n, m, "deployments", None, found, [f"{failed[0]} and {failed[1]} of them failed"])
 
 
 _COMPARISONS: Mapping[str, Callable[[Occasions, Fix, Spans], _Sampled]] = {
@@ -395,7 +395,8 @@ def _decide(row: Row) -> None:
         return
     high, chance = row["ci_high"], float(str(row["p_value_sequential"]))
     alone = chance <= looking.ALPHA and isinstance(high, float) and high < 1
-    lucky_among_many = alone and float(str(row["q_value"])) > FALSE_DISCOVERIES
+    registered = bool(row["is_promised"]) and row["criterion_status"] == "before_shipping"
+    lucky_among_many = alone and not registered and float(str(row["q_value"])) > FALSE_DISCOVERIES
     notes: list[str] = list(row["_notes"])  # type: ignore[call-overload]
     counts, least = row["_counts"], 1 - float(str(row["_refuted_above"]))
     if alone and not lucky_among_many:
@@ -420,7 +421,7 @@ def _decide(row: Row) -> None:
             notes.insert(0, f"{counts} do not tell; " + (f"{span} would tell" if span else "waiting will not tell"))
         elif row.get("_too_few"):
             row["status"] = "not_enough_data"
-            notes.insert(0, f"{counts}: too few for any test")
+            notes.insert(0, f"{counts}: too few, or too much alike, for any test")
         else:
             notes.insert(0, f"{counts} do not tell" + ("; waiting will not tell" if row["outcome"] == "recurrence" else ""))
     if row["_is_cut"]:

@@ -17,7 +17,7 @@ from scipy import stats
 
 ALPHA = 0.05
 IN_WINDOW = 0.9
-LEVELS = ALPHA / 1.7 ** np.arange(11)
+LEVELS = ALPHA / 1.35 ** np.arange(20)
 """Errors the boundaries are drawn for: a sequential p-value is the smallest of them that was crossed."""
 
 Array = npt.NDArray[np.float64]
@@ -30,11 +30,11 @@ class Boundary:
     """Largest counts that count as fewer, by chain and look; -1 where none would.
 
     Attributes:
-        most: [chain, look]; nominal: level of a single test that draws the same line, by chain and look.
+        most: [chain, look]; unused: error not spent by then, because counts are whole.
     """
 
     most: Counts
-    nominal: Array
+    unused: Array
 
 
 def spend(days: Array, window: Array, alpha: float | Array = ALPHA) -> Array:
@@ -65,7 +65,7 @@ def boundary(shape: Array, rate: Array, exposures: Array, spent: Array) -> Bound
     alive = np.zeros((n_chains, len(counts)))
     alive[:, 0] = 1.0
     used, before = np.zeros(n_chains), np.zeros(n_chains)
-    most, nominal = np.full((n_chains, n_looks), -1, dtype=np.int64), np.zeros((n_chains, n_looks))
+    most, unused = np.full((n_chains, n_looks), -1, dtype=np.int64), np.zeros((n_chains, n_looks))
     sizes = shape[:, None] + counts
     for look in range(n_looks):
         now = exposures[:, look]
@@ -83,11 +83,16 @@ def boundary(shape: Array, rate: Array, exposures: Array, spent: Array) -> Bound
         hit = counts <= crossed[:, None]
         used = used + np.where(hit, arrived, 0.0).sum(axis=1)
         alive, before = np.where(hit, 0.0, arrived), now
-        chance = rate / (rate + now)
-        level = np.where(crossed >= 0, stats.nbinom.cdf(crossed, shape, chance), 0.0)
-        next_level = stats.nbinom.cdf(crossed + 1, shape, chance) * (1 - 1e-9)
-        most[:, look], nominal[:, look] = crossed, np.clip(level + np.maximum(spent[:, look] - used, 0.0), level, next_level)
-    return Boundary(most, nominal)
+        most[:, look], unused[:, look] = crossed, np.maximum(spent[:, look] - used, 0.0)
+    return Boundary(most, unused)
+
+
+def nominal(line: Boundary, shape: Array, rate: Array, exposures: Array) -> Array:
+    """Return the level of a single test that draws the same line, by chain and look."""
+    chance = rate[:, None] / (rate[:, None] + exposures)
+    level = np.where(line.most >= 0, stats.nbinom.cdf(line.most, shape[:, None], chance), 0.0)
+    further = stats.nbinom.cdf(line.most + 1, shape[:, None], chance) * (1 - 1e-9)
+    return np.asarray(np.clip(level + line.unused, level, further), dtype=np.float64)
 
 
 def p_value(shape: Array, rate: Array, exposures: Array, counts: Counts, days: Array, window: Array) -> Array:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from aftercast.measurement.inputs import Inputs
@@ -17,45 +19,73 @@ from aftercast.measurement.spans import DAY, Spans
 DEPLOYMENT = "deploy"
 
 
+TIMES = ("time_to_detect", "time_to_recover")
+MEASURED = (*TIMES, "blast_radius", "loss_per_incident")
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Incidents:
+    """The incidents of one family, by day of onset; values by outcome, NaN where unknown, open ones known to last at least so long."""
+
+    days: Array
+    end_days: Array
+    names: npt.NDArray[np.str_]
+    values: dict[str, Array]
+    is_open: dict[str, Flags]
+    currencies: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What lies on one side of a fix."""
+
+    days: Array
+    values: Array
+    is_open: Flags
+    currencies: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Occasions:
-    """Incidents of families, by day; deployments, by service.
+    """Incidents by family; days and failures of deployments by service; (day, incident, family) of every incident of a family."""
 
-    Attributes:
-        incidents: incident_id, family_id, day, end_day, one column per outcome, is_censored flags for times, currency.
-    """
-
-    incidents: dict[str, pl.DataFrame]
-    changes: dict[str, pl.DataFrame]
+    incidents: dict[str, Incidents]
+    changes: dict[str, tuple[Array, Flags]]
     onsets: list[tuple[float, str, str]]
 
-    def either_side(
-        self, family: str | None, span: Spans, outcome: str, *, keep_unknown: bool = False
-    ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-        """Return incidents before and after with `value` and `is_censored`, without those that led to the fix, and how many straddle it."""
-        own = self.incidents[str(family)].rename({outcome: "value", f"{outcome}_censored": "is_censored"})
-        if not keep_unknown:
-            own = own.filter(pl.col("value").is_not_null())
-        day = pl.col("day")
-        before = own.filter((day >= span.since) & (day < span.first) & ~pl.col("incident_id").is_in(list(span.triggers)))
-        straddling = before.filter(pl.col("end_day") > span.first)
+    def either_side(self, family: str | None, span: Spans, outcome: str, *, keep_unknown: bool = False) -> tuple[Side, Side, int]:
+        """Return the incidents before, without those that led to the fix, and after, and how many were open while it shipped.
+
+        Time to recover leaves those out: what ended them may have been the fix.
+        """
+        own = self.incidents[str(family)]
+        values = own.values[outcome]
+        known = np.ones(len(values), dtype=bool) if keep_unknown else ~np.isnan(values)
+        before = known & (own.days >= span.since) & (own.days < span.first) & ~np.isin(own.names, sorted(span.triggers))
+        after = known & (own.days >= span.last) & (own.days < span.until)
+        straddling = before & (own.end_days > span.first)
         if outcome == "time_to_recover":
-            before = before.filter(pl.col("end_day") <= span.first)
-        return before, own.filter((day >= span.last) & (day < span.until)), straddling.height
+            before &= ~straddling
+        nobody = np.zeros(len(values), dtype=bool)
+        sides = [
+            Side(own.days[one], values[one], own.is_open.get(outcome, nobody)[one], frozenset(own.currencies[one].tolist()) - {""})
+            for one in (before, after)
+        ]
+        return sides[0], sides[1], int(straddling.sum())
 
-    def currency(self, before: pl.DataFrame, after: pl.DataFrame) -> str | None:
-        """Return the currency of the losses; empty when there are several, None when none is known."""
-        known = sorted(set(before["currency"].drop_nulls()) | set(after["currency"].drop_nulls()))
-        return known[0] if len(known) == 1 else "" if known else None
-
-    def deployments(self, service: str, span: Spans) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return the deployments of a service before and after."""
-        own = self.changes.get(service, _NO_CHANGES)
-        day = pl.col("day")
-        return own.filter((day >= span.since) & (day < span.first)), own.filter((day >= span.last) & (day < span.until))
+    def deployments(self, service: str, span: Spans) -> tuple[Flags, Flags]:
+        """Return which deployments of a service failed, before and after."""
+        days, failed = self.changes.get(service, (np.zeros(0), np.zeros(0, dtype=bool)))
+        return failed[(days >= span.since) & (days < span.first)], failed[(days >= span.last) & (days < span.until)]
 
 
-_NO_CHANGES = pl.DataFrame(schema={"service": pl.String, "day": pl.Float64, "is_failed": pl.Boolean})
+def currency(before: Side, after: Side) -> str | None:
+    """Return the currency of the losses; empty when there are several, None when none is known."""
+    known = sorted(before.currencies | after.currencies)
+    return known[0] if len(known) == 1 else "" if known else None
 
 
 def _days(column: str, begin: datetime) -> pl.Expr:
@@ -95,17 +125,27 @@ def read_occasions(inputs: Inputs, begin: datetime, as_of: datetime, incident_lo
             .alias("time_to_recover"),
             (~ended).alias("time_to_recover_censored"),
             (pl.col("n_services").fill_null(0) + pl.col("n_journeys").fill_null(0)).cast(pl.Float64).alias("blast_radius"),
-            pl.lit(value=False).alias("blast_radius_censored"),
             "loss_per_incident",
-            pl.lit(value=False).alias("loss_per_incident_censored"),
             "currency",
         )
         .sort("day", "incident_id")
     )
+    grouped = _changes(inputs, begin, as_of).group_by(["service"], maintain_order=True)
     return Occasions(
-        incidents={str(family): members for (family,), members in frame.group_by(["family_id"], maintain_order=True)},
-        changes={str(service): listed for (service,), listed in _changes(inputs, begin, as_of).group_by(["service"], maintain_order=True)},
+        incidents={str(family): _incidents(members) for (family,), members in frame.group_by(["family_id"], maintain_order=True)},
+        changes={str(service): (listed["day"].to_numpy(), listed["is_failed"].to_numpy()) for (service,), listed in grouped},
         onsets=list(frame.select("day", "incident_id", "family_id").iter_rows()),
+    )
+
+
+def _incidents(members: pl.DataFrame) -> Incidents:
+    return Incidents(
+        days=members["day"].to_numpy(),
+        end_days=members["end_day"].to_numpy(),
+        names=np.array(members["incident_id"].to_list(), dtype=np.str_),
+        values={outcome: members[outcome].cast(pl.Float64).fill_null(float("nan")).to_numpy() for outcome in MEASURED},
+        is_open={outcome: members[f"{outcome}_censored"].to_numpy() for outcome in TIMES},
+        currencies=np.array(members["currency"].fill_null("").to_list(), dtype=np.str_),
     )
 
 

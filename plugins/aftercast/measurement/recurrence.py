@@ -239,7 +239,8 @@ def _interval(n_before: Array, days_before: Array, days: Array, counts: Counts, 
     level = np.broadcast_to(looking.spend(days[:, -1], window)[:, None], days.shape).copy()
     if len(asked):
         spent = looking.spend(days[asked], window[asked, None])
-        level[asked] = looking.boundary(n_before[asked], days_before[asked], days[asked], spent).nominal
+        known = n_before[asked], days_before[asked], days[asked]
+        level[asked] = looking.nominal(looking.boundary(*known, spent), *known)
     each_low, each_high = ends(n_before[:, None], days_before[:, None], counts, days, np.maximum(level, 1e-12))
     low[:] = each_low[:, -1]
     high[:] = each_high.min(axis=1)

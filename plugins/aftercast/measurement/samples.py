@@ -8,6 +8,8 @@ of the error, which keeps the whole over some fifteen looks (Pocock 1977; Jennis
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -131,12 +133,20 @@ def _logrank_scores(times: Array, is_open: Flags) -> Array:
     return np.asarray((~is_open).astype(float) - hazard[place])
 
 
-def _gap(first: Array, second: Array, axis: int) -> Array:
-    return np.asarray(first.mean(axis=axis) - second.mean(axis=axis), dtype=np.float64)
+@lru_cache(maxsize=256)
+def _splits(n: int, m: int) -> npt.NDArray[np.int64]:
+    """Return places of the later sample, [split, m]: every way to choose m of n + m where there are few, else random ones."""
+    if comb(n + m, m) <= MOST_PARTITIONS:
+        return np.array(list(combinations(range(n + m), m)), dtype=np.int64)
+    chance = np.random.default_rng([n, m])
+    return chance.permuted(np.tile(np.arange(n + m), (RESAMPLES, 1)), axis=1)[:, :m].astype(np.int64)
 
 
 def _permutation(before: Array, after: Array) -> tuple[float, float]:
-    """Return the chance that a random split has so low a mean after, and the smallest chance any split could have."""
+    """Return the chance that a random split has so low a mean after, and the smallest chance any split could have.
+
+    Exact below 5,000 splits, by 1,999 random ones above, by their normal limit from ten a side.
+    """
     n, m = len(before), len(after)
     smallest = 1.0 / comb(n + m, m)
     both = np.concatenate([before, after])
@@ -146,15 +156,10 @@ def _permutation(before: Array, after: Array) -> tuple[float, float]:
     if min(n, m) >= LARGE:
         deviation = np.sqrt(spread * n / (m * (n + m - 1)))
         return float(stats.norm.cdf((after.mean() - both.mean()) / deviation)), smallest
-    found = stats.permutation_test(
-        (after, before),
-        _gap,
-        vectorized=True,
-        alternative="less",
-        n_resamples=MOST_PARTITIONS if comb(n + m, m) <= MOST_PARTITIONS else RESAMPLES,
-        rng=np.random.default_rng(n * 1009 + m),
-    )
-    return float(found.pvalue), smallest
+    places = _splits(n, m)
+    sums = both[places].sum(axis=1)
+    low = int((sums <= after.sum() + 1e-9 * max(float(np.abs(both).max()), 1e-300)).sum())
+    return (low / len(sums), smallest) if len(sums) == comb(n + m, m) else ((low + 1) / (len(sums) + 1), smallest)
 
 
 def _curve(times: Array, is_open: Flags) -> tuple[Array, Array]:
