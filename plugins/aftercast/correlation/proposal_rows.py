@@ -13,7 +13,8 @@ from aftercast.correlation.inputs import Inputs
 from aftercast.correlation.kinship import Kinship
 from aftercast.correlation.matching import Incidents, Match, best, declared_of, match
 from aftercast.correlation.members import ALERT, ANOMALY, JOURNEY, KPI_DROP, SERVICE, Apart, Member, Subject, members_of
-from aftercast.correlation.proposals import REHEARSALS, Proposal, propose
+from aftercast.correlation.proposal import Proposal
+from aftercast.correlation.proposals import REHEARSALS, propose
 from aftercast.correlation.situation import Incident
 from aftercast.correlation.surroundings import EPOCH, clock, micros
 from aftercast.correlation.telemetry import MINUTE
