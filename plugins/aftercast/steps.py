@@ -226,7 +226,7 @@ def _detection_code() -> str:
 
 
 def correlate() -> None:
-    """Rank the candidates of every incident, and place it among earlier ones."""
+    """Rank the candidates of every incident, place it among earlier ones, and say what moves with what and who reaches whom."""
     from aftercast import correlation
 
     settings = Settings.from_environment()
@@ -235,9 +235,20 @@ def correlate() -> None:
         frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
         frames["verdicts"] = warehouse.frame(connection, EVERY_VERDICT)
     frames["anomalies"] = _live_anomalies(settings)
-    found = correlation.correlate(correlation.Inputs.of(frames), _window(settings).end, settings.deployment.rankers)
-    for table, rows in found.tables().items():
+    inputs, as_of = correlation.Inputs.of(frames), _window(settings).end
+    inferred = correlation.inferred_edges(inputs, as_of)
+    inputs = correlation.beside_calls(inputs, inferred)
+    found = correlation.correlate(inputs, as_of, settings.deployment.rankers)
+    together = correlation.kpi_correlations(inputs, as_of)
+    reach = {"inferred_edges": inferred, "blast_radius": correlation.blast_radius(inputs), "kpi_correlations": together}
+    for table, rows in (found.tables() | reach).items():
         landing.write_derived(settings, table, rows)
+    log.info(
+        "%d edges inferred; %d service metrics and customer figures compared, %d move together",
+        inferred.height,
+        together.height,
+        together.filter(pl.col("status") == "significant").height,
+    )
     log.info(
         "%d incidents ranked: %d candidates, %d pieces of evidence; %d of %d incidents judged by people tell how good the ranking is",
         frames["incidents"].height,

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from aftercast.correlation.blast import blast_radius
 from aftercast.correlation.families import Portrait, family_tables, portrait
+from aftercast.correlation.inferred_edges import beside_calls, inferred_edges
 from aftercast.correlation.inputs import CLUSTERING_VERSION, MODEL_VERSION, Correlation, Inputs, table
 from aftercast.correlation.judging import Hearing
+from aftercast.correlation.kpi_correlations import kpi_correlations
 from aftercast.correlation.leading_rows import leading_tables
 from aftercast.correlation.patterns import pattern_rows
 from aftercast.correlation.proposal_rows import match_rows, member_rows, proposal_rows, proposals_of
@@ -22,7 +25,18 @@ from aftercast.correlation.situation import Incident, Situation, look
 from aftercast.correlation.surroundings import incidents_of, micros, surroundings_of
 from aftercast.declarations import DEFAULT_RANKER, RankerRow
 
-__all__ = ["CLUSTERING_VERSION", "MODEL_VERSION", "Correlation", "Inputs", "correlate", "query"]
+__all__ = [
+    "CLUSTERING_VERSION",
+    "MODEL_VERSION",
+    "Correlation",
+    "Inputs",
+    "beside_calls",
+    "blast_radius",
+    "correlate",
+    "inferred_edges",
+    "kpi_correlations",
+    "query",
+]
 
 
 def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (DEFAULT_RANKER,)) -> Correlation:

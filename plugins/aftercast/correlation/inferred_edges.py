@@ -8,6 +8,7 @@ either order fits, there is no edge.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -40,6 +41,13 @@ def inferred_edges(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
     frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema), orient="row")
     best = frame.sort("q_value", -pl.col("correlation"), "caller", "callee", "region", "caller_metric", "callee_metric")
     return best.unique(["environment", "caller", "callee"], keep="first", maintain_order=True).sort("environment", "caller", "callee")
+
+
+def beside_calls(inputs: Inputs, edges: pl.DataFrame) -> Inputs:
+    """Add inferred edges to the dependencies, labelled as such; a graph takes them only where it knows no call (`Graph.of_environment`)."""
+    known = inputs.conformed().dependencies
+    more = edges.select("environment", "caller", "callee", pl.lit("inferred").alias("provenance")).select(known.columns)
+    return replace(inputs, dependencies=pl.concat([known, more]))
 
 
 def _plainest(points: pl.DataFrame) -> pl.DataFrame:
