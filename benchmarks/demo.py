@@ -12,6 +12,9 @@ scorer reads the truth.
   incidents, and measured by the same function; the share called quantified is multiplied by the incidents of a week. When the real
   incidents that lost nothing were claimed more often a week than that, their number is taken instead.
 - `noticed_pct`: incidents with a true loss that are called quantified.
+- `proposals_matched`: declared incidents with a proposal, of all, with how long before people declared them; `proposals_per_quiet_week`:
+  proposals that match no true incident, per week of the time outside true and reported impacts; `noise_reduction_pct`: 1 - proposals /
+  (alerts + hurting episodes). `per_half`: the same in the first and the second half of the window, because the rules were looked at on one.
 - `fixes`: verdicts on fixes that work and on those that do not (also those that only seem to).
 """
 
@@ -208,6 +211,53 @@ def fixes(judged: pl.DataFrame, planted: Truth) -> dict[str, Any]:
     }
 
 
+def proposed(settings: Settings, window: Window, incidents: pl.DataFrame, planted: Truth) -> dict[str, Any]:
+    """How proposals did: incidents covered and how early, proposals in quiet time, and how much less there is to look at."""
+    proposals, members = read(settings, "mart_incident_proposals"), read(settings, "mart_proposal_members")
+    middle = window.start + window.length / 2
+    spans = [*incidents.select("started_at", "impact_end_at").iter_rows(), *planted.incidents.select("started_at", "ended_at").iter_rows()]
+
+    def between(start: datetime, end: datetime) -> dict[str, Any]:
+        inside = pl.col("alarmed_at").is_between(start, end, closed="left")
+        made = proposals.filter(inside)
+        heard = members.filter(pl.col("known_at").is_between(start, end, closed="left")).height
+        real = incidents.filter(pl.col("started_at").is_between(start, end, closed="left"))
+        early = real["proposal_to_declared_minutes"].drop_nulls()
+        about = real.filter(pl.col("proposal_id").is_not_null()).height
+        unmatched = made.filter(pl.col("incident_id").is_null())
+        quiet = [row for row in unmatched.iter_rows(named=True) if not _touches(row, spans)]
+        weeks = _quiet_weeks(start, end, spans)
+        return {
+            "incidents": share(about, real.height),
+            "before_declared": share(int((early > 0).sum()), early.len()),
+            "lead_minutes_median": round(float(np.median(early)), 1) if early.len() else None,
+            "declared": share(made.height - unmatched.height, made.height),
+            "in_quiet_time": len(quiet),
+            "quiet_weeks": round(weeks, 2),
+            "per_quiet_week": round(len(quiet) / weeks, 2) if weeks else None,
+            "signals": heard,
+            "proposals": made.height,
+            "noise_reduction_pct": round(100 * (1 - made.height / heard), 1) if heard else None,
+        }
+
+    halves = {"first": between(window.start, middle), "second": between(middle, window.end)}
+    return {**between(window.start, window.end), "per_half": halves}
+
+
+def _touches(row: Mapping[str, Any], spans: Sequence[tuple[datetime, datetime]]) -> bool:
+    end = row["ended_at"] or row["as_of"]
+    return any(begin <= end and row["started_at"] <= over for begin, over in spans)
+
+
+def _quiet_weeks(start: datetime, end: datetime, spans: Sequence[tuple[datetime, datetime]]) -> float:
+    """Weeks between two times that no span covers."""
+    quiet, until = timedelta(0), start
+    for begin, over in sorted(spans):
+        quiet += max(min(begin, end) - until, timedelta(0))
+        until = max(until, min(over, end))
+    return (quiet + max(end - until, timedelta(0))) / timedelta(weeks=1)
+
+
 def run(settings: Settings) -> dict[str, Any]:
     """Return the benchmark's JSON object."""
     began = time.perf_counter()
@@ -221,6 +271,7 @@ def run(settings: Settings) -> dict[str, Any]:
     listed = causes(read(settings, "mart_incident_candidates"), planted)
     stated = losses(incidents, read(settings, "mart_incident_impact"), planted)
     verdicts = fixes(read(settings, "mart_fix_impact"), planted)
+    candidates = proposed(settings, window, incidents, planted)
     placebo = placebos(settings, window, planted)
     weeks = window.length / timedelta(weeks=1)
     per_week = incidents.height / weeks
@@ -231,12 +282,16 @@ def run(settings: Settings) -> dict[str, Any]:
         "loss_coverage_pct": stated["coverage"]["pct"],
         "false_loss_claims_per_quiet_week": round(claims, 2),
         "noticed_pct": stated["noticed"]["pct"],
+        "proposals_matched": candidates["incidents"],
+        "proposals_per_quiet_week": candidates["per_quiet_week"],
+        "noise_reduction_pct": candidates["noise_reduction_pct"],
         "n": listed["top3"]["n"],
         "weeks": round(weeks, 1),
         "incidents_per_week": round(per_week, 1),
         "causes": listed,
         "losses": stated,
         "placebo": placebo,
+        "proposals": candidates,
         "fixes": verdicts,
         "baselines": {
             "random": {"top3_pct": listed["random_top3_pct"]},
@@ -277,6 +332,13 @@ def _print(result: Mapping[str, Any]) -> None:
     line("fixes that work called effective", result["fixes"]["working_called_effective"])
     line("fixes that do not work called effective", result["fixes"]["not_working_called_effective"])
     line("fixes that do not work called not effective", result["fixes"]["not_working_called_not_effective"])
+    candidates = result["proposals"]
+    line("declared incidents that were proposed", candidates["incidents"])
+    line("  before they were declared", candidates["before_declared"])
+    print(f"{'  minutes before, median':<46}{candidates['lead_minutes_median']}")
+    print(f"{'proposals in quiet time per week of it':<46}{candidates['per_quiet_week']} ({candidates['in_quiet_time']} in all)")
+    fewer = f"{candidates['signals']} alerts and episodes became {candidates['proposals']} proposals"
+    print(f"{'noise reduction':<46}{candidates['noise_reduction_pct']} % ({fewer})")
     if result["losses"]["unknown"]:
         print(f"loss unknown, counted as not covered: {', '.join(result['losses']['unknown'])}")
     for key, met in result["meets"].items():
