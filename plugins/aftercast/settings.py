@@ -52,6 +52,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
+NO_COSTS, NO_CURRENCIES = CostsFile(), CurrenciesFile()
+
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
     """Field names that would have been allowed where an unknown key was found."""
@@ -142,8 +144,8 @@ class Deployment:
     calendar: tuple[CalendarRow, ...] = ()
     clock_tolerance: timedelta = timedelta(minutes=10)
     slos: tuple[openslo.Objective, ...] = ()
-    costs: CostsFile = CostsFile()
-    currencies: CurrenciesFile = CurrenciesFile()
+    costs: CostsFile = NO_COSTS
+    currencies: CurrenciesFile = NO_CURRENCIES
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 

@@ -83,9 +83,9 @@ class World:
 
     Attributes:
         first: bucket of the flow at which the span begins.
-        actual: 0 where missing. expected: Prophet's, everywhere. present: there is a row. quiet: bucket outside every mask.
+        actual: 0 where missing. ordinary: Prophet's expectation, everywhere. present: there is a row. quiet: bucket outside every mask.
         periods: seconds after which what each parameter says repeats, infinite for level and trend.
-        usual: what known times do to its buckets; `expected` has it.
+        usual: what known times do to its buckets.
         trained: seconds the model was fitted on.
         trained_until: end of the last training bucket, seconds since 1970.
     """
@@ -94,7 +94,7 @@ class World:
     first: int
     modelled: int
     actual: Array
-    expected: Array
+    ordinary: Array
     present: Flags
     quiet: Flags
     usual: Usual
@@ -105,6 +105,11 @@ class World:
     @property
     def n_segments(self) -> int:
         return len(self.flow.segments)
+
+    @cached_property
+    def expected(self) -> Array:
+        """The ordinary expectation, with what known times usually do."""
+        return self.ordinary * self.usual.factor
 
     @cached_property
     def seen(self) -> Array:
@@ -119,11 +124,11 @@ class World:
 
     @cached_property
     def running(self) -> tuple[Array, Array, Array]:
-        """Running sums with a leading zero of the journey's expectation, of the part without any row, and of open buckets that are masked.
+        """Running sums with a leading zero: the journey's ordinary expectation, its part without any row, and open buckets that are masked.
 
         Closed buckets expect nothing: whether they have rows or masks does not matter.
         """
-        due = self.expected[:, columns_of(self.n_segments)[0 if self.flow.earns else 2]].sum(axis=1)
+        due = self.ordinary[:, columns_of(self.n_segments)[0 if self.flow.earns else 2]].sum(axis=1)
         missing = np.where(self.present.any(axis=1), 0.0, due)
         masked = (~self.quiet & (due > 0)).astype(float)
         return _running(due), _running(missing), _running(masked)
@@ -340,6 +345,8 @@ def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end:
     needed = max(LEAST_DAYS, LEAST_WINDOWS * (end - start) / DAY)
     if days < needed:
         return f"not enough history: {days:.0f} days, needs {needed:.0f}"
+    if not np.nansum(np.abs(raw[known])):
+        return f"no traffic on the journey in {days:.0f} days of history"
     expected, periods, trained = _expect(stamps, np.where(quiet[:, None], raw, np.nan), flow, grain)
     actual = np.where(present, raw, 0.0)
     usual = usual_effect(times, inside, actual, np.where(present, expected, 0.0), calm, len(flow.segments))
@@ -348,7 +355,7 @@ def build_world(flow: Flow, masks: list[tuple[float, float]], start: float, end:
         first=first,
         modelled=grain,
         actual=actual,
-        expected=expected * usual.factor,
+        ordinary=expected,
         present=present,
         quiet=quiet,
         usual=usual,
