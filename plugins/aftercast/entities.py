@@ -170,6 +170,7 @@ CHANGES = Entity(
         "result": TEXT,
         "version": TEXT,
         "previous_version": TEXT,
+        "committed_at": TIME,  # when the newest code of the change was committed
         "actor_token": TEXT,
         "url": TEXT,
         "planned": FLAG,

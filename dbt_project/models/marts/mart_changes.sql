@@ -19,6 +19,8 @@ select
     changes.confirmed_n,
     changes.highest_probability,
     {{ minutes_between('changes.started_at', 'changes.rolled_back_at') }} as minutes_to_rollback,
+    case when changes.committed_at <= changes.finished_at then {{ minutes_between('changes.committed_at', 'changes.finished_at') }} end
+        as lead_time_minutes,
     changes.planned as is_planned,
     changes.is_rollback,
     changes.is_counted_deployment,

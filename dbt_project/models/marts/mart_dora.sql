@@ -3,7 +3,9 @@ with deployments as (
     select
         changes.*,
         cast(date_trunc('week', {{ bucket('changes.started_at', 1440) }}) as date) as week_start,
-        fixes.change_id is not null as is_fix
+        fixes.change_id is not null as is_fix,
+        case when changes.committed_at <= changes.finished_at then {{ minutes_between('changes.committed_at', 'changes.finished_at') }} end
+            as lead_time_minutes
     from {{ ref('int_changes__with_outcome') }} as changes
     left join (
         select distinct shipped_change_id as change_id
@@ -43,7 +45,9 @@ weeks as (
         count(*) filter (where is_counted_deployment and is_failed) as failed_deployments_n,
         count(*) filter (where is_rollback) as rollbacks_n,
         count(*) filter (where is_rollback or is_fix) as rework_n,
-        count(*) as shipped_n
+        count(*) as shipped_n,
+        count(lead_time_minutes) filter (where is_counted_deployment) as lead_time_n,
+        median(lead_time_minutes) filter (where is_counted_deployment) as lead_time_minutes_median
     from deployments
     group by environment, service, week_start
 )
@@ -65,7 +69,8 @@ select
     coalesce(recoveries.recovery_n, 0) as recovery_n,
     coalesce(recoveries.recovery_open_n, 0) as recovery_open_n,
     case when recoveries.recovery_median < 1e14 then recoveries.recovery_median end as recovery_minutes_median,
-    cast(null as double) as lead_time_minutes_median,
+    weeks.lead_time_n,
+    weeks.lead_time_minutes_median,
     cast(weeks.week_start + 7 as timestamptz) <= run.as_of and cast(weeks.week_start as timestamptz) >= run.window_start
         as is_complete_week,
     run.as_of

@@ -13,7 +13,8 @@ select
     changes.attributes,
     coalesce(changes.planned, false) as planned,
     changes.started_at,
-    changes.finished_at
+    changes.finished_at,
+    changes.committed_at
 from {{ source('landing', 'changes') }} as changes
 {{ declared_name_joins('changes', ['service', 'environment', 'region']) }}
 {{ latest_version(['changes.change_id'], ['changes.finished_at is not null', 'changes.ingested_at']) }}

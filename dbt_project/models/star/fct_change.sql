@@ -11,6 +11,7 @@ select
     coalesce(changes.result, 'unknown') as result,
     changes.version,
     coalesce(changes.previous_version, changes.replaced_version) as previous_version,
+    changes.committed_at,
     changes.planned,
     changes.is_rollback,
     rolled_back.rolls_back_change_id,

@@ -6,12 +6,14 @@ brings the same key again with more filled in, and the last version is the same 
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
+from statistics import NormalDist
 from typing import Any
 
 from aftercast.sources.demo.changes import REPORTED_AS, Change, changes_of_day
 from aftercast.sources.demo.company import ENVIRONMENT
-from aftercast.sources.demo.draws import token
+from aftercast.sources.demo.draws import token, whole_seconds
 from aftercast.sources.demo.faults import LONGEST_FAULT, faults_begun
 from aftercast.sources.demo.response import Alert, Response, alerts_of, false_alerts, responses_near, timeline_of
 from aftercast.window import Window
@@ -56,11 +58,20 @@ def _change_row(seed: int, change: Change, window: Window) -> Row:
         "result": change.result if finished else "unknown",
         "version": change.version,
         "previous_version": change.previous_version,
+        "committed_at": _committed_at(seed, change),
         "actor_token": f"person-{token(seed, 'person', change.actor)}",
         "url": f"https://demo.example/changes/{change.change_id}",
         "planned": change.planned,
         "attributes": "",
     }
+
+
+def _committed_at(seed: int, change: Change) -> datetime | None:
+    """Code waits for its deployment a few hours, rarely days; what puts an old version back was committed long ago."""
+    if change.kind != "deploy":
+        return None
+    draw = (int(token(seed, "commit", change.change_id), 16) + 0.5) / 2**32
+    return whole_seconds(change.started_at - timedelta(hours=4 * math.exp(1.1 * NormalDist().inv_cdf(draw))))
 
 
 def alert_rows(seed: int, window: Window) -> list[Row]:

@@ -137,6 +137,7 @@ def run_row(repository: str, record: Record, options: Options) -> dict[str, Any]
         finished_at=text_at(record, "updated_at") if is_over else None,
         result=CONCLUSIONS.get(conclusion or "", "unknown"),
         version=text_at(record, "head_sha"),
+        committed_at=text_at(record, "head_commit", "timestamp"),
         actor_token=text_at(record, "triggering_actor", "login") or text_at(record, "actor", "login"),
         url=text_at(record, "html_url"),
         attributes=attributes(attempt=text_at(record, "run_attempt"), ref=text_at(record, "head_branch")),
