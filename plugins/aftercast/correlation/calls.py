@@ -37,6 +37,8 @@ REACH = 3
 SLIGHT = 0.03
 """A thirtieth more time than all requests take anyway is half of what counts."""
 FULL_EVIDENCE = 15.0
+UNPLACED = 0.3
+"""What log records weigh that name no span: who changed what it logs need not have changed what it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,4 +304,5 @@ def _broken(tallies: tuple[Tally, ...], during: Counts, normal: Counts, before: 
 
 def _weight(row: Shift) -> float:
     """In [0, 1]: how sure it is that the share changed, and how far it did."""
-    return float(1 - np.exp(-row.evidence / FULL_EVIDENCE)) * (0.4 + 0.6 * abs(row.seen - row.usual))
+    placed = UNPLACED if row.whole == RECORDS else 1.0
+    return placed * float(1 - np.exp(-row.evidence / FULL_EVIDENCE)) * (0.4 + 0.6 * abs(row.seen - row.usual))

@@ -61,11 +61,11 @@ def fresh_patterns(service: str, situation: Situation, around: Surroundings) -> 
             counts[pattern, severity] = counts.get((pattern, severity), 0) + count
     callees = situation.graph.callees.get(service, ())
     return [
-        Fresh(service, pattern, severity in LOUD, count, frozenset(name for name in callees if _mentions(pattern, name)))
+        Fresh(service, pattern, severity in LOUD, count, frozenset(name for name in callees if mentions(pattern, name)))
         for (pattern, severity), count in sorted(counts.items())
         if count >= 3
     ]
 
 
-def _mentions(text: str, name: str) -> bool:
+def mentions(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text, re.IGNORECASE) is not None

@@ -21,7 +21,7 @@ KNOWN_BUCKETS = 3
 """An event of fewer normal buckets is news; news of one whole count together, for some operations say something new every time."""
 ENOUGH_WHOLES, ENOUGH_NORMAL = 3, 20
 FIRMEST = 500.0
-NEWS = "<new>"
+NEWS = "new: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ def _with_news(
 ) -> tuple[Counts, Counts, Counts, list[str]]:
     """Known events, and per whole the sum of those that are not."""
     places, inverse = np.unique(of[is_news], return_inverse=True)
+    loudest = {int(of[row]): labels[row] for row in sorted(np.flatnonzero(is_news), key=lambda row: (seen[row], labels[row]))}
     new_seen = np.bincount(inverse, weights=seen[is_news], minlength=places.size).astype(np.int64)
     new_history = np.zeros((places.size, history.shape[1]), dtype=np.int64)
     np.add.at(new_history, inverse, history[is_news])
@@ -85,7 +86,7 @@ def _with_news(
         np.concatenate([of[known], places]),
         np.concatenate([seen[known], new_seen]),
         np.concatenate([history[known], new_history]),
-        [label for label, new in zip(labels, is_news, strict=True) if not new] + [NEWS] * int(places.size),
+        [label for label, new in zip(labels, is_news, strict=True) if not new] + [NEWS + loudest[int(place)] for place in places],
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from aftercast.correlation.calls import CALL, LOG, Broken, Lost
+from aftercast.correlation.calls import CALL, FAILED, RECORDS, Broken, Lost
 from aftercast.correlation.findings import STRENGTHS, Candidate, Finding, deviation_strength, point, span
 from aftercast.correlation.harm import sure
+from aftercast.correlation.log_checks import mentions
 from aftercast.correlation.occurrences import NEWS
+from aftercast.correlation.place_checks import own_share
 from aftercast.correlation.situation import Situation
 from aftercast.correlation.surroundings import Surroundings
 
@@ -42,19 +44,31 @@ def broken_operation(candidate: Candidate, situation: Situation, around: Surroun
     broken = situation.calls.broken.get(candidate.service)
     if broken is None or broken.weight < LEAST_WEIGHT:
         return None
-    strength = STRENGTHS["broken_operation"] * broken.weight * (1 - broken.explained)
+    named = [name for name in situation.graph.callees.get(candidate.service, ()) if mentions(broken.shift.event, name)]
+    if named:
+        return None  # what it says of a service it calls is evidence about that one
+    strength = STRENGTHS["broken_operation"] * broken.weight * (1 - broken.explained) * _by_itself(candidate.service, situation)
     why = f"{_told(broken)} in {candidate.service}"
     if broken.began_before:
         why += "; it was so before the incident"
     if broken.explained >= 0.5:
         why += f"; {broken.because_of}, further down its calls, changed as well"
         strength = min(strength, 0.0) if broken.explained >= 1 else strength
-    table = "fct_log_pattern" if broken.shift.event.startswith(LOG) else "fct_span_event"
-    pointer = point(table, service=candidate.service, operation=broken.shift.whole, event=broken.shift.event, **span(situation))
+    event = broken.shift.event.removeprefix(NEWS)
+    table = "fct_log_pattern" if broken.shift.whole == RECORDS else "fct_trace_red" if event == FAILED else "fct_span_event"
+    pointer = point(table, service=candidate.service, operation=broken.shift.whole, event=event, **span(situation))
     return Finding("broken_operation", strength, why, pointer)
+
+
+def _by_itself(service: str, situation: Situation) -> float:
+    """The part of a service's trouble that the metrics of its callees do not account for, as far as it is clearly in trouble."""
+    view = situation.views.get(service)
+    if view is None or not view.harm:
+        return 1.0
+    return 1 - sure(max(harm.z for harm in view.harm.values())) * (1 - own_share(view))
 
 
 def _told(broken: Broken) -> str:
     row = broken.shift
-    event = "something new" if row.event == NEWS else f"“{row.event[:80]}”"
+    event = f"“{row.event[:80]}”"
     return f"{event} happens in {100 * row.seen:.0f} % of {row.out_of} times {row.whole[:60]}, usually in {100 * row.usual:.0f} %"
