@@ -218,3 +218,27 @@ def test_what_it_cannot_use_is_named_and_ends_nothing(poll, place, answer, messa
 def test_an_unknown_option_is_named(place):
     with pytest.raises(ConfigError, match="did you mean 'filter'"):
         open_source(SourceRow(name="shop", kind="alertmanager", connection="alerts", options={"filters": ["a"]}), place)
+
+
+def test_an_alert_is_suppressed_only_while_it_never_notified(poll, place):
+    def told() -> dict[str, bool]:
+        return {row["fingerprint"]: row["suppressed"] for row in landed_versions(place)}
+
+    quiet = {"silencedBy": ["s1"], "state": "suppressed"}
+    poll(0, alert(), alert("b" * 16, status=quiet))
+    assert told() == {ONE: False, "b" * 16: True}
+    poll(1, alert(status=quiet), alert("b" * 16, status=quiet))
+    assert told() == {ONE: False, "b" * 16: True}, "silenced after it notified somebody"
+    poll(2, alert(status=quiet), alert("b" * 16))
+    assert told() == {ONE: False, "b" * 16: False}, "the silence ended while it fired"
+    poll(3, alert("b" * 16, status=quiet))
+    assert told() == {ONE: False, "b" * 16: False}
+
+
+def test_what_landed_before_a_column_was_added_is_still_read(poll, place):
+    poll(0, alert())
+    for path in place.landing.glob("alerts/source=shop/**/*.parquet"):
+        pl.read_parquet(path, hive_partitioning=False).drop("suppressed").write_parquet(path)
+    batch, _ = poll(1)
+    assert batch.frame["ended_at"].to_list() == [START + 2 * HOUR + timedelta(minutes=2)]
+    assert batch.frame["suppressed"].to_list() == [None]
