@@ -12,7 +12,7 @@ import polars as pl
 
 from aftercast.correlation.calls import Book, book_of
 from aftercast.correlation.graph import Graph
-from aftercast.correlation.inputs import Inputs
+from aftercast.correlation.inputs import READ, Inputs
 from aftercast.correlation.situation import Incident
 from aftercast.correlation.telemetry import DAY, HOUR, Panel, panel_of
 
@@ -172,7 +172,7 @@ def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident],
 def _changes(frame: pl.DataFrame) -> tuple[Change, ...]:
     rows = (
         frame.filter(pl.col("change_id").is_not_null())
-        .sort("started_at", "change_id")
+        .sort("started_at", "change_id", *READ["changes"])
         .unique("change_id", keep="first", maintain_order=True)
     )
     return tuple(
