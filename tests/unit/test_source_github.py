@@ -358,6 +358,7 @@ def run(number: int, minutes: float, conclusion: str | None = "success", **given
         "display_title": "Ship the cart",
         "head_sha": f"{number:040x}",
         "head_branch": "main",
+        "head_commit": {"id": f"{number:040x}", "timestamp": clock(minutes - 30)},
         "run_attempt": 1,
         "status": "completed" if conclusion else "in_progress",
         "conclusion": conclusion,
@@ -378,6 +379,7 @@ def test_runs_of_a_workflow_land_as_deployments(tracker: Tracker):
     runs = [run(number, number, conclusion) for number, conclusion in enumerate(conclusions)]
     with serve(GitHub(runs=[*runs, again, run(60, -2 * DAYS)])) as server:
         tracker.extract(server.url, **RUNS)
+    assert landed(tracker)["1"]["committed_at"] == utc(1 - 30)
     found = {id_: (one["result"], one["finished_at"]) for id_, one in landed(tracker).items()}
     assert found == {
         "0": ("success", utc(3)),

@@ -34,7 +34,7 @@ def deployment(number: int, minutes: float, status: str = "success", took: float
             "started_at": clock(minutes + 1),
             "finished_at": over,
             "user": {"username": "jane.doe"},
-            "commit": {"author_name": "Jane Doe", "author_email": "jane@acme.test"},
+            "commit": {"created_at": clock(minutes - 90), "author_name": "Jane Doe", "author_email": "jane@acme.test"},
             "pipeline": {"id": 55, "web_url": "https://gitlab.test/p/55"},
         },
     } | given
@@ -116,6 +116,7 @@ def test_a_deployment_lands_with_its_job_and_who_is_a_token(tracker: Tracker):
         "success",
     ]
     assert (row["started_at"], row["finished_at"], row["version"], row["url"]) == (utc(6), utc(9), f"{7:040x}", "https://gitlab.test/p/55")
+    assert row["committed_at"] == utc(5 - 90)
     assert row["actor_token"].startswith("tok_")
     assert "pipeline=55" in row["attributes"]
     assert not any(word in tracker.everything() for word in ("jane", "Jane"))
