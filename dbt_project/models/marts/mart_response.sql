@@ -8,6 +8,10 @@ with incidents as (
         t_acknowledge_minutes,
         t_mitigate_minutes,
         t_resolve_minutes,
+        case
+            when top_candidate_kind = 'change' and coalesce(top_candidate_confirmed, top_candidate_probability > 0.5)
+                then nullif(greatest(minutes_change_to_impact + t_detect_minutes, -1), -1)
+        end as change_to_detect,
         is_open,
         is_censored,
         is_found_by_us,
@@ -15,6 +19,11 @@ with incidents as (
         impact_status,
         coalesce(t_mitigate_minutes, case when is_censored then 1e15 end) as ordered_mitigate,
         coalesce(t_resolve_minutes, case when resolved_at is null then 1e15 end) as ordered_resolve,
+        case
+            when coalesce(mitigated_at, resolved_at) >= acknowledged_at
+                then {{ minutes_between('acknowledged_at', 'coalesce(mitigated_at, resolved_at)') }}
+            when acknowledged_at is not null and is_censored then 1e15
+        end as ordered_fix,
         case
             when t_mitigate_minutes is not null then t_mitigate_minutes < 30
             when is_censored and impact_minutes >= 30 then false
@@ -36,6 +45,12 @@ weeks as (
         count(t_acknowledge_minutes) as acknowledge_n,
         median(t_acknowledge_minutes) as acknowledge_minutes_median,
         quantile_disc(t_acknowledge_minutes, 0.9) as acknowledge_minutes_p90,
+        count(change_to_detect) as change_to_detect_n,
+        median(change_to_detect) as change_to_detect_minutes_median,
+        quantile_disc(change_to_detect, 0.9) as change_to_detect_minutes_p90,
+        count(ordered_fix) as fix_n,
+        median(ordered_fix) as fix_median,
+        quantile_disc(ordered_fix, 0.9) as fix_p90,
         count(ordered_mitigate) as mitigate_n,
         median(ordered_mitigate) as mitigate_median,
         quantile_disc(ordered_mitigate, 0.9) as mitigate_p90,
@@ -65,6 +80,12 @@ select
     weeks.acknowledge_n,
     weeks.acknowledge_minutes_median,
     weeks.acknowledge_minutes_p90,
+    weeks.change_to_detect_n,
+    weeks.change_to_detect_minutes_median,
+    weeks.change_to_detect_minutes_p90,
+    weeks.fix_n,
+    case when weeks.fix_median < 1e14 then weeks.fix_median end as fix_minutes_median,
+    case when weeks.fix_p90 < 1e14 then weeks.fix_p90 end as fix_minutes_p90,
     weeks.mitigate_n,
     case when weeks.mitigate_median < 1e14 then weeks.mitigate_median end as mitigate_minutes_median,
     case when weeks.mitigate_p90 < 1e14 then weeks.mitigate_p90 end as mitigate_minutes_p90,
