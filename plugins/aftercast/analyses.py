@@ -578,6 +578,48 @@ DERIVED: dict[str, Schema] = {
         "reason": TEXT,
         "model_version": TEXT,
     },
+    # One row per cut, type of intervention and subject.
+    "fix_portfolio": {
+        "portfolio_id": TEXT,
+        "cut": TEXT,  # type | team | service | family
+        "intervention_type": TEXT,
+        "subject": TEXT,  # team, service or family; '' where the cut is by type alone
+        "outcome": TEXT,  # what the type promises to better; none for investigating
+        "n_planned": COUNT,
+        "n_shipped": COUNT,
+        "n_cancelled": COUNT,
+        "n_measured": COUNT,  # comparisons of the promised outcome; fixes judged as one count once
+        "n_judged": COUNT,  # effective or not
+        "n_effective": COUNT,
+        "n_not_effective": COUNT,
+        "n_too_early": COUNT,  # shipped, not judged
+        "effective_share": NUMBER,
+        "effective_share_low": NUMBER,
+        "effective_share_high": NUMBER,
+        "promised_reduction": NUMBER,
+        "observed_reduction": NUMBER,
+        "reduction": NUMBER,  # shrunk towards what recommendations assume
+        "reduction_low": NUMBER,
+        "reduction_high": NUMBER,
+        "incidents_expected": NUMBER,
+        "incidents_observed": COUNT,
+        "incidents_promised": NUMBER,
+        "incidents_avoided": NUMBER,
+        "incidents_avoided_low": NUMBER,
+        "incidents_avoided_high": NUMBER,
+        "revenue_promised": NUMBER,  # major units
+        "revenue_avoided": NUMBER,
+        "revenue_avoided_low": NUMBER,
+        "revenue_avoided_high": NUMBER,
+        "currency": TEXT,
+        "rank": COUNT,  # within the cut and outcome
+        "rank_low": COUNT,
+        "rank_high": COUNT,
+        "probability_best": NUMBER,
+        "status": TEXT,  # ranked | not_enough_data
+        "reason": TEXT,
+        "model_version": TEXT,
+    },
     # One row per recommended systemic fix.
     "recommendations": {
         "recommendation_id": TEXT,

@@ -282,6 +282,7 @@ def measure() -> None:
         landing.write_derived(settings, table, getattr(measured, table))
     recommended = learning.recommend(frames, measured.incident_loss, measured.fix_impact, as_of)
     landing.write_derived(settings, "recommendations", recommended)
+    landing.write_derived(settings, "fix_portfolio", learning.weigh(frames, measured.incident_loss, measured.fix_impact, as_of))
     log.info(
         "%d incidents measured, %d fixes judged, %d recommendations",
         measured.incident_loss.height,

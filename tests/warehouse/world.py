@@ -702,6 +702,31 @@ def write_derived_company(settings: Settings) -> None:
     )
     derive(
         settings,
+        "fix_portfolio",
+        [
+            {
+                "portfolio_id": "FP-1",
+                "cut": "family",
+                "intervention_type": "prevent",
+                "subject": "F-1",
+                "outcome": "recurrence",
+                "n_planned": 0,
+                "n_shipped": 1,
+                "n_cancelled": 0,
+                "n_measured": 1,
+                "n_judged": 0,
+                "n_effective": 0,
+                "n_not_effective": 0,
+                "n_too_early": 1,
+                "incidents_expected": 0.2,
+                "incidents_observed": 0,
+                "status": "not_enough_data",
+                "reason": "fewer than 2 fixes measured",
+            }
+        ],
+    )
+    derive(
+        settings,
         "recommendations",
         [
             {

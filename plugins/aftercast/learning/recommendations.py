@@ -181,7 +181,7 @@ def _row(
     team, criticality = teams.get(service, (None, None))
     approvals = [f"owner of {service} ({team})"] if criticality in ("critical", "high") else []
     approvals += ["platform owner"] if criticality == "critical" else []
-    known, currencies = _losses(incident_loss, members)
+    known, currencies = known_losses(incident_loss, members)
     worked, failed = verdicts.get(kind, Counter())["effective"], verdicts.get(kind, Counter())["not_effective"]
     chance = np.random.default_rng(int.from_bytes(hashlib.blake2s(family.encode(), digest_size=8).digest(), "big"))
     successes, failures = PRIOR_SUCCESSES + worked, PRIOR_FAILURES + failed
@@ -232,7 +232,7 @@ def _row(
     }
 
 
-def _losses(incident_loss: pl.DataFrame, members: list[str]) -> tuple[list[tuple[float, float, float]], set[str]]:
+def known_losses(incident_loss: pl.DataFrame, members: list[str]) -> tuple[list[tuple[float, float, float]], set[str]]:
     """Low, middle and high loss of the members whose loss is known, and their currencies."""
     if not incident_loss.height:
         return [], set()
