@@ -4,7 +4,8 @@ The default window of `make run` holds two leaks, too few to judge anything; thi
 named in `SIGNALS`, ranking, families, mining) over more weeks. Only this scorer reads the truth: of all families only `pool_leak` shows
 hours before it hurts.
 
-- `trusted_n`, `trusted_wrong_n`: indicators called trusted, and those of them most of whose incidents were no leak.
+- `trusted_n`, `trusted_wrong_n`: indicators called trusted, and those of them most of whose incidents were neither leaks nor caused by the
+  very change that warned of them.
 - `judged_true`: of the later warnings of trusted indicators, those that came true; `lead_minutes_median` to the incident.
 - `leaks_warned`: of the leaks after the first indicator was mined, those any trusted indicator warned of. The status is the final one.
 - `shuffled`: the same with the times of all occurrences drawn anew within their day of the week and hour: nothing should be trusted.
@@ -21,7 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -151,7 +152,7 @@ def run(weeks: int, seed: int) -> dict[str, Any]:
         "weeks": weeks,
         "seed": seed,
         "incidents": len(incidents),
-        "leaks": sum(family == LEAK for family, _ in true.values()),
+        "leaks": sum(one.family == LEAK for one in true.values()),
         **_judge(told, inputs.incidents, true),
         "shuffled": _shuffled(inputs, incidents, portraits, as_of, seed),
         "families": _families(grouped["families"], true),
@@ -159,22 +160,35 @@ def run(weeks: int, seed: int) -> dict[str, Any]:
     return {**result, "seconds": round(time.perf_counter() - began, 1)}
 
 
-def truth_of(window: Window, seed: int) -> dict[str, tuple[str, str]]:
-    """True family, and family and origin, of each incident."""
+class Truth(NamedTuple):
+    """What really happened: family, family and origin, id of the cause."""
+
+    family: str
+    place: str
+    cause: str
+
+
+def truth_of(window: Window, seed: int) -> dict[str, Truth]:
+    """The truth about each incident."""
     rows = truth(window, seed).incidents.iter_rows(named=True)
-    return {row["incident_id"]: (row["family"], f"{row['family']}/{row['cause_service'] or ''}") for row in rows}
+    return {row["incident_id"]: Truth(row["family"], f"{row['family']}/{row['cause_service'] or ''}", row["cause_id"]) for row in rows}
 
 
-def _families(families: pl.DataFrame, true: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    rows = [(found, *true[incident]) for incident, found in families.select("incident_id", "family_id").iter_rows() if incident in true]
+def _families(families: pl.DataFrame, true: dict[str, Truth]) -> dict[str, Any]:
+    rows = [
+        (found, true[incident].family, true[incident].place)
+        for incident, found in families.select("incident_id", "family_id").iter_rows()
+        if incident in true
+    ]
     found = [row[0] for row in rows]
     return {"by_family": grouping(found, [row[1] for row in rows]), "by_family_and_origin": grouping(found, [row[2] for row in rows])}
 
 
-def _judge(told: dict[str, pl.DataFrame], incidents: pl.DataFrame, true: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def _judge(told: dict[str, pl.DataFrame], incidents: pl.DataFrame, true: dict[str, Truth]) -> dict[str, Any]:
     indicators, matches = told["leading_indicators"], told["leading_matches"]
     trusted = indicators.filter(pl.col("status") == "trusted").to_dicts()
-    wrong = [row for row in trusted if sum(true.get(one, ("", ""))[0] == LEAK for one in row["incidents"]) * 2 < len(row["incidents"])]
+    came_true = matches.filter(pl.col("outcome") == "came_true")
+    wrong = [row for row in trusted if not _is_right(row, came_true, true)]
     kept = matches.filter(pl.col("status") == "trusted")
     leads = kept["lead_minutes"].drop_nulls()
     first = min((row["mined_at"] for row in trusted), default=None)
@@ -193,11 +207,20 @@ def _judge(told: dict[str, pl.DataFrame], incidents: pl.DataFrame, true: dict[st
     }
 
 
-def _leaks_warned(kept: pl.DataFrame, first: Any, incidents: pl.DataFrame, true: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def _is_right(indicator: dict[str, Any], came_true: pl.DataFrame, true: dict[str, Truth]) -> bool:
+    """Whether most incidents that came true were leaks, or caused by the very change that warned of them."""
+    keys = ("kind", "signal", "subject_kind", "subject", "environment", "direction")
+    rows = came_true.filter(*(pl.col(key) == indicator[key] for key in keys)).select("incident_id", "source_id").rows()
+    return sum(true[one].family == LEAK or true[one].cause == source for one, source in rows if one in true) * 2 >= len(rows)
+
+
+def _leaks_warned(kept: pl.DataFrame, first: Any, incidents: pl.DataFrame, true: dict[str, Truth]) -> dict[str, Any]:
     if first is None:
         return share(0, 0)
     due = {
-        one for one, at in incidents.select("incident_id", "started_at").iter_rows() if at >= first and true.get(one, ("", ""))[0] == LEAK
+        one
+        for one, at in incidents.select("incident_id", "started_at").iter_rows()
+        if at >= first and one in true and true[one].family == LEAK
     }
     return share(len(due & set(kept["incident_id"].drop_nulls())), len(due))
 
