@@ -36,7 +36,7 @@ class Kinship:
     def knows(self, subject: Subject) -> bool:
         """Whether any call or journey of the subject is known; of others only time and region can tell."""
         kind, name = subject
-        return kind == JOURNEY or name in self.graph.services or name in self.journeys_of
+        return kind == JOURNEY or name in self.graph.callees or name in self.graph.callers or name in self.journeys_of
 
     def between(self, one: Subject, other: Subject) -> Kin | None:
         """How `one` belongs to `other`; None when nothing known connects them."""
