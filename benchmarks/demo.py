@@ -15,6 +15,8 @@ scorer reads the truth.
 - `proposals_matched`: declared incidents with a proposal, of all, with how long before people declared them; `proposals_per_quiet_week`:
   proposals that match no true incident, per week of the time outside true and reported impacts; `noise_reduction_pct`: 1 - proposals /
   (alerts + hurting episodes). `per_half`: the same in the first and the second half of the window, because the rules were looked at on one.
+- `families`: families of incidents against the true ones: adjusted Rand index, precision and recall of pairs. `leading`: leading
+  indicators by status; `python -m benchmarks.leading` judges them on more weeks.
 - `fixes`: verdicts on fixes that work and on those that do not (also those that only seem to).
 """
 
@@ -28,6 +30,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +131,38 @@ def losses(incidents: pl.DataFrame, impact: pl.DataFrame, planted: Truth) -> dic
         "static_prior_median_error_pct": round(100 * float(np.median([abs(usual - loss) / loss for loss, _ in stated if loss > 0])), 1)
         if errors
         else None,
+    }
+
+
+def grouping(found: Sequence[str], true: Sequence[str]) -> dict[str, Any]:
+    """Adjusted Rand index, and precision and recall of pairs."""
+
+    def pairs(labels: Sequence[Any]) -> int:
+        return sum(comb(n, 2) for n in Counter(labels).values())
+
+    both, ours, theirs, every = pairs(list(zip(found, true, strict=True))), pairs(found), pairs(true), comb(len(found), 2)
+    if not every:
+        return {"adjusted_rand": None, "n": len(found)}
+    chance = ours * theirs / every
+    spread = (ours + theirs) / 2 - chance
+    return {
+        "adjusted_rand": round((both - chance) / spread, 3) if spread else 1.0,
+        "pair_precision": share(both, ours),
+        "pair_recall": share(both, theirs),
+        "families": len(set(found)),
+        "true_families": len(set(true)),
+        "n": len(found),
+    }
+
+
+def families(incidents: pl.DataFrame, planted: Truth) -> dict[str, Any]:
+    """Published families against the true ones; families are per place, so the origin is told apart in one of the two."""
+    true = {row["incident_id"]: row for row in planted.incidents.iter_rows(named=True)}
+    rows = [(family, true[one]) for one, family in incidents.select("incident_id", "family_id").iter_rows() if one in true and family]
+    found = [family for family, _ in rows]
+    return {
+        "by_family": grouping(found, [row["family"] for _, row in rows]),
+        "by_family_and_origin": grouping(found, [f"{row['family']}/{row['cause_service'] or ''}" for _, row in rows]),
     }
 
 
@@ -293,6 +328,8 @@ def run(settings: Settings) -> dict[str, Any]:
         "placebo": placebo,
         "proposals": candidates,
         "fixes": verdicts,
+        "families": families(incidents, planted),
+        "leading": dict(read(settings, "mart_leading_indicators").group_by("status").len().sort("status").iter_rows()),
         "baselines": {
             "random": {"top3_pct": listed["random_top3_pct"]},
             "static_prior": {
@@ -329,6 +366,8 @@ def _print(result: Mapping[str, Any]) -> None:
     print(f"{'false claims of loss per quiet week':<46}{result['false_loss_claims_per_quiet_week']}")
     error, prior = result["losses"]["median_error_of_loss_pct"], result["losses"]["static_prior_median_error_pct"]
     print(f"{'median error of a loss':<46}{error} % (static prior {prior} %)")
+    grouped = result["families"]["by_family_and_origin"]
+    print(f"{'families: adjusted Rand index':<46}{grouped['adjusted_rand']} ({grouped['n']} incidents)")
     line("fixes that work called effective", result["fixes"]["working_called_effective"])
     line("fixes that do not work called effective", result["fixes"]["not_working_called_effective"])
     line("fixes that do not work called not effective", result["fixes"]["not_working_called_not_effective"])

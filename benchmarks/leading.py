@@ -21,7 +21,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +43,7 @@ from aftercast.sources.demo import DEFAULT_SEED
 from aftercast.sources.demo.truth import truth
 from aftercast.window import Window
 from benchmarks import demo_cases
-from benchmarks.demo import share
+from benchmarks.demo import grouping, share
 
 SIGNALS = ("saturation_ratio",)
 WEEKS = 24
@@ -99,27 +98,6 @@ def portraits_of(inputs: Inputs, incidents: Sequence[Incident], window: Window) 
                 situation = look(one, around.panel, around.graph, around.as_of)
                 found.append(portrait(situation, rank(situation, around), around, inputs.action_items))
     return sorted(found, key=lambda one: (one.started, one.incident_id))
-
-
-def grouping(found: Sequence[str], true: Sequence[str]) -> dict[str, Any]:
-    """Adjusted Rand index, and precision and recall of pairs."""
-
-    def pairs(labels: Sequence[Any]) -> int:
-        return sum(comb(n, 2) for n in Counter(labels).values())
-
-    both, ours, theirs, every = pairs(list(zip(found, true, strict=True))), pairs(found), pairs(true), comb(len(found), 2)
-    if not every:
-        return {"adjusted_rand": None, "n": len(found)}
-    chance = ours * theirs / every
-    spread = (ours + theirs) / 2 - chance
-    return {
-        "adjusted_rand": round((both - chance) / spread, 3) if spread else 1.0,
-        "pair_precision": share(both, ours),
-        "pair_recall": share(both, theirs),
-        "families": len(set(found)),
-        "true_families": len(set(true)),
-        "n": len(found),
-    }
 
 
 def shuffled(found: Occurrences, begin: int, as_of: int, seed: int) -> Occurrences:
@@ -211,7 +189,8 @@ def _is_right(indicator: dict[str, Any], came_true: pl.DataFrame, true: dict[str
     """Whether most incidents that came true were leaks, or caused by the very change that warned of them."""
     keys = ("kind", "signal", "subject_kind", "subject", "environment", "direction")
     rows = came_true.filter(*(pl.col(key) == indicator[key] for key in keys)).select("incident_id", "source_id").rows()
-    return sum(true[one].family == LEAK or true[one].cause == source for one, source in rows if one in true) * 2 >= len(rows)
+    explained = [one in true and (true[one].family == LEAK or true[one].cause == source) for one, source in rows]
+    return explained.count(True) * 2 >= len(rows)
 
 
 def _leaks_warned(kept: pl.DataFrame, first: Any, incidents: pl.DataFrame, true: dict[str, Truth]) -> dict[str, Any]:
