@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from aftercast import steps
+from aftercast.correlation import Inputs
+from aftercast.correlation.judging import words
 from tests.warehouse.conftest import Query
 from tests.warehouse.world import MINUTE, ONSET, RUN
 
@@ -335,3 +338,8 @@ def test_learned_weights_are_published_beside_those_of_the_prior(ask: Query):
 
 def test_a_candidate_says_by_which_weights_it_was_ranked(ask: Query):
     assert ask("select distinct weights_version, learned_from_n from marts.mart_incident_candidates").rows() == [("prior", 0)]
+
+
+def test_ranking_reads_every_version_of_what_people_said(ask: Query):
+    said = words(Inputs.of({"verdicts": ask(steps.EVERY_VERDICT)}).conformed().verdicts)
+    assert [(word.incident_id, word.key, word.verdict) for word in said] == [("INC-1", ("change", "dep-2"), "confirm")]
