@@ -236,10 +236,10 @@ def correlate() -> None:
         frames["verdicts"] = warehouse.frame(connection, EVERY_VERDICT)
     frames["anomalies"] = _live_anomalies(settings)
     inputs, as_of = correlation.Inputs.of(frames), _window(settings).end
-    inferred = correlation.inferred_edges(inputs, as_of)
+    inferred = correlation.infer_edges(inputs, as_of)
     inputs = correlation.beside_calls(inputs, inferred)
     found = correlation.correlate(inputs, as_of, settings.deployment.rankers)
-    together = correlation.kpi_correlations(inputs, as_of)
+    together = correlation.correlate_kpis(inputs, as_of)
     reach = {"inferred_edges": inferred, "blast_radius": correlation.blast_radius(inputs), "kpi_correlations": together}
     for table, rows in (found.tables() | reach).items():
         landing.write_derived(settings, table, rows)

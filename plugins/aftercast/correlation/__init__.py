@@ -11,10 +11,10 @@ from datetime import datetime
 
 from aftercast.correlation.blast import blast_radius
 from aftercast.correlation.families import Portrait, family_tables, portrait
-from aftercast.correlation.inferred_edges import beside_calls, inferred_edges
+from aftercast.correlation.inferred_edges import beside_calls, infer_edges
 from aftercast.correlation.inputs import CLUSTERING_VERSION, MODEL_VERSION, Correlation, Inputs, table
 from aftercast.correlation.judging import Hearing
-from aftercast.correlation.kpi_correlations import kpi_correlations
+from aftercast.correlation.kpi_correlations import correlate_kpis
 from aftercast.correlation.leading_rows import leading_tables
 from aftercast.correlation.patterns import pattern_rows
 from aftercast.correlation.proposal_rows import match_rows, member_rows, proposal_rows, proposals_of
@@ -33,8 +33,8 @@ __all__ = [
     "beside_calls",
     "blast_radius",
     "correlate",
-    "inferred_edges",
-    "kpi_correlations",
+    "correlate_kpis",
+    "infer_edges",
     "query",
 ]
 

@@ -29,7 +29,7 @@ FALSE_DISCOVERIES = 0.01
 MOST_SERVICES = 100
 
 
-def inferred_edges(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
+def infer_edges(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
     """Return the derived table `inferred_edges`: one row per environment, caller and callee, with the surest pair of series."""
     points = packed(inputs.conformed().metric_points)
     rows: list[dict[str, object]] = []

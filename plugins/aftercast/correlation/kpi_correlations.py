@@ -73,7 +73,7 @@ class Grid:
         return np.asarray((at - self.start) // (self.grain * MINUTE))
 
 
-def kpi_correlations(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
+def correlate_kpis(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
     """Return the derived table `kpi_correlations`: one row per pair compared, at its best lag, or why it says nothing.
 
     Points of the last eight weeks before `as_of` are used. Metrics that count demand are a family of tests of their own, because demand
@@ -238,6 +238,7 @@ def _compare(
             for j, figure in enumerate(figures)
             if one.service in choices[figure.journey].hops and (not one.region or not figure.region or one.region == figure.region)
         ]
+        pairs.sort(key=lambda pair: (rank[series[pair[0]].service], pair))
         taken, room = pairs[: max(room, 0)], room - len(pairs)
         if not pairs:
             continue

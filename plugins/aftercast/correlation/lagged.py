@@ -32,6 +32,10 @@ TAIL = 5.0
 """Degrees of freedom of the scores: the fewer, the more the extremes weigh. Five keep a finite kurtosis, which `_tamed` needs."""
 MEMORY_DAYS = 7.5
 """Autocorrelation is followed this far: over a week, because what is left of a weekly rhythm returns then."""
+FURTHEST = 6.0
+"""Beyond so many standard errors the correction for rare values stays what it is there: an expansion knows no more."""
+DOUBT = 4.0
+"""Observations a degree of freedom costs: n_effective is an estimate itself, so Student's distribution gets fewer than it."""
 CONFIDENCE = 0.95
 
 
@@ -257,13 +261,14 @@ def _tamed(z: Floats, r: Floats, n_effective: Floats, left: Floats, right: Float
     with np.errstate(invalid="ignore"):
         skewness = np.maximum(np.sign(r) * np.outer(left[:, 0], right[:, 0]) / np.sqrt(n_effective), 0)
         excess = np.maximum((np.outer(left[:, 1], right[:, 1]) - 9) / n_effective, 0)
-        shrunk = z - (z**2 - 1) * skewness / 6 - (z**3 - 3 * z) * excess / 24
+        near = np.minimum(z, FURTHEST)
+        shrunk = z - (near**2 - 1) * skewness / 6 - (near**3 - 3 * near) * excess / 24
         return np.where(z > 1.5, np.clip(shrunk, 1.5, z), z)
 
 
 def _with_doubt(z: Floats, lag: Integers, n: Integers, *, r: Floats, n_effective: Floats, n_lags: int) -> Compared:
     with np.errstate(invalid="ignore"):
-        freedom = np.maximum(n_effective - 2, 1)
+        freedom = np.maximum(n_effective / DOUBT, 1)
         p = np.where(z < 0, np.nan, np.minimum(2 * stats.t.sf(np.maximum(z, 0), freedom) * n_lags, 1.0))
         width = stats.t.isf((1 - CONFIDENCE) / 2 / n_lags, freedom) / np.sqrt(np.maximum(n_effective - 3, 1))
         return Compared(lag, r, np.tanh(np.arctanh(r) - width), np.tanh(np.arctanh(r) + width), n, n_effective, p)
