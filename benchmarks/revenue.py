@@ -7,7 +7,13 @@ by one and the money they carried is the truth. The incident that is measured sa
 
 Errors are relative to what the window would have earned, so an estimator that knows nothing of the drop's size is as good as its
 expectation. `coverage_pct`: true loss inside the stated 95 % interval. `noticed_30pct_pct`: one-day losses of 30 % that are called
-quantified. `placebo_flags_pct`: the same windows with nothing taken out that are called quantified.
+quantified. `placebo_flags_pct`: the same windows with nothing taken out that are called quantified. `stated_over_true_quantified`: what
+is stated of all quantified losses over what they were.
+
+Beside it: the library as it comes; the median of the same weekdays; a structural model as in CausalImpact (local level, seven-day season,
+control series where only one country is hit); a fixed share of the expectation and a random one; and `floor`, the error that is left to
+somebody who knows how many orders were taken and not what they were worth. Nobody reads the floor's number in practice: daily orders
+themselves vary, by `order_noise_pct` around a smooth expectation.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -32,10 +39,11 @@ from aftercast.version import code_version
 DAY = timedelta(days=1)
 COUNTRIES_APART = 4
 N_DROPS = 120
-N_ONE_DAY = 60
+N_ONE_DAY = 200
 WARM_UP = timedelta(days=42)
 APART = timedelta(days=9)
 PROPHET_WINDOWS = 12
+STRUCTURAL_WINDOWS = 24
 SEASON = 8
 """Weeks to both sides whose same weekdays make the weekday median."""
 
@@ -71,6 +79,7 @@ class Case:
     lost: float
     earned: float
     orders: pl.DataFrame
+    n_lost: int = 0
 
 
 def read_orders(folder: Path) -> pl.DataFrame:
@@ -196,7 +205,8 @@ def estimate(orders: pl.DataFrame, drops: Sequence[Drop], seed: int, *, plant: b
         for number, name in zip(batch, names, strict=True):
             row, drop = rows[name], drops[number]
             lost = float(orders.filter(gone[number])["revenue"].sum()) if plant else 0.0
-            case = Case(drop, lost, float(_inside(orders, drop)["revenue"].sum()), left)
+            taken_away = int(gone[number].sum()) if plant else 0
+            case = Case(drop, lost, float(_inside(orders, drop)["revenue"].sum()), left, taken_away)
             found[number] = (
                 case,
                 Estimate(row["lost_revenue"], row["lost_revenue_low"], row["lost_revenue_high"], row["status"] == "quantified"),
@@ -257,6 +267,61 @@ def plain_prophet(case: Case) -> Estimate:
     return Estimate(due - actual, due - half - actual, due + half - actual, due - half > actual)
 
 
+def structural(case: Case) -> Estimate:
+    """A structural series of the logarithm, fitted before the window, with the rest of the shop as control where one country is hit."""
+    from statsmodels.tsa.statespace.structural import UnobservedComponents
+
+    daily, everyday = _daily(case), sorted(set(case.orders["day"]))
+    before = [day for day in everyday if day < case.drop.start]
+    inside = [day for day in everyday if case.drop.start <= day < case.drop.end]
+    control = None
+    if case.drop.country:
+        others = case.orders.filter(pl.col("country") != case.drop.country).group_by("day").agg(pl.col("revenue").sum())
+        control = np.log1p([dict(others.iter_rows()).get(day, 0.0) for day in before + inside])[:, None]
+    least = 1.0
+    values = np.log(np.array([daily.get(day, 0.0) for day in before]) + least)
+    open_days = max(round(7 * len(everyday) / max((everyday[-1] - everyday[0]).days, 1)), 2)
+    model = UnobservedComponents(values, level="local level", seasonal=open_days, exog=None if control is None else control[: len(before)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = model.fit(disp=False, maxiter=200)
+        drawn = fitted.simulate(
+            len(inside),
+            repetitions=400,
+            anchor="end",
+            rng=np.random.default_rng(0),
+            exog=None if control is None else control[len(before) :],
+        )
+    paths = np.exp(np.asarray(drawn).reshape(len(inside), -1)).sum(axis=0) - least * len(inside)
+    actual = sum(daily.get(day, 0.0) for day in inside)
+    low, middle, high = np.quantile(paths, [0.025, 0.5, 0.975]) - actual
+    return Estimate(float(middle), float(low), float(high), bool(low > 0))
+
+
+def known_count(case: Case, orders: pl.DataFrame) -> Estimate:
+    """Floor: the orders taken are counted by somebody who saw them, and valued at the mean of all other days."""
+    own = orders.filter(pl.col("country") == case.drop.country) if case.drop.country else orders
+    elsewhere = own.filter((pl.col("day") < case.drop.start) | (pl.col("day") >= case.drop.end))
+    return Estimate(case.n_lost * float(elsewhere["revenue"].mean() or 0.0))
+
+
+def order_noise(orders: pl.DataFrame) -> float:
+    """Half the width of the middle 68 % of daily orders around their weekday and the level of the days around, percent."""
+    daily = orders.group_by("day").len().sort("day")
+    log, days = np.log(daily["len"].to_numpy().astype(float)), daily["day"].to_physical().to_numpy()
+    weekday = days % 7
+    near = np.exp(-np.abs(days[:, None] - days[None, :]) / 3.0)
+    np.fill_diagonal(near, 0.0)
+    effect = np.zeros(7)
+    for _ in range(5):
+        level = near @ (log - effect[weekday]) / near.sum(axis=1)
+        for number in range(7):
+            if (weekday == number).any():
+                effect[number] = (log - level)[weekday == number].mean()
+    low, high = np.quantile(np.exp(log - level - effect[weekday]), [0.16, 0.84])
+    return round(100 * float(high - low) / 2, 1)
+
+
 def score(found: Sequence[tuple[Case, Estimate]]) -> dict[str, float | int | None]:
     """Median error in percent of what the window would have earned, and coverage in percent."""
     known = [(case, said) for case, said in found if said.lost is not None and case.earned > 0]
@@ -274,6 +339,15 @@ def flags(found: Sequence[tuple[Case, Estimate]]) -> float:
     return round(100 * float(np.mean([said.flagged for _, said in found])), 1)
 
 
+def _spread(n: int, most: int) -> list[int]:
+    """Some numbers below n, evenly apart."""
+    return sorted({int(number) for number in np.linspace(0, n - 1, min(n, most))}) if n else []
+
+
+def _structural_flags(found: Sequence[tuple[Case, Estimate]]) -> list[tuple[Case, Estimate]]:
+    return [(found[number][0], structural(found[number][0])) for number in _spread(len(found), STRUCTURAL_WINDOWS)]
+
+
 def run(folder: Path, seed: int) -> dict[str, Any]:
     """Return the benchmark's JSON object."""
     began = time.perf_counter()
@@ -285,6 +359,8 @@ def run(folder: Path, seed: int) -> dict[str, Any]:
     one_day = plan(orders, seed + 1, N_ONE_DAY, one_day=True)
     noticed, placebo = estimate(orders, one_day, seed, plant=True), estimate(orders, one_day, seed, plant=False)
     cases = [case for case, _ in ours]
+    per_country = dict(orders.group_by("country").len().iter_rows())
+    large = {country for country, count in per_country.items() if count >= 10 * orders["day"].n_unique()}
     chance = np.random.default_rng(seed)
     medians = [(case, weekday_median(case)) for case in cases]
     few = [number for number, case in enumerate(cases)][:PROPHET_WINDOWS]
@@ -292,6 +368,8 @@ def run(folder: Path, seed: int) -> dict[str, Any]:
     due = [float(said.lost or 0.0) + sum(_inside(case.orders, case.drop)["revenue"]) for case, said in medians]
     static = [(case, Estimate(0.375 * total)) for case, total in zip(cases, due, strict=True)]
     random = [(case, Estimate(float(chance.uniform(0, 1)) * total)) for case, total in zip(cases, due, strict=True)]
+    peers = [(cases[number], structural(cases[number])) for number in _spread(len(cases), STRUCTURAL_WINDOWS)]
+    sure = [(case, estimated) for case, estimated in [*ours, *noticed] if estimated.flagged and case.lost > 0]
     said = [(case.lost, estimated.lost) for case, estimated in ours if estimated.lost is not None and case.lost > 0]
     return {
         **score(ours),
@@ -301,6 +379,16 @@ def run(folder: Path, seed: int) -> dict[str, Any]:
         "unknown": sum(estimated.lost is None for _, estimated in ours),
         "median_error_of_loss_pct": round(100 * float(np.median([abs(guess - true) / true for true, guess in said])), 1) if said else None,
         "total_stated_over_true": round(sum(guess for _, guess in said) / sum(true for true, _ in said), 3) if said else None,
+        "stated_over_true_quantified": round(sum(e.lost or 0.0 for _, e in sure) / sum(c.lost for c, _ in sure), 3) if sure else None,
+        "order_noise_pct": order_noise(orders),
+        "floor": {
+            name: score([(case, known_count(case, orders)) for case in chosen])
+            for name, chosen in {
+                "all": cases,
+                "all countries": [case for case in cases if not case.drop.country],
+                "one country": [case for case in cases if case.drop.country],
+            }.items()
+        },
         "baselines": {
             "weekday_median": {
                 **score(medians),
@@ -308,6 +396,9 @@ def run(folder: Path, seed: int) -> dict[str, Any]:
                 "placebo_flags_pct": flags([(case, weekday_median(case)) for case, _ in placebo]),
             },
             "plain_prophet": score(library),
+            "structural": {**score(peers), "noticed_30pct_pct": flags(shown := _structural_flags(noticed)), "n_one_day": len(shown)},
+            "structural_placebo": {"placebo_flags_pct": flags(_structural_flags(placebo))},
+            "ours_on_the_structural_windows": score([ours[number] for number in _spread(len(cases), STRUCTURAL_WINDOWS)]),
             "ours_on_the_prophet_windows": score([ours[number] for number in few]),
             "static_prior": score(static),
             "random": score(random),
@@ -315,6 +406,7 @@ def run(folder: Path, seed: int) -> dict[str, Any]:
         "by_scope": {
             "all countries": score([pair for pair in ours if not pair[0].drop.country]),
             "one country": score([pair for pair in ours if pair[0].drop.country]),
+            "one country, ten orders a day or more": score([pair for pair in ours if pair[0].drop.country in large]),
         },
         "drops": "drops.json" if prescribed is not None else f"seed {seed}",
         "seconds": round(time.perf_counter() - began, 1),
@@ -335,13 +427,15 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(result))
         return 0
-    print(f"{'':<30}{'error %':>9}{'coverage %':>12}{'noticed %':>11}{'placebo %':>11}{'n':>6}")
+    print(f"{'':<46}{'error %':>9}{'coverage %':>12}{'noticed %':>11}{'placebo %':>11}{'n':>6}")
     scopes = {f"ours, {scope}": row for scope, row in result["by_scope"].items()}
-    for name, row in {"ours": result, **scopes, **result["baselines"]}.items():
+    floors = {f"floor, {scope}": row for scope, row in result["floor"].items()}
+    for name, row in {"ours": result, **scopes, **result["baselines"], **floors}.items():
         cells = [row.get(key) for key in ("median_error_pct", "coverage_pct", "noticed_30pct_pct", "placebo_flags_pct", "n")]
         widths = (9, 12, 11, 11, 6)
-        print(f"{name:<30}" + "".join(f"{'-' if cell is None else cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
-    print(f"\nstated over true loss {result['total_stated_over_true']}; drops: {result['drops']}")
+        print(f"{name:<46}" + "".join(f"{'-' if cell is None else cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+    print(f"\nstated over true loss {result['total_stated_over_true']}, of quantified ones {result['stated_over_true_quantified']}")
+    print(f"daily orders vary by {result['order_noise_pct']} % around a smooth expectation; drops: {result['drops']}")
     print(f"{result['seconds']} s, version {result['version']}")
     return 0
 
