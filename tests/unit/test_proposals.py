@@ -90,7 +90,7 @@ def test_an_alert_during_maintenance_of_its_service_opens_none() -> None:
 
 
 def test_what_the_calendar_expected_or_does_not_hurt_is_no_member() -> None:
-    holiday = episode("api", score=0.99, hurts=False, explained_by="christmas")
+    holiday = episode("api", score=0.99, explained_by="christmas")
     better = episode("web", score=0.99, hurts=False)
     rows, members = proposed(holiday, better)
     assert rows == []
@@ -443,6 +443,19 @@ def test_later_data_moves_neither_start_nor_id_and_leaves_closed_proposals_alone
             about = ("incident_id", "match_likeness", "match_gap_minutes", "match_reason", "n_incidents", "closed_because")
             assert {key: row[key] for key in row if key not in about} == {key: same[key] for key in same if key not in about}
             assert mine == {name for name, member in late_members.items() if member["proposal_id"] == row["proposal_id"]}
+
+
+def test_what_an_open_proposal_follows_is_settled_when_it_is_founded() -> None:
+    signals = (
+        alert("api", 38, lasts=None, region="us", **CRITICAL),
+        alert("mail", 204, lasts=None, region="eu", **CRITICAL),
+        drop("shop", 220, score=0.55),
+        episode("api", 310, late=33, lasts=67, signal="latency"),
+    )
+    rows, members = proposed(*signals, incidents=[incident("I-1", ["api"], 19, lasts=34)])
+    assert len(rows) == 2
+    assert members["conversion|shop||220"]["proposal_id"] == members["latency|api||310"]["proposal_id"] == rows[1]["proposal_id"]
+    assert rows[1]["follows_proposal_id"] is None
 
 
 def test_the_start_is_that_of_what_made_it_open_even_when_earlier_trouble_becomes_known_later() -> None:
