@@ -111,11 +111,11 @@ def test_the_same_at_several_services_is_also_judged_together() -> None:
     assert only(mine(found, due, END)).status == "on_trial"
 
 
-def test_chance_is_that_of_the_hour_when_that_is_larger() -> None:
-    watch = Watch(troubles(*(day(each, 12) for each in range(0, 100, 2))), BEGIN, END)
-    chances = watch.chances(BEGIN, END)
-    assert chances[8] == pytest.approx(0.42, abs=0.02)
-    assert chances[8] > chances[20] >= 0.1
+def test_chance_is_that_of_the_hour_and_kind_of_day_when_that_is_larger() -> None:
+    workdays = [each for each in range(0, 100) if (datetime(2026, 1, 5, tzinfo=UTC) + timedelta(days=each)).weekday() < 5]
+    chances = Watch(troubles(*(day(each, 12) for each in workdays[::2])), BEGIN, END).chances(BEGIN, END)
+    assert chances[0, 8] == pytest.approx(0.42, abs=0.02)
+    assert chances[0, 8] > chances[0, 20] == chances[1, 8] >= 0.08  # at night and on weekends that of any time
 
 
 @settings(max_examples=30, deadline=None)

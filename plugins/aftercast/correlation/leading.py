@@ -8,7 +8,7 @@ The rules, in the order in which they act:
   cause it is; a journey's those of its services. What happened is known when the horizon is over (the embargo on labels).
 - A pattern is *mined* at the moment its closed warnings have preceded two incidents, twice as often as chance. Nothing before that moment
   counts for it. `trusted`, `rejected`, `on_trial` are judged on later warnings only.
-- *Chance* is the share of time, at the hours of the warnings, after which such an incident follows within the horizon.
+- *Chance* is the share of time, at the hours and kinds of day of the warnings, after which such an incident follows within the horizon.
 
 All functions are pure; times are in microseconds.
 """
@@ -31,6 +31,7 @@ HORIZON = 8 * HOUR
 """One working shift."""
 PART_OF_IT, AFTERMATH = 15 * MINUTE, 30 * MINUTE
 STEP = 15 * MINUTE
+SATURDAY = 5
 LEAST_MINED, LEAST_LIFT = 2, 2.0
 LEAST_JUDGED, LEAST_TRUE = 5, 3
 ENOUGH_TO_REJECT = 10
@@ -137,7 +138,7 @@ class Watch:
         for one in self.troubles:
             free &= (times < one.started - PART_OF_IT) | (times > one.ended + AFTERMATH)
             followed |= (times >= one.started - HORIZON) & (times < one.started - PART_OF_IT)
-        self._free, self._followed = _sums(free, days), _sums(free & followed, days)
+        self._free, self._followed = _sums(free, self._begin), _sums(free & followed, self._begin)
 
     def is_part_of_one(self, at: int) -> bool:
         """Whether a moment lies in an incident, just before its reported start, or in its aftermath."""
@@ -153,7 +154,7 @@ class Watch:
         return self.troubles[bisect_left(self._starts, start) : bisect_left(self._starts, end)]
 
     def chances(self, start: int, end: int) -> Floats:
-        """For each hour of the day: share of free time, at this hour or at any (the larger), after which an incident follows.
+        """Per kind of day (workday, weekend) and hour: share of free time, then or at any time (if larger), after which an incident follows.
 
         Counted over the whole days from start to end of which it is known at `end`; of the first and last day only when there is no other.
         """
@@ -165,10 +166,18 @@ class Watch:
         return np.asarray(np.maximum(followed / np.maximum(free, 1), at_any))
 
 
-def _sums(flags: NDArray[np.bool_], days: int) -> NDArray[np.int64]:
-    """Running sums over days of flagged steps of each hour of the day, with a leading row of zeros."""
-    per_hour = flags.reshape(days, 24, -1).sum(axis=2)
-    return np.concatenate([np.zeros((1, 24), dtype=np.int64), per_hour.cumsum(axis=0)])
+def time_of_week(at: int) -> tuple[int, int]:
+    """Kind of day (0 workday, 1 weekend) and hour, UTC."""
+    return int((at // DAY + 3) % 7 >= SATURDAY), at % DAY // HOUR
+
+
+def _sums(flags: NDArray[np.bool_], begin: int) -> NDArray[np.int64]:
+    """Running sums over days of flagged steps of each kind of day and hour, with a leading zero."""
+    per_hour = flags.reshape(-1, 24, HOUR // STEP).sum(axis=2)
+    sums = np.zeros((len(per_hour) + 1, 2, 24), dtype=np.int64)
+    for day, row in enumerate(per_hour):
+        sums[day + 1, time_of_week(begin + day * DAY)[0]] = row
+    return np.asarray(sums.cumsum(axis=0))
 
 
 def mine(found: Occurrences, troubles: Mapping[Subject, Sequence[Trouble]], as_of: int) -> list[Indicator]:
@@ -264,7 +273,7 @@ def _chance(warnings: Sequence[Warned], of: Mapping[str, Watch], start: int, end
     if not warnings:
         return 0.0
     hours = {subject: watch.chances(start, end) for subject, watch in of.items()}
-    return float(np.mean([hours[one.subject][one.at % DAY // HOUR] for one in warnings]))
+    return float(np.mean([hours[one.subject][time_of_week(one.at)] for one in warnings]))
 
 
 def _with_status(indicators: Sequence[Indicator]) -> list[Indicator]:
