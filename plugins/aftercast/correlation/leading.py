@@ -154,7 +154,7 @@ class Watch:
         return self.troubles[bisect_left(self._starts, start) : bisect_left(self._starts, end)]
 
     def chances(self, start: int, end: int) -> Floats:
-        """Per kind of day (workday, weekend) and hour: share of free time, then or at any time (if larger), after which an incident follows.
+        """Per kind of day (workday, weekend) and hour: share of free time, then or ever (if larger), after which an incident follows.
 
         Counted over the whole days from start to end of which it is known at `end`; of the first and last day only when there is no other.
         """
