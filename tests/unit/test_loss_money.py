@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aftercast import steps
 from aftercast.errors import ConfigError
 from aftercast.measurement import Inputs, measure
 from aftercast.measurement.factors import _pooled, odds_of_nothing
 from aftercast.measurement.inputs import READ
 from aftercast.measurement.known_times import KnownTime, lines, usual_effect
-from aftercast.settings import load_deployment
+from aftercast.settings import Settings, load_deployment
+from aftercast.window import Window
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 120
@@ -260,3 +262,18 @@ def test_currencies_are_read_from_the_configuration_and_refused_by_name(tmp_path
         (tmp_path / "currencies.yml").write_text(text)
         with pytest.raises(ConfigError, match=r"currencies\.yml"):
             load_deployment(tmp_path)
+
+
+def test_the_step_hands_over_declared_rates_and_the_calendar_of_journeys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "sources.yml").write_text("company: x\nhistory: {start: '2026-01-01', end: '2026-02-01'}\nsources: []\n")
+    (tmp_path / "currencies.yml").write_text("report_in: EUR\nrates:\n  - {currency: USD, rate: 0.92, since: 2026-01-01}\n")
+    (tmp_path / "calendar.yml").write_text(
+        "calendar:\n"
+        "  - {name: sale, kind: promotion, regions: [eu], after_minutes: 30, starts: 2026-01-10, ends: 2026-01-12, expects: up}\n"
+        "  - {name: later, kind: promotion, starts: 2027-01-10, ends: 2027-01-12}\n"
+    )
+    at = Settings(home=tmp_path, config=tmp_path)
+    monkeypatch.setattr(steps, "_window", lambda _: Window.parse("2026-01-01", "2026-02-01"))
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    assert steps._rates(at).rows() == [("EUR", "EUR", 1.0, None), ("USD", "EUR", 0.92, day)]
+    assert steps._known_times(at).rows() == [("sale", day + 9 * DAY, day + 11 * DAY + timedelta(minutes=30), [], ["eu"], [])]
