@@ -250,6 +250,12 @@ def correlate() -> None:
         together.filter(pl.col("status") == "significant").height,
     )
     log.info(
+        "%d proposals of %d alerts and episodes, %d of them about a declared incident",
+        found.proposals.height,
+        found.proposal_members["proposal_id"].count(),
+        found.proposals["incident_id"].count(),
+    )
+    log.info(
         "%d incidents ranked: %d candidates, %d pieces of evidence; %d of %d incidents judged by people tell how good the ranking is",
         frames["incidents"].height,
         found.candidates.height,
