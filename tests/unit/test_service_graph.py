@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aftercast.analyses import DERIVED
+from aftercast.correlation import correlate
 from aftercast.correlation.blast import WITHIN_HOPS, blast_radius
 from aftercast.correlation.graph import Graph
 from aftercast.correlation.inferred_edges import beside_calls, infer_edges
 from aftercast.correlation.inputs import Inputs
+from tests.unit import correlate_fixture as fixture
 
 AS_OF = datetime(2026, 9, 28, tzinfo=UTC)
 BUCKETS = 21 * 288
@@ -33,20 +35,20 @@ def reach(dependencies: pl.DataFrame, *journeys: tuple[str, str]) -> dict[str, d
     return {row["service"]: row for row in rows.iter_rows(named=True)}
 
 
-def test_inferred_edges_are_walked_only_where_no_call_is_known():
+def test_inferred_edges_are_no_calls_and_stand_in_only_where_no_call_is_known():
     inferred = edges(("web", "db"), provenance="inferred")
-    alone = Graph.of_environment(inferred, "production")
+    assert not Graph.of_environment(inferred, "production")
+    alone = Graph.inferred_in(inferred, "production")
     assert alone.is_inferred and alone.callees == {"web": ("db",)}
-    beside = Graph.of_environment(pl.concat([inferred, edges(("web", "cart"))]), "production")
-    assert not beside.is_inferred and beside.callees == {"web": ("cart",)}
-    reported = Graph.of_environment(pl.concat([edges(("a", "b"), provenance="correlation"), edges(("web", "cart"))]), "production")
-    assert reported.callees == {"web": ("cart",)}
+    both = pl.concat([inferred, edges(("web", "cart")), edges(("a", "b"), provenance="correlation")])
+    assert Graph.of_environment(both, "production").callees == {"web": ("cart",)}
+    assert not Graph.inferred_in(both, "production")
 
 
 def test_edges_of_unsaid_provenance_are_calls():
     assert Graph.of_environment(edges(("web", "db")).drop("provenance"), "production").callees == {"web": ("db",)}
     unsaid = edges(("web", "db")).with_columns(provenance=pl.lit(None, dtype=pl.String))
-    assert not Graph.of_environment(unsaid, "production").is_inferred
+    assert Graph.of_environment(unsaid, "production").callees == {"web": ("db",)}
 
 
 def test_a_store_reaches_the_journeys_of_everything_that_depends_on_it():
@@ -121,6 +123,15 @@ def test_inferred_edges_join_the_dependencies_with_their_label():
     both = beside_calls(inputs, infer_edges(inputs, AS_OF))
     assert both.dependencies.select("caller", "callee", "provenance").rows() == [("mail", "db", "spans"), ("web", "db", "inferred")]
     assert Graph.of_environment(both.dependencies, "production").callees == {"mail": ("db",)}
+
+
+def test_ranking_hears_of_an_inferred_edge_only_where_no_call_is_known_and_says_so():
+    inferred = edges(("web", "store"), provenance="inferred")
+    for dependencies, told in ((inferred, True), (pl.concat([inferred, edges(("web", "mail"))]), False)):
+        trouble = fixture.inputs(failing={"web": 0.4, "store": 0.4}, dependencies=dependencies)
+        evidence = correlate(trouble, fixture.AS_OF).evidence
+        assert any("no call is known here" in why for why in evidence["why"]) == told
+        assert not any("store, which it calls" in why for why in evidence["why"])
 
 
 @pytest.mark.parametrize("points", [pl.DataFrame(), telemetry(lag=2).head(50)])

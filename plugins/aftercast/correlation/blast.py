@@ -27,7 +27,7 @@ def blast_radius(inputs: Inputs) -> pl.DataFrame:
         carried[service].add(journey)
     rows: list[dict[str, object]] = []
     for environment in sorted(set(inputs.dependencies["environment"]) - {""}) or ["production"]:
-        graph = Graph.of_environment(inputs.dependencies, environment)
+        graph = Graph.of_environment(inputs.dependencies, environment) or Graph.inferred_in(inputs.dependencies, environment)
         for service in sorted((graph.services | set(inputs.services["service"].drop_nulls()) | carried.keys()) - {""}):
             up = {name: hops for name, hops in graph.hops_up([service]).items() if hops <= WITHIN_HOPS}
             down = {name: hops for name, hops in graph.hops_down([service]).items() if 0 < hops <= WITHIN_HOPS}

@@ -60,6 +60,8 @@ STRENGTHS = {
 }
 DISTANCE = {0: 0.2, 1: 0.0, 2: -0.2, 3: -0.5}
 FAR, UNREACHED, ABOVE = -0.8, -1.6, -1.2
+HINTED = 0.2
+"""One inferred edge away, where no call is known: as much as being hit."""
 
 
 HARMFUL = frozenset({ERRORS, AVAILABILITY, LATENCY})

@@ -1,7 +1,7 @@
 """Who calls whom in one environment: distances along calls, robust against cycles, self-edges and unknown names.
 
-Calls that were seen or declared make the graph. Edges inferred from series that move one after the other are no calls: they are used only
-where no call is known at all, and a graph made of them says so.
+Calls that were seen or declared make the graph. Edges inferred from series that move one after the other are no calls: they make a graph of
+their own, which is empty wherever a call is known, and says what it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INFERRED = frozenset({"inferred", "correlation"})
 class Graph:
     """Direct callees and callers of each service; both sorted, so that walks are deterministic.
 
-    `is_inferred` tells that no call is known and series that move together stand in.
+    `is_inferred` tells that its edges are no calls.
     """
 
     callees: Mapping[str, tuple[str, ...]]
@@ -43,12 +43,15 @@ class Graph:
 
     @classmethod
     def of_environment(cls, dependencies: pl.DataFrame, environment: str) -> Graph:
-        """Edges known for this environment or for any (''); inferred ones only when there is no other."""
-        here = dependencies.filter(pl.col("environment").is_in(["", environment])).drop_nulls(["caller", "callee"])
-        weak = pl.col("provenance").is_in(sorted(INFERRED)).fill_null(value=False) if "provenance" in here.columns else pl.lit(value=False)
-        calls = here.filter(~weak)
-        known = calls if calls.height else here
-        return cls.of(known.select("caller", "callee").iter_rows(), is_inferred=not calls.height and known.height > 0)
+        """Calls known for this environment or for any (''); inferred edges are none."""
+        calls, _ = _known(dependencies, environment)
+        return cls.of(calls.select("caller", "callee").iter_rows())
+
+    @classmethod
+    def inferred_in(cls, dependencies: pl.DataFrame, environment: str) -> Graph:
+        """What is inferred for an environment in which no call is known; empty where one is."""
+        calls, weak = _known(dependencies, environment)
+        return cls.of([] if calls.height else weak.select("caller", "callee").iter_rows(), is_inferred=True)
 
     def __bool__(self) -> bool:
         return bool(self.callees)
@@ -68,6 +71,15 @@ class Graph:
     def hops_up(self, starts: Iterable[str]) -> dict[str, int]:
         """Calls from each service that reaches a start, starts included at 0."""
         return _walk(starts, self.callers)
+
+
+def _known(dependencies: pl.DataFrame, environment: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Calls, and edges that are only inferred."""
+    here = dependencies.filter(pl.col("environment").is_in(["", environment])).drop_nulls(["caller", "callee"])
+    if "provenance" not in here.columns:
+        return here, here.clear()
+    weak = pl.col("provenance").is_in(sorted(INFERRED)).fill_null(value=False)
+    return here.filter(~weak), here.filter(weak)
 
 
 def _walk(starts: Iterable[str], onward: Mapping[str, tuple[str, ...]]) -> dict[str, int]:

@@ -44,7 +44,7 @@ def infer_edges(inputs: Inputs, as_of: datetime) -> pl.DataFrame:
 
 
 def beside_calls(inputs: Inputs, edges: pl.DataFrame) -> Inputs:
-    """Add inferred edges to the dependencies, labelled as such; a graph takes them only where it knows no call (`Graph.of_environment`)."""
+    """Add inferred edges to the dependencies, labelled as such: `Graph` never takes them for calls."""
     known = inputs.conformed().dependencies
     more = edges.select("environment", "caller", "callee", pl.lit("inferred").alias("provenance")).select(known.columns)
     return replace(inputs, dependencies=pl.concat([known, more]))

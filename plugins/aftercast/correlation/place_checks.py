@@ -8,6 +8,7 @@ from aftercast.correlation.findings import (
     ABOVE,
     DISTANCE,
     FAR,
+    HINTED,
     LOOKBACK,
     STRENGTHS,
     TOLERANCE,
@@ -154,8 +155,10 @@ def _by_callees(candidate: Candidate, situation: Situation) -> Finding | None:
 
 
 def distance(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
-    if not situation.incident.services or not situation.graph or not candidate.service:
+    if not situation.incident.services or not candidate.service:
         return None
+    if not situation.graph:
+        return _hinted_distance(candidate, situation, around)
     pointer = point("dim_service_dependency", service=candidate.service, hit=list(situation.incident.services))
     hit = " or ".join(situation.incident.services[:2])
     if candidate.hops is None:
@@ -169,6 +172,15 @@ def distance(candidate: Candidate, situation: Situation, around: Surroundings) -
     return Finding(
         "graph_distance", strength, f"{candidate.service} is {candidate.hops} call{'s' * (candidate.hops > 1)} away from {hit}", pointer
     )
+
+
+def _hinted_distance(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:
+    """Where no call is known at all: a little for a service whose trouble has come right before that of a service hit."""
+    hit = [name for name in situation.incident.services if candidate.service in around.hints.callees.get(name, ())]
+    if not hit:
+        return None
+    why = f"no call is known here, but in the past trouble of {hit[0]} has followed that of {candidate.service} (an inferred edge)"
+    return Finding("graph_distance", HINTED, why, point("fct_inferred_edge", service=candidate.service, hit=hit))
 
 
 def timing_of_deviation(candidate: Candidate, situation: Situation, around: Surroundings) -> Finding | None:

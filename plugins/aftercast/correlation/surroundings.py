@@ -63,6 +63,7 @@ class Surroundings:
     journeys: Panel | None
     journeys_of: Mapping[str, frozenset[str]]
     graph: Graph
+    hints: Graph
     changes: tuple[Change, ...]
     by_service: Mapping[str, tuple[Change, ...]]
     providers: frozenset[str]
@@ -158,6 +159,7 @@ def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident],
         _journey_panel(inputs.kpi_points, busy, micros(as_of)),
         _journeys_of(inputs.journeys),
         graph,
+        Graph.inferred_in(inputs.dependencies, environment),
         changes,
         {service: tuple(rows) for service, rows in by_service.items()},
         providers,
