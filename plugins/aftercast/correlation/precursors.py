@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from aftercast.correlation.inputs import PACKED, Inputs
-from aftercast.correlation.semantics import SATURATION, meaning
+from aftercast.correlation.semantics import SATURATION, Meaning, meaning
 from aftercast.correlation.surroundings import LOUD, micros
 from aftercast.correlation.telemetry import DAY, HOUR, MINUTE, Floats, Times
 
@@ -113,7 +113,7 @@ def _filling(inputs: Inputs, _: int) -> Iterator[tuple[Pattern, Occurrence]]:
     """Moments at which a resource, having risen steadily for two hours above all of the last week, would be full within eight hours."""
     points = inputs.metric_points.filter(pl.col("service").is_not_null() & pl.col("metric").is_not_null())
     kinds = points.select("metric", "unit").unique().iter_rows()
-    filling = sorted((name, unit) for name, unit in kinds if unit.lower() in LIMITS and meaning(name, unit).symptom == SATURATION)
+    filling = sorted((name, unit) for name, unit in kinds if unit.lower() in LIMITS and meaning(name, unit) == Meaning(SATURATION, 1))
     if not filling:
         return
     wanted = pl.struct("metric", "unit").is_in([{"metric": metric, "unit": unit} for metric, unit in filling])

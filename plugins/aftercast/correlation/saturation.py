@@ -8,7 +8,7 @@ import numpy as np
 
 from aftercast.correlation.association import rank_correlation
 from aftercast.correlation.harm import CLEAR
-from aftercast.correlation.semantics import SATURATION
+from aftercast.correlation.semantics import SATURATION, Meaning
 from aftercast.correlation.telemetry import HOUR, Floats, Normal, Panel, normal_before
 
 SATURATION_LEAD = 3 * HOUR
@@ -32,7 +32,7 @@ class Saturation:
 
 def saturations(panel: Panel, normal: Normal, onset: int, during: slice, as_of: int) -> dict[str, Saturation]:
     """Per service the resource that filled before the onset (beyond what the clock explains), else one near its limit during it."""
-    rows = [i for i, series in enumerate(panel.series) if series.meaning.symptom == SATURATION and bool(normal.known[i])]
+    rows = [i for i, series in enumerate(panel.series) if series.meaning == Meaning(SATURATION, 1) and bool(normal.known[i])]
     found: dict[str, Saturation] = {}
     lead = panel.between(onset - SATURATION_LEAD, onset - panel.grain + 1)
     if normal.is_stale or not rows:

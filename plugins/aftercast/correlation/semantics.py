@@ -16,11 +16,13 @@ _ERRORS = """error errors err errs failure failures failed fail fault faults exc
     reject rejected rejections dropped drops crash crashes restart restarts oom throttle throttled throttles declined aborted
     unavailable unavailability"""
 _LATENCY = "latency duration delay wait waiting lag response elapsed rt ttfb p50 p75 p90 p95 p99 p999"
-_AVAILABILITY = "availability available success successes succeeded successful uptime healthy apdex free idle hit up ready"
+_AVAILABILITY = "availability available success successes succeeded successful uptime healthy apdex hit up ready"
+_HEADROOM = "free idle available remaining"
 _SATURATION = """saturation utilization utilisation usage used cpu memory mem heap rss disk queue backlog pending depth load pool
     connections threads iowait gc leak inflight occupancy"""
+_RESOURCE = "cpu memory mem heap rss disk filesystem swap inodes pool connections threads workers descriptors buffer cache pages"
 _TRAFFIC = """request requests rps qps tps throughput traffic calls count counts visits hits transactions sessions orders attempts
-    bytes packets network rx tx receive transmit received transmitted"""
+    workload ops operations bytes packets network rx tx receive transmit received transmitted"""
 
 
 def _set(text: str) -> frozenset[str]:
@@ -34,6 +36,10 @@ _WORDS: tuple[tuple[str, int, frozenset[str]], ...] = (
     (SATURATION, 1, _set(_SATURATION)),
     (TRAFFIC, 0, _set(_TRAFFIC)),
 )
+_SET_RESOURCE, _SET_HEADROOM = _set(_RESOURCE), _set(_HEADROOM)
+_PLENTY = _set("free idle remaining")
+_COUNTED = _set("count size bytes")
+_FAULTS_OF_MEMORY = (_set("page"), _set("fault faults"))
 _TIME_UNITS = frozenset({"ms", "s", "us", "ns", "seconds", "milliseconds", "second", "millisecond"})
 _TAIL = {"p50": 1, "median": 1, "p75": 2, "p90": 3, "p95": 4, "p99": 5, "p999": 6, "max": 7}
 
@@ -54,8 +60,18 @@ def words(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def meaning(metric: str, unit: str = "") -> Meaning:
-    """Return what a metric means; unknown names hurt in either direction, unless their unit is a time."""
-    found = frozenset(words(metric))
+    """Return what a metric means; unknown names hurt in either direction, unless their unit is a time.
+
+    What is left of a resource hurts when it falls; page faults are work of the memory, no failures; how many waits there were is traffic.
+    """
+    named = words(metric)
+    found = frozenset(named)
+    if found & _PLENTY or (found & _SET_HEADROOM and found & _SET_RESOURCE):
+        return Meaning(SATURATION, -1)
+    if all(found & part for part in _FAULTS_OF_MEMORY):
+        return Meaning(SATURATION, 1)
+    if named and named[-1] in _COUNTED and not found & _set(_ERRORS) and found & _set(_LATENCY):
+        return Meaning(TRAFFIC, 0)
     for symptom, hurts, vocabulary in _WORDS:
         if found & vocabulary:
             return Meaning(symptom, hurts)
