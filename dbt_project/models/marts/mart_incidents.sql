@@ -16,6 +16,7 @@ select
     services.team as team_owner,
     loss.journeys,
     loss.segments,
+    reach.journeys as journeys_reached,
     incidents.detection_method,
     coalesce(learning.postmortem_trigger, incidents.trigger) as trigger,
     learning.contributing_factors,
@@ -43,6 +44,7 @@ select
     incidents.age_minutes,
     {{ minutes_between('signals.first_anomaly_at', 'incidents.detected_at') }} as anomaly_to_detected_minutes,
     {{ minutes_between('suspects.top_change_started_at', 'incidents.started_at') }} as minutes_change_to_impact,
+    len(reach.dependents) + len(reach.dependencies) as blast_radius_services_n,
     coalesce(signals.alerts_n, 0) as alerts_n,
     coalesce(signals.anomalies_n, 0) as anomalies_n,
     coalesce(proposed.proposal_alerts_n, 0) as proposal_alerts_n,
@@ -97,6 +99,8 @@ left join {{ ref('int_incidents__scope') }} as scope
     on incidents.incident_id = scope.incident_id
 left join {{ ref('dim_service') }} as services
     on incidents.service_origin = services.service
+left join {{ ref('fct_blast_radius') }} as reach
+    on incidents.service_origin = reach.service and incidents.environment = reach.environment
 left join {{ ref('fct_incident_loss') }} as loss
     on incidents.incident_id = loss.incident_id
 left join {{ ref('int_incidents__suspects') }} as suspects
