@@ -52,6 +52,7 @@ BENCHMARKS = (
     Benchmark("Loss of injected drops in real revenue", "revenue", [], "online_retail"),
     Benchmark("Planted anomalies in generated series", "detection"),
     Benchmark("Anomalies in the Numenta benchmark", "nab", [], "nab"),
+    Benchmark("Correlations of metrics with customer figures: false discoveries and power", "kpi_correlations", ["--worlds", "25"]),
     Benchmark("Speed of the batched Prophet", "speed"),
     Benchmark("Landing a million metric points", "landing"),
 )
