@@ -49,6 +49,8 @@ BENCHMARKS = (
     Benchmark("Ranking causes on the demo company", "root_cause", ["--suite", "demo"]),
     Benchmark("Ranking causes on PetShop, telemetry only", "root_cause", ["--suite", "petshop"], "petshop"),
     Benchmark("Ranking causes on PetShop, with changes", "root_cause", ["--suite", "petshop", "--with-changes"], "petshop"),
+    Benchmark("Ranking causes on Sock Shop, telemetry only", "root_cause", ["--suite", "sockshop"], "sockshop"),
+    Benchmark("Ranking one incident over 1,600 series", "ranking_speed"),
     Benchmark("Loss of injected drops in real revenue", "revenue", [], "online_retail"),
     Benchmark("Planted anomalies in generated series", "detection"),
     Benchmark("Anomalies in the Numenta benchmark", "nab", [], "nab"),

@@ -95,6 +95,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "deterministic": deterministic,
         "baselines": baselines(suite, known, only_services=only_services),
         "seconds": round(seconds, 3),
+        "seconds_per_incident": round(seconds / max(ranked["incident_id"].n_unique(), 1), 4) if deterministic is not None else None,
         "version": code_version(),
         **({"notes": dict(suite.notes)} if suite.notes else {}),
     }
