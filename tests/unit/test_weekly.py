@@ -187,6 +187,15 @@ def test_a_fix_whose_fault_came_back_stands_first() -> None:
     assert page.titles["fixes"] == "1 of 3 fixes effective, 1 not, 1 too early to tell; 2 fixed faults came back this week"
 
 
+def test_a_fix_that_cannot_be_compared_is_unknown_not_too_early() -> None:
+    marts = frames()
+    marts["mart_fix_impact"] = marts["mart_fix_impact"].with_columns(
+        pl.when(pl.col("action_item_id") == "AI-12").then(pl.lit("unknown")).otherwise(pl.lit("judged")).alias("status")
+    )
+    texts = {line.action_item_id: line.verdict_text for line in page_of(marts).fixes}
+    assert texts == {"AI-11": "not effective", "AI-12": "unknown: nothing can be compared", "AI-07": "effective"}
+
+
 def test_actions_are_counted_by_team() -> None:
     page = page_of(frames())
     assert [(line.team, line.n_open, line.n_overdue) for line in page.teams] == [("shop", 2, 2), ("payments", 1, 1), ("discovery", 1, 0)]
@@ -255,3 +264,14 @@ def test_a_share_below_one_is_never_written_as_all() -> None:
     assert wording.percent(0.99996, 2) == ">99.99%"
     assert wording.percent(0.001) == "<1%"
     assert wording.percent(1.0, 2) == "100.00%"
+
+
+def test_the_page_warns_with_the_record_of_what_matches_now_and_not_with_what_was_rejected() -> None:
+    page = page_of(frames())
+    assert [(line.status, line.record) for line in page.leading] == [
+        ("trusted", "8 of 9 earlier warnings came true (52 to 100 %)"),
+        ("on trial", "not judged yet"),
+    ]
+    assert page.titles["leading"] == "Two early warnings are out; one from a trusted indicator"
+    nothing = {**frames(), "mart_leading_matches": frames()["mart_leading_matches"].clear()}
+    assert page_of(nothing).titles["leading"] == "Nothing that came before past incidents is seen now"

@@ -22,7 +22,7 @@ from aftercast.measurement.criteria import LONGEST_WINDOW, OUTCOMES, SHORTEST_WI
 from aftercast.measurement.inputs import Inputs
 from aftercast.measurement.occasions import Occasions, Side, currency, read_occasions
 from aftercast.measurement.rates import NO_PRIOR, Prior
-from aftercast.measurement.recurrence import Families, Recurrence, compare, prior_of
+from aftercast.measurement.recurrence import Families, Recurrence, compare
 from aftercast.measurement.spans import MOVERS, Fix, Spans, data_start, promises, read_fixes, spans_of, why_not
 
 FALSE_DISCOVERIES = 0.10
@@ -100,13 +100,12 @@ def _recurrence_rows(fixes: Sequence[Fix], families: Families, now: float) -> li
     listed = [fix for fix in fixes if fix.kind in MOVERS["recurrence"] or fix.criterion.outcome == "recurrence"]
     spans = spans_of(listed, "recurrence", now, {fix.item: fix.family for fix in listed})
     movers = [fix for fix in listed if fix.kind in MOVERS["recurrence"]]
-    prior = prior_of(families, movers, now)
     fixed: dict[str, list[float]] = {}
     for fix in movers:
         if fix.family is not None and fix.day is not None:
             fixed.setdefault(fix.family, []).append(fix.day)
     windows = {fix.item: window_of(fix.criterion, spans[fix.item].before) for fix in listed if fix.item in spans}
-    found = compare(families, listed, spans, windows, fixed, prior)
+    found = compare(families, listed, spans, windows, fixed)
     rows = []
     for fix in listed:
         row = _start(fix, "recurrence")
@@ -156,7 +155,7 @@ def _recurrence_rows(fixes: Sequence[Fix], families: Families, now: float) -> li
                 "_refuted_above": most,
                 "_counts": f"{one.n_before} in {span.before:.0f} days before, {one.n_after} in {span.after:.0f} days after",
                 "_notes": notes,
-                "_wait": _Wait(one, span, prior, windows[fix.item], most) if span.until == now else None,
+                "_wait": _Wait(one, span, windows[fix.item], most) if span.until == now else None,
             }
         )
     return rows
@@ -172,12 +171,11 @@ class _Wait:
 
     found: Recurrence
     span: Spans
-    prior: Prior | None
     window: float
     refuted_above: float
 
     def weeks(self, false_discovery_share: float) -> float | None:
-        one, known = self.found, self.prior or NO_PRIOR
+        one, known = self.found, self.found.prior or NO_PRIOR
         return weeks_needed(
             one.n_before,
             self.span.before,

@@ -28,6 +28,7 @@ LEAST_CONTROL = 5.0
 """Incidents expected of the unfixed families below which their speed is not measured but taken as unchanged."""
 LIKE = 3.0
 """Unfixed families are matched when their shrunk rate lies within this factor of the fixed one's; all of them where too few do."""
+ALIKE_DAYS = 7.0
 TAIL = (1 - LEVEL) / 2
 
 
@@ -106,18 +107,27 @@ class Recurrence:
     expected: float
     avoided_low: float
     avoided_high: float
+    prior: Prior | None
     looks_like_luck: bool
 
 
-def prior_of(families: Families, fixes: Sequence[Fix], as_of: float) -> Prior | None:
-    """Fit the families' rates: unfixed ones over all the time known, fixed ones until their first fix shipped."""
-    ends_at = np.full(len(families.names), as_of)
-    code = {name: number for number, name in enumerate(families.names)}
+def prior_of(families: Families, spans: Spans) -> Prior | None:
+    """Fit the families' rates as they were before a fix; None where too few had an incident then."""
+    counts = families.count(spans.since, spans.first)
+    return fit_prior(counts.tolist(), [spans.before] * len(counts)) if spans.before > 0 else None
+
+
+def _priors(families: Families, fixes: Sequence[Fix], spans: Mapping[str, Spans]) -> list[Prior | None]:
+    """The prior of each fix; fixes compared over nearly the same time share one."""
+    known: dict[tuple[int, int], Prior | None] = {}
+    found = []
     for fix in fixes:
-        if fix.family in code and fix.day is not None and fix.day > 0:
-            ends_at[code[fix.family]] = min(ends_at[code[fix.family]], fix.day)
-    own = families.days < np.minimum(ends_at, as_of)[families.codes]
-    return fit_prior(np.bincount(families.codes[own], minlength=len(ends_at)).tolist(), ends_at.tolist())
+        span = spans[fix.item]
+        key = round(span.since / ALIKE_DAYS), round(span.first / ALIKE_DAYS)
+        if key not in known:
+            known[key] = prior_of(families, span)
+        found.append(known[key])
+    return found
 
 
 def control_of(
@@ -155,7 +165,6 @@ def compare(
     spans: Mapping[str, Spans],
     windows: Mapping[str, float],
     fixed: Mapping[str, Sequence[float]],
-    prior: Prior | None,
 ) -> dict[str, Recurrence]:
     """Compare every fix that has spans, all at once; results by item.
 
@@ -165,10 +174,11 @@ def compare(
     listed = [fix for fix in fixes if fix.item in spans and fix.family is not None]
     if not listed:
         return {}
+    listed.sort(key=lambda fix: (spans[fix.item].since, spans[fix.item].first, fix.item))
     own = {name: np.flatnonzero(families.codes == number) for number, name in enumerate(families.names)}
     days_after = np.array([spans[fix.item].after for fix in listed])
     days = looking.weekly(days_after)
-    known = prior or NO_PRIOR
+    priors = _priors(families, listed, spans)
     n_before, raw_before = np.zeros(len(listed)), np.zeros(len(listed))
     counts = np.zeros(days.shape, dtype=np.int64)
     controls = []
@@ -180,18 +190,20 @@ def compare(
         n_before[row] = sum(families.incidents[place] not in span.triggers for place in earlier)
         later = mine[(mine >= span.last) & (mine < span.until)]
         counts[row] = np.searchsorted(later, span.last + days[row], side="left")
-        controls.append(control_of(families, str(fix.family), span, fixed, prior, days[row]))
+        controls.append(control_of(families, str(fix.family), span, fixed, priors[row], days[row]))
     days_before = np.array([spans[fix.item].before for fix in listed])
     window = np.array([windows[fix.item] for fix in listed])
     n_after = counts[:, -1]
-    shape, rate = known.shape + raw_before, known.rate + days_before
+    shape = np.array([(prior or NO_PRIOR).shape for prior in priors]) + raw_before
+    rate = np.array([(prior or NO_PRIOR).rate for prior in priors]) + days_before
+    has_prior = np.array([prior is not None for prior in priors])
     speeds = np.array([control.speed for control in controls])
     spread = np.array([control.spread for control in controls])
     clock = np.maximum.accumulate(speeds * days, axis=1)
     loose = np.divide(1.0, 1.0 / np.maximum(shape, 1e-9) + spread)
     own_p = looking.p_value(n_before, days_before, days, counts, days, window)
-    asked = (own_p <= looking.ALPHA) & (prior is not None)
-    guarded = np.where(prior is None, own_p, 1.0)
+    asked = (own_p <= looking.ALPHA) & has_prior
+    guarded = np.where(has_prior, 1.0, own_p)
     if asked.any():
         guarded[asked] = looking.p_value(
             loose[asked], (rate * loose / np.maximum(shape, 1e-9))[asked], clock[asked], counts[asked], days[asked], window[asked]
@@ -217,13 +229,14 @@ def compare(
             sequential=float(max(own_p[row], guarded[row])),
             own=float(own_p[row]),
             guarded=float(guarded[row]),
-            shrunk=float(n_after[row] / expected[row]) if prior and expected[row] > 0 else None,
-            shrunk_low=float(shrunk_low[row]) if prior else None,
-            shrunk_high=float(shrunk_high[row]) if prior and np.isfinite(shrunk_high[row]) else None,
+            shrunk=float(n_after[row] / expected[row]) if has_prior[row] and expected[row] > 0 else None,
+            shrunk_low=float(shrunk_low[row]) if has_prior[row] else None,
+            shrunk_high=float(shrunk_high[row]) if has_prior[row] and np.isfinite(shrunk_high[row]) else None,
             control=controls[row],
             expected=float(expected[row]),
             avoided_low=float(due[0][row] - n_after[row]),
             avoided_high=float(due[1][row] - n_after[row]),
+            prior=priors[row],
             looks_like_luck=bool(naive[row] <= looking.ALPHA and max(single[row], wary[row]) > looking.ALPHA),
         )
     return found

@@ -75,7 +75,7 @@ def lines(rows: Rows, week_incidents: pl.DataFrame, week: Window) -> tuple[FixLi
                 days_after=row["exposure_after"],
                 ratio=Range(row["estimate"], row["ci_low"], row["ci_high"]),
                 verdict=verdict,
-                verdict_text=_verdict(verdict, row["weeks_needed"]),
+                verdict_text=_verdict(verdict, row["weeks_needed"], row["status"]),
                 reason=row["reason"] or "",
                 again=again,
             )
@@ -91,7 +91,9 @@ def lines(rows: Rows, week_incidents: pl.DataFrame, week: Window) -> tuple[FixLi
     return tuple(found)
 
 
-def _verdict(verdict: str, weeks: float | None) -> str:
+def _verdict(verdict: str, weeks: float | None, status: str | None) -> str:
+    if status == "unknown":
+        return "unknown: nothing can be compared"
     words = VERDICTS.get(verdict, verdict.replace("_", " "))
     if verdict != "too_early":
         return words
