@@ -80,6 +80,11 @@ def test_what_a_queue_hands_on_later_is_no_time_of_the_request(told):
     assert found["mail", "mail"] == pytest.approx(405, rel=0.01)
 
 
+def test_what_is_consumed_right_below_a_request_is_no_time_of_it(told):
+    red, _ = told(work(1, None, "web", 0, 100, name="POST"), work(2, 1, "mail", 40, 500, CONSUMER, "mail"))
+    assert own(red)["web", "POST"] == pytest.approx(100, rel=0.01)
+
+
 def test_parents_in_a_circle_and_parents_that_are_missing_do_not_hang(told):
     red, events = told(
         work(1, 2, "web", 0, 10, INTERNAL), work(2, 1, "web", 0, 10, INTERNAL), work(3, 3, "web", 0, 10, CLIENT), work(4, 9, "cart", 0, 8)

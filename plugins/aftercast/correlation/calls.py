@@ -295,7 +295,9 @@ def _broken(tallies: tuple[Tally, ...], during: Counts, normal: Counts, before: 
                 best[row.service] = (weight, row, began_before)
     found = {}
     for service, (weight, row, began_before) in sorted(best.items()):
-        below = {name for name, hops in graph.hops_down([service]).items() if 0 < hops <= REACH and name in best}
+        # What began before the incident does not explain what begins with it, nor the other way round.
+        at_once = {name for name, (_, _, before_too) in best.items() if before_too == began_before}
+        below = {name for name, hops in graph.hops_down([service]).items() if 0 < hops <= REACH and name in at_once}
         cause = max(below, key=lambda name: (best[name][0], name), default="")
         explained = min(best[cause][0] / weight, 1.0) if cause and weight > 0 else 0.0
         found[service] = Broken(row, weight, began_before, cause, explained)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from aftercast.correlation.calls import CALL, FAILED, RECORDS, Broken, Lost
+from aftercast.correlation.calls import CALL, FAILED, LOG, RECORDS, Broken, Lost
 from aftercast.correlation.findings import STRENGTHS, Candidate, Finding, deviation_strength, point, span
 from aftercast.correlation.harm import sure
 from aftercast.correlation.log_checks import mentions
@@ -44,8 +44,9 @@ def broken_operation(candidate: Candidate, situation: Situation, around: Surroun
     broken = situation.calls.broken.get(candidate.service)
     if broken is None or broken.weight < LEAST_WEIGHT:
         return None
-    named = [name for name in situation.graph.callees.get(candidate.service, ()) if mentions(broken.shift.event, name)]
-    if named:
+    event = broken.shift.event.removeprefix(NEWS)
+    callees = situation.graph.callees.get(candidate.service, ())
+    if event.startswith(f"{LOG} ") and any(mentions(event, name) for name in callees):
         return None  # what it says of a service it calls is evidence about that one
     strength = STRENGTHS["broken_operation"] * broken.weight * (1 - broken.explained) * _by_itself(candidate.service, situation)
     why = f"{_told(broken)} in {candidate.service}"
@@ -54,7 +55,6 @@ def broken_operation(candidate: Candidate, situation: Situation, around: Surroun
     if broken.explained >= 0.5:
         why += f"; {broken.because_of}, further down its calls, changed as well"
         strength = min(strength, 0.0) if broken.explained >= 1 else strength
-    event = broken.shift.event.removeprefix(NEWS)
     table = "fct_log_pattern" if broken.shift.whole == RECORDS else "fct_trace_red" if event == FAILED else "fct_span_event"
     pointer = point(table, service=candidate.service, operation=broken.shift.whole, event=event, **span(situation))
     return Finding("broken_operation", strength, why, pointer)

@@ -76,7 +76,8 @@ def _covered(calls: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
 def events_of(spans: pl.DataFrame, logs: pl.DataFrame) -> pl.DataFrame:
     """Return (trace, span, event) once each: spans right below (`inside …`, `call service …`), log records (`log …`), and any log at all.
 
-    What happens more than once in a span is an event of its own, too: a loop that ends early still begins. `spans` is as for `own_time` with `service` and `name`; `logs` has trace, span and pattern.
+    What happens more than once in a span is an event of its own, too: a loop that ends early still begins. `spans` is as for `own_time`
+    with `service` and `name`; `logs` has trace, span and pattern.
     """
     below = spans.filter(pl.col("caller_kind").is_not_null()).select(
         "trace",
