@@ -52,6 +52,7 @@ BENCHMARKS = (
     Benchmark("Ranking causes on Sock Shop, telemetry only", "root_cause", ["--suite", "sockshop"], "sockshop"),
     Benchmark("Ranking one incident over 1,600 series", "ranking_speed"),
     Benchmark("Loss of injected drops in real revenue", "revenue", [], "online_retail"),
+    Benchmark("Verdicts on fixes in simulated companies", "fixes"),
     Benchmark("Planted anomalies in generated series", "detection"),
     Benchmark("Anomalies in the Numenta benchmark", "nab", [], "nab"),
     Benchmark("Correlations of metrics with customer figures: false discoveries and power", "kpi_correlations", ["--worlds", "25"]),
