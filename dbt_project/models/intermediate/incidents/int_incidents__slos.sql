@@ -91,13 +91,19 @@ select
     bool_or(incident_parts.is_shared) as is_shared,
     case when not any_value(slos.is_composite) then sum(incident_parts.units) end as units,
     case when not any_value(slos.is_composite) then sum(incident_parts.bad_units) end as bad_units,
-    case when not any_value(slos.is_composite) then sum(usual.bad_share * incident_parts.units) end as usual_bad_units,
-    sum(incident_parts.weight * {{ ratio('incident_parts.bad_units', 'windows.window_total_units') }})
-    / sum(incident_parts.weight) / (1 - any_value(slos.target)) as budget_share,
-    sum(
-        incident_parts.weight * (incident_parts.bad_units - usual.bad_share * incident_parts.units)
-        / nullif(windows.window_total_units, 0)
-    ) / sum(incident_parts.weight) / (1 - any_value(slos.target)) as budget_share_beyond_usual,
+    case when not any_value(slos.is_composite) then round(sum(usual.bad_share * incident_parts.units), 6) end as usual_bad_units,
+    round(
+        sum(incident_parts.weight * {{ ratio('incident_parts.bad_units', 'windows.window_total_units') }})
+        / sum(incident_parts.weight) / (1 - any_value(slos.target)),
+        9
+    ) as budget_share,
+    round(
+        sum(
+            incident_parts.weight * (incident_parts.bad_units - usual.bad_share * incident_parts.units)
+            / nullif(windows.window_total_units, 0)
+        ) / sum(incident_parts.weight) / (1 - any_value(slos.target)),
+        9
+    ) as budget_share_beyond_usual,
     min((1 - slos.target) * windows.window_total_units) >= 10 as enough_traffic,
     max(windows.window_days_n) as window_days_n
 from incident_parts
