@@ -18,6 +18,7 @@ from aftercast.measurement import Inputs, measure
 from aftercast.measurement.factors import _pooled, odds_of_nothing
 from aftercast.measurement.inputs import READ
 from aftercast.measurement.known_times import KnownTime, lines, usual_effect
+from aftercast.measurement.outcomes import Outcome, tempered
 from aftercast.settings import Settings, load_deployment
 from aftercast.window import Window
 
@@ -277,3 +278,17 @@ def test_the_step_hands_over_declared_rates_and_the_calendar_of_journeys(tmp_pat
     day = datetime(2026, 1, 1, tzinfo=UTC)
     assert steps._rates(at).rows() == [("EUR", "EUR", 1.0, None), ("USD", "EUR", 0.92, day)]
     assert steps._known_times(at).rows() == [("sale", day + 9 * DAY, day + 11 * DAY + timedelta(minutes=30), [], ["eu"], [])]
+
+
+def test_a_loud_loss_is_drawn_towards_nothing_and_keeps_its_sign():
+    for lost in (30.0, -30.0):
+        noisy = np.random.default_rng(1).standard_normal((500, 1)) * 50 + lost
+        made = Outcome(
+            gross=np.array([lost]), draws=noisy, chance={}, echo=None, times=np.arange(500), actual=np.array([100.0 - lost]),
+            attempts=np.zeros((4, 1)), successes=np.zeros((2, 1)), coverage=np.ones(1), n_buckets=np.ones(1),
+            shared_minutes=np.zeros(1), trained_until=0, refunds=np.zeros(1),
+        )  # fmt: skip
+        kept = tempered(made, [0])
+        assert kept.gross[0] / lost == pytest.approx(1 / 3 / (1 / 3 + 0.25), abs=0.05)
+        assert kept.draws.std() < noisy.std()
+        assert tempered(replace(made, draws=lost + (noisy - lost) * 0.01), [0]).gross[0] == pytest.approx(lost, rel=0.001)
