@@ -302,7 +302,7 @@ def known_count(case: Case, orders: pl.DataFrame) -> Estimate:
     """Floor: the orders taken are counted by somebody who saw them, and valued at the mean of all other days."""
     own = orders.filter(pl.col("country") == case.drop.country) if case.drop.country else orders
     elsewhere = own.filter((pl.col("day") < case.drop.start) | (pl.col("day") >= case.drop.end))
-    return Estimate(case.n_lost * float(elsewhere["revenue"].mean() or 0.0))
+    return Estimate(case.n_lost * float(elsewhere["revenue"].to_numpy().mean()))
 
 
 def order_noise(orders: pl.DataFrame) -> float:

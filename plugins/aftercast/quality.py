@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,7 +213,7 @@ def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Find
         "failed": [str(finding) for finding in findings],
         "summary": summary.head(100).to_dicts(),
     }
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     temporary.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
     temporary.replace(path)
 

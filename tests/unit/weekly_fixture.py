@@ -423,6 +423,7 @@ def frames(incidents: list[dict[str, Any]] | None = None, *, episodes: bool = Fa
                 "watermark": AS_OF - timedelta(minutes=5),
             },
         ],
+        "mart_leading_matches": _matches(),
         "mart_signal_quality": [
             {"source_kind": "series", "signal_id": f"s{n}", "status": "not_enough_data" if n % 9 == 0 else "scored"} for n in range(40)
         ]
@@ -432,6 +433,31 @@ def frames(incidents: list[dict[str, Any]] | None = None, *, episodes: bool = Fa
         name: with_schema(pl.DataFrame(rows[name], infer_schema_length=None) if rows[name] else pl.DataFrame(), schema)
         for name, schema in MARTS.items()
     }
+
+
+def _matches() -> list[dict[str, Any]]:
+    """A trusted match and one on trial that hold now, a rejected one, and one that is over."""
+    row = {
+        "kind": "episode",
+        "signal": "saturation_ratio",
+        "matched_subject": "wallet",
+        "outcome": "pending",
+        "past_n": 9,
+        "past_true_n": 8,
+    }
+    row |= {"past_precision_low": 0.52, "past_precision_high": 1.0, "family_title": "wallet: failures", "status": "trusted"}
+    row |= {
+        "look": "Look at saturation_ratio of wallet.",
+        "matched_at": AS_OF - timedelta(hours=1),
+        "horizon_end_at": AS_OF + timedelta(hours=7),
+    }
+    trial = {"signal": "HighLatency", "matched_subject": "payments", "status": "on_trial", "past_n": 0, "past_precision_low": None}
+    return [
+        {**row, **trial, "kind": "alert", "look": "Look at alert HighLatency of payments."},
+        row,
+        {**row, "signal": "deploy", "kind": "change", "status": "rejected"},
+        {**row, "signal": "errors", "outcome": "false", "horizon_end_at": AS_OF - timedelta(hours=7)},
+    ]
 
 
 def as_rows(found: Frames, absent: tuple[str, ...] = ()) -> Rows:

@@ -247,6 +247,7 @@ def test_a_match_tells_the_usual_loss_of_the_family_it_announces(ask: Query):
     assert rows == [
         ("M-1", "came_true", "Bad payment deploys", "EUR", Decimal("120.10")),
         ("M-2", "pending", None, None, None),
+        ("M-3", "false", None, None, None),
     ]
 
 

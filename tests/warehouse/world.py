@@ -888,6 +888,16 @@ def write_derived_recurrence(settings: Settings, version: str) -> None:
             {
                 **match,
                 **said,
+                "match_id": "M-3",
+                "source_id": "al-3",
+                "matched_at": ONSET + 2 * DAY,
+                "horizon_end_at": ONSET + 2 * DAY + 8 * HOUR,
+                "outcome": "false",
+                "decided_at": ONSET + 2 * DAY + 8 * HOUR,
+            },
+            {
+                **match,
+                **said,
                 "match_id": "M-2",
                 "source_id": "al-2",
                 "matched_at": AS_OF - HOUR,

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 from aftercast.measurement.counterfactual import HOUR, LEAST_WINDOWS, TAIL, World, columns_of
 from aftercast.measurement.factors import Echo, Pools, hear_echo, seed_of, window_loss
 from aftercast.measurement.flows import Array
 
 ANY_SHARE = 1 / 3
-ONE_SIGMA = (0.16, 0.84)
+ONE_SIGMA = (float(norm.cdf(-1)), float(norm.cdf(1)))
 """Quantiles one standard deviation from the middle, which heavy tails do not move."""
 
 

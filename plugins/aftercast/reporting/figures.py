@@ -232,6 +232,17 @@ class IncidentPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class LeadingLine:
+    """A leading indicator that matches now. `record`: what had become of its earlier warnings when it matched."""
+
+    look: str
+    status: str
+    record: str
+    until: datetime
+    family: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Weekly:
     """The whole page."""
 
@@ -263,6 +274,7 @@ class Weekly:
     families: tuple[FamilyLine, ...]
     fixes: tuple[FixLine, ...]
     teams: tuple[TeamActions, ...]
+    leading: tuple[LeadingLine, ...]
     detection: tuple[Detection, ...]
     alerts_text: str
     recommendations: tuple[Recommendation, ...]

@@ -173,6 +173,7 @@ MARTS: dict[str, dict[str, ColumnType]] = {
 
 # Without these columns a mart says nothing; it is then treated as not published.
 KEYS = {
+    "mart_leading_matches": ("matched_subject", "status", "outcome", "matched_at", "horizon_end_at"),
     "mart_run": ("as_of",),
     "mart_incidents": ("incident_id", "started_at"),
     "mart_anomalies": ("anomaly_id", "series_id", "incident_id", "started_at", "direction", "hurts", "score"),

@@ -12,7 +12,7 @@ from datetime import datetime
 import polars as pl
 
 from aftercast.errors import ConfigError, WarehouseError
-from aftercast.reporting import fixes, headlines, health, intervals, journeys, losses, noticing, pictures, weeks, wording
+from aftercast.reporting import fixes, headlines, health, intervals, journeys, leading, losses, noticing, pictures, weeks, wording
 from aftercast.reporting.figures import JourneyLine, Tile, WeekLoss, Weekly
 from aftercast.reporting.intervals import Share
 from aftercast.reporting.rows import Rows
@@ -69,6 +69,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
     fix_lines = fixes.lines(rows, this_week, week)
     teams = fixes.teams(rows)
     advice = fixes.recommendations(rows, ADVICE)
+    warned = leading.lines(rows, covered.end)
     detection = noticing.lines(incidents, spans)
     sources = health.sources(rows, week)
     banners = health.banners(sources, declared, rows, week, covered.end, now)
@@ -104,6 +105,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
         families=families,
         fixes=fix_lines,
         teams=teams,
+        leading=warned,
         detection=detection,
         alerts_text=noticing.alerts_per_incident(this_week),
         recommendations=advice,
@@ -120,6 +122,7 @@ def figures(rows: Rows, week: Window | None = None, *, declared: Iterable[str] =
             "families": headlines.families_title(families) if known else headlines.NOT_PUBLISHED,
             "fixes": headlines.fixes_title(fix_lines),
             "actions": headlines.actions_title(teams),
+            "leading": leading.title(warned),
             "detection": headlines.detection_title(detection, len(table)) if known else headlines.NOT_PUBLISHED,
             "advice": headlines.advice_title(advice),
             "health": headlines.health_title(sources, len(banners)),
