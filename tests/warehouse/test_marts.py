@@ -344,3 +344,18 @@ def test_a_candidate_says_by_which_weights_it_was_ranked(ask: Query):
 def test_ranking_reads_every_version_of_what_people_said(ask: Query):
     said = words(Inputs.of({"verdicts": ask(steps.EVERY_VERDICT)}).conformed().verdicts)
     assert [(word.incident_id, word.key, word.verdict) for word in said] == [("INC-1", ("change", "dep-2"), "confirm")]
+
+
+def test_reach_stands_beside_the_incident_and_inferred_edges_beside_declared_ones(ask: Query):
+    assert ask("select journeys_reached, blast_radius_services_n from marts.mart_incidents where incident_id = 'INC-1'").rows() == [
+        (["checkout"], 1)
+    ]
+    shares = ask("select service, n_dependents, traffic_share, revenue_share from marts.mart_blast_radius order by service").rows()
+    assert shares == [("payments", 1, 1.0, 1.0), ("web", 0, 1.0, 1.0)]
+    edges = ask("select provenance, caller, callee, lag_minutes from marts.mart_service_graph order by provenance").rows()
+    assert edges == [("declared", "web", "payments", None), ("inferred", "web", "payments", 5)]
+
+
+def test_a_deploy_is_followed_to_its_alarm_and_its_fix(ask: Query):
+    columns = "change_to_detect_n, change_to_detect_minutes_median, fix_n, fix_minutes_median, mitigate_minutes_median"
+    assert ask(f"select {columns} from marts.mart_response where severity = 'sev1'").rows() == [(1, 30.0, 1, 45.0, 60.0)]

@@ -67,7 +67,7 @@ def test_a_column_is_null_only_where_its_null_is_explained(ask: Query):
             for column in model["columns"]
             if rows[column["name"]].null_count() and not metrics_page.split(column["description"])[1]
         ]
-    assert not unexplained
+    assert not unexplained, ", ".join(unexplained)
 
 
 def test_comments_reach_the_warehouse(ask: Query):

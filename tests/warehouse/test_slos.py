@@ -56,6 +56,18 @@ def test_severity_by_impact_and_the_cost_of_responding_stand_beside_what_people_
     assert quiet == (None, None, None), "null is not zero"
 
 
+def test_an_incident_ate_of_the_budget_what_failed_while_it_lasted(ask: Query):
+    rows = {row["slo"]: row for row in ask("select * from marts.mart_incident_slo where incident_id = 'INC-1'").to_dicts()}
+    checkout = rows["checkout"]
+    assert (checkout["units"], checkout["bad_units"], checkout["minutes_n"], checkout["is_shared"]) == (300, 40, 5, False)
+    assert checkout["usual_bad_units"] == pytest.approx(300 * 10 / 600)
+    assert checkout["budget_share"] == pytest.approx(40 / 90)
+    assert checkout["budget_share_beyond_usual"] == pytest.approx(35 / 90)
+    assert (rows["pay-slices"]["status"], rows["pay-slices"]["budget_share"]) == ("not_enough_traffic", None)
+    most = "select slo_most_eaten, slo_budget_share from marts.mart_incidents where incident_id = 'INC-1'"
+    assert ask(most).rows() == [("both", pytest.approx(3 * (40 / 300) / 4 / 0.2))]
+
+
 def test_cohorts_add_up_to_the_impact_of_their_segments(ask: Query):
     rows = ask(
         "select cohort, segments_quantified_n, lost_revenue from marts.mart_incident_cohorts where incident_id = 'INC-1' order by 1"

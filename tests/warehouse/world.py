@@ -176,7 +176,7 @@ def write_landed_company(settings: Settings) -> None:
 
     kpis = []
     for day, successes in ((0, 95), (1, 95), (9, 60)):
-        at = START + DAY * day + 12 * HOUR
+        at = START + DAY * day + 10 * HOUR  # the last inside the incident
         kpis.append({"journey": "checkout", "step": "cart", "ts": at, "attempts": 200, "successes": 200, "revenue_minor": 99999})
         kpis.append(
             {"journey": "checkout", "step": "pay", "ts": at, "attempts": 100, "successes": successes, "revenue_minor": 100 * successes}
@@ -677,6 +677,7 @@ def write_derived_company(settings: Settings) -> None:
         ],
     )
     write_derived_recurrence(settings, version)
+    write_derived_reach(settings, version)
     derive(
         settings,
         "fix_impact",
@@ -911,6 +912,69 @@ def write_derived_recurrence(settings: Settings, version: str) -> None:
             },
         ],
     )
+
+
+def write_derived_reach(settings: Settings, version: str) -> None:
+    window = {"window_start": START, "window_end": AS_OF, "model_version": version}
+    reach = {
+        "environment": "production",
+        "within_hops": 5,
+        "in_cycle": False,
+        "basis": "calls",
+        "model_version": version,
+        "journeys": ["checkout"],
+    }
+    derive(
+        settings,
+        "blast_radius",
+        [
+            {
+                **reach,
+                "service": "payments",
+                "dependents": ["web"],
+                "dependencies": [],
+                "journeys_carried": ["checkout"],
+                "n_direct_dependents": 1,
+            },
+            {**reach, "service": "web", "dependents": [], "dependencies": ["payments"], "journeys_carried": [], "n_direct_dependents": 0},
+        ],
+    )
+    moved = {
+        "lag_minutes": 5,
+        "n": 900,
+        "n_effective": 300.0,
+        "correlation": 0.3,
+        "ci_low": 0.2,
+        "ci_high": 0.4,
+        "p_value": 0.0002,
+        "q_value": 0.001,
+    }
+    inferred = {"environment": "production", "region": "eu", "caller": "web", "callee": "payments", "n_pairs": 2}
+    derive(settings, "inferred_edges", [{**inferred, **moved, **window, "caller_metric": "errors", "callee_metric": "errors"}])
+    pair = {
+        "environment": "production",
+        "journey": "checkout",
+        "step": "",
+        "region": "eu",
+        "kpi": "conversion",
+        "service_region": "eu",
+        "attributes": "",
+        "family": "checkout: conversion",
+        "n_pairs": 1,
+        "n_pairs_left_out": 0,
+        "n_services_left_out": 0,
+        "grain_minutes": 5,
+    }
+    known = {
+        "pair_id": "K-1",
+        "service": "payments",
+        "metric": "errors",
+        "hops": 0,
+        "status": "significant",
+        "meaning": "moves before conversion falls",
+    }
+    silent = {"pair_id": "K-2", "service": "web", "metric": "requests", "n": 40, "status": "not_enough_data", "meaning": "not enough data"}
+    derive(settings, "kpi_correlations", [{**pair, **moved, **window, **known}, {**pair, **window, **silent}])
 
 
 def write_company(settings: Settings) -> None:
