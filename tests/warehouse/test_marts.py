@@ -292,6 +292,7 @@ def test_the_learning_loop_counts_by_week(ask: Query):
     row = ask("select * from marts.mart_learning_loop where week_start = '2026-09-14'").row(0, named=True)
     assert (row["incidents_n"], row["incidents_with_postmortem_n"], row["incidents_reviewed_n"]) == (2, 1, 1)
     assert (row["actions_created_n"], row["actions_done_n"], row["actions_backlog_n"], row["days_to_done_median"]) == (2, 1, 1, 2.0)
+    assert (row["actions_implemented_n"], row["implemented_share"], row["actions_verified_n"]) == (1, 0.5, 0)
 
 
 def test_fixes_and_recommendations_pass_through_with_their_family(ask: Query):

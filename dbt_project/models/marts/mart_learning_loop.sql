@@ -10,7 +10,12 @@ with weeks as (
         count(*) filter (where kind = 'action_done') as actions_done_n,
         count(days) filter (where kind = 'action_done') as days_to_done_n,
         median(days) filter (where kind = 'action_done') as days_to_done_median,
+        count(*) filter (where kind = 'action_implemented') as actions_implemented_n,
+        count(*) filter (where kind = 'action_verified') as actions_verified_n,
+        count(days) filter (where kind = 'action_verified') as days_to_verified_n,
+        median(days) filter (where kind = 'action_verified') as days_to_verified_median,
         count(*) filter (where kind = 'insight') as insights_n,
+        count(*) filter (where kind = 'prescriptive_insight') as insights_prescriptive_n,
         count(*) filter (where kind = 'verdict') as verdicts_n
     from {{ ref('int_learning__dated') }}
     group by week_start
@@ -30,7 +35,15 @@ select
     cast(sum(weeks.actions_created_n - weeks.actions_done_n) over (order by weeks.week_start) as bigint) as actions_backlog_n,
     weeks.days_to_done_n,
     weeks.days_to_done_median,
+    weeks.actions_implemented_n,
+    {{ ratio('weeks.actions_implemented_n', 'weeks.actions_created_n') }} as implemented_share,
+    {{ wilson('weeks.actions_implemented_n', 'weeks.actions_created_n', 'low') }} as implemented_share_low,
+    {{ wilson('weeks.actions_implemented_n', 'weeks.actions_created_n', 'high') }} as implemented_share_high,
+    weeks.actions_verified_n,
+    weeks.days_to_verified_n,
+    weeks.days_to_verified_median,
     weeks.insights_n,
+    weeks.insights_prescriptive_n,
     weeks.verdicts_n,
     cast(weeks.week_start + 7 as timestamptz) <= run.as_of as is_complete_week,
     run.as_of

@@ -33,6 +33,24 @@ criteria as (
         on versions.action_item_id = rewordings.action_item_id
     where versions.version > coalesce(rewordings.last_version_before, -1)
     group by versions.action_item_id
+),
+
+-- When a verified item became so: its first version since which none said otherwise.
+verifications as (
+    select
+        action_item_id,
+        min(updated_at) filter (where is_verified_since) as verified_at
+    from (
+        select
+            versions.action_item_id,
+            versions.updated_at,
+            bool_and(versions.status = 'verified') over (
+                partition by versions.action_item_id order by versions.version desc rows between unbounded preceding and current row
+            ) as is_verified_since
+        from {{ ref('stg_action_items') }} as versions
+        where versions.updated_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
+    )
+    group by action_item_id
 )
 
 select
@@ -56,6 +74,7 @@ select
     newest.created_at,
     newest.due_at,
     newest.done_at,
+    verifications.verified_at,
     newest.updated_at,
     newest.url
 from newest
@@ -63,3 +82,5 @@ left join {{ ref('fct_change') }} as changes
     on newest.shipped_change_id = changes.change_id
 left join criteria
     on newest.action_item_id = criteria.action_item_id
+left join verifications
+    on newest.action_item_id = verifications.action_item_id

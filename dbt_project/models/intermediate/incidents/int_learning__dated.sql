@@ -35,6 +35,18 @@ select 'action_done' as kind, action_item_id as subject_id, done_at as happened_
 from {{ ref('int_action_items__aged') }}
 where done_at is not null and done_at < as_of
 union all
+select 'action_implemented' as kind, action_item_id as subject_id, created_at as happened_at, cast(null as double) as days
+from {{ ref('int_action_items__aged') }}
+where created_at is not null and status in ('done', 'verified')
+union all
+select 'action_verified' as kind, action_item_id as subject_id, verified_at as happened_at, days_to_verified as days
+from {{ ref('int_action_items__aged') }}
+where verified_at is not null
+union all
+select 'prescriptive_insight' as kind, insight_id as subject_id, recorded_at as happened_at, cast(null as double) as days
+from {{ ref('fct_insight') }}
+where mood = 'prescriptive'
+union all
 select 'insight' as kind, insight_id as subject_id, recorded_at as happened_at, cast(null as double) as days
 from {{ ref('fct_insight') }}
 union all
