@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from aftercast import backstage, openslo
 from aftercast.declarations import (
     DEFAULT_RANKER,
+    ActionsFile,
     AliasRow,
     CalendarFile,
     CalendarRow,
@@ -52,7 +53,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
-NO_COSTS, NO_CURRENCIES = CostsFile(), CurrenciesFile()
+NO_COSTS, NO_CURRENCIES, NO_ACTIONS = CostsFile(), CurrenciesFile(), ActionsFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -146,6 +147,7 @@ class Deployment:
     slos: tuple[openslo.Objective, ...] = ()
     costs: CostsFile = NO_COSTS
     currencies: CurrenciesFile = NO_CURRENCIES
+    actions: ActionsFile = NO_ACTIONS
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
@@ -288,6 +290,7 @@ def load_deployment(folder: Path) -> Deployment:
         slos=openslo.objectives(folder / "slos", journeys),
         costs=_read_yaml(folder / "costs.yml", CostsFile),
         currencies=_read_yaml(folder / "currencies.yml", CurrenciesFile),
+        actions=_read_yaml(folder / "actions.yml", ActionsFile),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )
@@ -347,6 +350,10 @@ class Settings:
     @property
     def reports(self) -> Path:
         return self.home / "reports"
+
+    @property
+    def outbox(self) -> Path:
+        return self.home / "outbox"
 
     @property
     def airflow(self) -> Path:
