@@ -120,7 +120,7 @@ def test_a_mail_server_that_is_not_there_gets_it_later(tmp_path: Path, monkeypat
 
 def test_a_password_is_used_and_a_wrong_one_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=data.password == b"right-one")
+        return AuthResult(success=data.password == b"right-one", handled=False)
 
     box = MailBox()
     with mail_server(box, monkeypatch, authenticator=check, auth_require_tls=False, auth_required=True):
