@@ -64,6 +64,8 @@ def _ranking(target: str, key: str) -> tuple[Headline, ...]:
 
 
 DEMO_PEERS = ("baselines.random.top3_pct", "baselines.static_prior.top3_pct")
+LOSS_PEERS = ("weekday_median", "plain_prophet", "structural", "static_prior", "random")
+FIX_PEERS = ("naive", "devlake_style", "random", "static_prior")
 BENCHMARKS = (
     Benchmark(
         "Demo company: planted truth against the published mart",
@@ -85,15 +87,88 @@ BENCHMARKS = (
     ),
     Benchmark("Ranking causes on Nezha", "root_cause", ["--suite", "nezha"], "nezha", _ranking("≥ .75 and .70", "top1")),
     Benchmark("Ranking causes on Sock Shop, telemetry only", "root_cause", ["--suite", "sockshop"], "sockshop", _ranking("≥ .98", "avg5")),
-    Benchmark("Ranking one incident over 1,600 series", "ranking_speed"),
+    Benchmark(
+        "Ranking one incident over 1,600 series",
+        "ranking_speed",
+        headlines=(Headline("seconds", "seconds_per_incident", "≤ 1", ("baselines.nsigma_seconds",)),),
+    ),
     Benchmark("Families of a public status page's incidents", "families", [], "github_incidents"),
-    Benchmark("Early signs, judged on later weeks", "leading", ["--weeks", "24"]),
-    Benchmark("Loss of injected drops in real revenue", "revenue", [], "online_retail"),
-    Benchmark("Verdicts on fixes in simulated companies", "fixes"),
-    Benchmark("Planted anomalies in generated series", "detection"),
-    Benchmark("Anomalies in the Numenta benchmark", "nab", [], "nab"),
+    Benchmark(
+        "Early signs, judged on later weeks",
+        "leading",
+        ["--weeks", "24"],
+        headlines=(
+            Headline("leaks warned of, %", "leaks_warned.pct"),
+            Headline("later warnings of trusted signs that came true, %", "judged_true.pct"),
+            Headline("trusted after shuffling weeks, %", "shuffled.trusted.pct", "0"),
+        ),
+    ),
+    Benchmark(
+        "Loss of injected drops in real revenue",
+        "revenue",
+        [],
+        "online_retail",
+        (
+            Headline(
+                "median error of the window, %",
+                "median_error_pct",
+                "≤ 12",
+                tuple(f"baselines.{name}.median_error_pct" for name in LOSS_PEERS),
+            ),
+            Headline(
+                "inside the 95 % interval, %",
+                "coverage_pct",
+                "92 to 97",
+                tuple(f"baselines.{name}.coverage_pct" for name in LOSS_PEERS[:3]),
+            ),
+            Headline(
+                "30 % of a day noticed, %",
+                "noticed_30pct_pct",
+                "≥ 40",
+                tuple(f"baselines.{name}.noticed_30pct_pct" for name in LOSS_PEERS[:3]),
+            ),
+            Headline("placebo windows flagged, %", "placebo_flags_pct", "≤ 5", ("baselines.weekday_median.placebo_flags_pct",)),
+        ),
+    ),
+    Benchmark(
+        "Verdicts on fixes in simulated companies",
+        "fixes",
+        headlines=(
+            Headline(
+                "called effective though nothing changed, %",
+                "false_effective_pct",
+                "≤ 5",
+                tuple(f"baselines.{name}.false_effective_pct" for name in FIX_PEERS),
+            ),
+            Headline(
+                "the same, regression to the mean, %",
+                "false_effective_regression_pct",
+                "≤ 5",
+                tuple(f"baselines.{name}.false_effective_regression_pct" for name in FIX_PEERS),
+            ),
+            Headline(
+                "working fixes called effective, %",
+                "power_pct",
+                "within a tenth of the next row",
+                tuple(f"baselines.{name}.power_pct" for name in FIX_PEERS),
+            ),
+            Headline("power of the best exact test, %", "power_of_exact_test_pct"),
+        ),
+    ),
+    Benchmark(
+        "Planted anomalies in generated series",
+        "detection",
+        headlines=(Headline("F1", "default_f1"), Headline("precision", "precision"), Headline("recall", "recall")),
+    ),
+    Benchmark(
+        "Anomalies in the Numenta benchmark",
+        "nab",
+        [],
+        "nab",
+        (Headline("standard profile", "standard", "≥ 60"), Headline("standard profile, threshold from other files", "heldout_standard")),
+    ),
     Benchmark("Correlations of metrics with customer figures: false discoveries and power", "kpi_correlations", ["--worlds", "25"]),
-    Benchmark("Speed of the batched Prophet", "speed"),
+    Benchmark("Speed of the batched Prophet", "speed", headlines=(Headline("CPU of the library over ours, refit", "refit_cpu_ratio"),)),
     Benchmark("Landing a million metric points", "landing"),
 )
 
