@@ -12,7 +12,7 @@ from aftercast import steps
 from aftercast.correlation import Inputs
 from aftercast.correlation.judging import words
 from tests.warehouse.conftest import Query
-from tests.warehouse.world import MINUTE, ONSET, RUN
+from tests.warehouse.world import DAY, MINUTE, ONSET, RUN
 
 
 def test_an_incident_tells_its_times_loss_suspect_and_family(ask: Query):
@@ -300,6 +300,8 @@ def test_fixes_and_recommendations_pass_through_with_their_family(ask: Query):
         ("too_early", 1, 0, "Bad payment deploys")
     ]
     assert ask("select expected_risk_reduction, owner_team from marts.mart_recommendations").rows() == [(Decimal("300.00"), "money")]
+    decided = "select decision, decided_at, action_item_id, action_status, action_verdict from marts.mart_recommendations"
+    assert ask(decided).rows() == [("accepted", ONSET + 3 * DAY, "A-1", "done", "too_early")]
 
 
 def test_one_row_says_what_the_build_is(ask: Query):

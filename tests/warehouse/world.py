@@ -331,6 +331,14 @@ def write_landed_company(settings: Settings) -> None:
                 "author_token": "tok_7",
             },
             {
+                "verdict_id": "V-R",
+                "version": 1,
+                "subject_kind": "recommendation",
+                "subject_id": "R-1",
+                "verdict": "confirm",
+                "decided_at": ONSET + 3 * DAY,
+            },
+            {
                 "verdict_id": "V-2",
                 "version": 1,
                 "subject_kind": "anomaly",
