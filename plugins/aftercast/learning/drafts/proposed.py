@@ -1,0 +1,124 @@
+"""Action items a draft proposes: each from a measured fact, with owner team, type, and a criterion fixed before anything ships. Pure.
+
+The criteria are worded so that `measurement.criteria` reads outcome, size and window from them. People strike out what they do not want.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aftercast.learning.drafts.evidence import Evidence
+from aftercast.learning.drafts.facts import Facts
+from aftercast.learning.drafts.judged import LEAST_COVERAGE, LONG_MINUTES, SLOW_MINUTES
+from aftercast.learning.drafts.told import candidate, cited, name_of
+from aftercast.learning.drafts.words import clean
+
+SURE = 0.5
+NO_OWNER = "unowned"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An action item to be."""
+
+    title: str
+    team: str
+    type: str
+    criterion: str
+    evidence: str
+
+    def line(self) -> str:
+        """Return the item as the `postmortems` source reads it."""
+        words = ", ".join(
+            f"{name}: {_plain(value)}" for name, value in (("team", self.team), ("type", self.type), ("criterion", self.criterion))
+        )
+        return f"- [ ] {self.title} ({words}, evidence: {self.evidence})"
+
+
+def proposals(facts: Facts, evidence: Evidence) -> list[str]:
+    """Return the proposed items as lines, most systemic first."""
+    return [one.line() for one in _proposals(facts, evidence)] or ["- none"]
+
+
+def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
+    one, me, first = facts.incident, cited(evidence, facts), facts.first
+    service = clean(one["service_origin"]) or "the service"
+    team = one["team_owner"] or NO_OWNER
+    none = next((row for row in facts.candidates if row["kind"] == "none"), None)
+    if facts.recommendation is not None:
+        advised = facts.recommendation
+        yield Proposal(
+            clean(advised["action"]),
+            advised["owner_team"] or team,
+            "prevent",
+            "no incident of this family in the 56 days after shipping",
+            evidence.cite("mart_recommendations", recommendation_id=advised["recommendation_id"]),
+        )
+    sure = first is not None and ((first["probability"] or 0.0) >= SURE or bool(one["top_candidate_confirmed"]))
+    if first is not None and sure and first["kind"] == "change":
+        change = facts.change if facts.change and facts.change["change_id"] == first["candidate_id"] else None
+        yield Proposal(
+            f"Say why {name_of(first)} reached {clean(one['environment']) or 'customers'} unnoticed and repair what let it through".replace(
+                "(", "– "
+            ).replace(")", ""),
+            (change["team_owner"] if change else None) or team,
+            "repair",
+            "no incident of this kind in the 28 days after shipping",
+            candidate(evidence, first),
+        )
+    elif first is not None and sure:
+        yield Proposal(
+            f"Write down what to do first when {name_of(first)} fails: in the runbook of {service}".replace("(", "– ").replace(")", ""),
+            team,
+            "mitigate",
+            "the time to recover falls by at least 30 % in the 56 days after shipping",
+            candidate(evidence, first),
+        )
+    else:
+        yield Proposal(
+            f"Find out what lay behind it and confirm or reject the candidates of {facts.incident_id}",
+            team,
+            "investigate",
+            "a person has confirmed a candidate or said that it was none",
+            candidate(evidence, none) if none else me,
+        )
+    late = one["is_found_by_us"] is False or (one["t_detect_minutes"] or 0.0) > SLOW_MINUTES
+    if late:
+        seen = next((row for row in facts.anomalies if row["hurts"]), None)
+        what = (
+            f"{clean(seen['signal'])} of {clean(seen['subject'])}, which deviated first,"
+            if seen
+            else f"the customers' figures of {service}"
+        )
+        also = evidence.cite("mart_anomalies", anomaly_id=seen["anomaly_id"]) if seen else ""
+        yield Proposal(
+            f"Wake somebody when {what} deviates",
+            team,
+            "detect",
+            "the time to detect falls by at least 50 % in the 56 days after shipping",
+            f"{me}{also}",
+        )
+    usual = facts.family["usual_fix"] if facts.family is not None else None
+    if usual and facts.family is not None and (one["impact_minutes"] or 0.0) > LONG_MINUTES:
+        yield Proposal(
+            f"Put {clean(usual)} first in the runbook of {service}: it is what usually ends such incidents",
+            team,
+            "mitigate",
+            "the time to recover falls by at least 30 % in the 56 days after shipping",
+            evidence.cite("mart_families", family_id=facts.family["family_id"]),
+        )
+    if one["data_coverage_pct"] is not None and one["data_coverage_pct"] < LEAST_COVERAGE:
+        yield Proposal(
+            f"Find out why telemetry of {service} was missing and close the gap",
+            team,
+            "detect",
+            f"in its next incident at least {LEAST_COVERAGE:.0f} % of the usual telemetry arrives",
+            me,
+        )
+
+
+def _plain(text: str) -> str:
+    """A value that stands in brackets between commas."""
+    return re.sub(r"[(),]+", " ", clean(text)).strip()
