@@ -39,3 +39,7 @@ class ModelRejected(AftercastError):
 
 class RunError(AftercastError):
     """The embedded run could not finish; names the DAG, the task and its log."""
+
+
+class ReviewConflict(AftercastError):
+    """A postmortem cannot be written or judged as asked: it was edited, moved on, or cannot be read; nothing was overwritten."""

@@ -31,6 +31,7 @@ from aftercast.declarations import (
     EdgeRow,
     JourneyRow,
     JourneysFile,
+    PostmortemsFile,
     RankerRow,
     RankersFile,
     ReportRow,
@@ -52,7 +53,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
-NO_COSTS, NO_CURRENCIES = CostsFile(), CurrenciesFile()
+NO_COSTS, NO_CURRENCIES, USUAL_POSTMORTEMS = CostsFile(), CurrenciesFile(), PostmortemsFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -147,6 +148,7 @@ class Deployment:
     costs: CostsFile = NO_COSTS
     currencies: CurrenciesFile = NO_CURRENCIES
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
+    postmortems: PostmortemsFile = USUAL_POSTMORTEMS
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
@@ -287,6 +289,7 @@ def load_deployment(folder: Path) -> Deployment:
         calendar=_check_calendar(folder / "calendar.yml", calendar, signals, journeys, services),
         slos=openslo.objectives(folder / "slos", journeys),
         costs=_read_yaml(folder / "costs.yml", CostsFile),
+        postmortems=_read_yaml(folder / "postmortems.yml", PostmortemsFile),
         currencies=_read_yaml(folder / "currencies.yml", CurrenciesFile),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
@@ -347,6 +350,11 @@ class Settings:
     @property
     def reports(self) -> Path:
         return self.home / "reports"
+
+    @property
+    def postmortems(self) -> Path:
+        """The folder drafts are written to and people edit; state of its own, not below anything we clean up."""
+        return self.home / Path(self.deployment.postmortems.folder).expanduser()
 
     @property
     def airflow(self) -> Path:

@@ -5,6 +5,7 @@ The section "Evidence" of a document is the only place an id is explained, so th
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def sentences(text: str) -> list[str]:
     """Return the sentences of a line; what stands in quotation marks ends none."""
     masked = _QUOTED.sub(lambda one: "“" + "_" * (len(one[0]) - 2) + "”", text)
     cuts = [0, *(match.end() for match in _END.finditer(masked)), len(text)]
-    return [text[start:end].strip() for start, end in zip(cuts, cuts[1:], strict=False) if text[start:end].strip()]
+    return [text[start:end].strip() for start, end in itertools.pairwise(cuts) if text[start:end].strip()]
 
 
 def _lines(document: str) -> Iterator[tuple[int, str, str]]:

@@ -29,7 +29,8 @@ def _well(facts: Facts, me: str) -> Iterator[str]:
     one = facts.incident
     noticed, taken, hit = one["t_detect_minutes"], one["t_acknowledge_minutes"], one["impact_minutes"]
     if one["is_found_by_us"] and noticed is not None and noticed <= FAST_MINUTES:
-        yield f"- We noticed it before customers told us, after {wording.minutes(noticed)}; up to {FAST_MINUTES:.0f} min counts as early {me}."
+        early = f"up to {FAST_MINUTES:.0f} min counts as early"
+        yield f"- We noticed it before customers told us, after {wording.minutes(noticed)}; {early} {me}."
     if taken is not None and taken <= FAST_MINUTES:
         yield f"- Somebody took it {wording.minutes(taken)} after it was noticed; up to {FAST_MINUTES:.0f} min counts as at once {me}."
     if hit is not None and hit <= SHORT_MINUTES and not one["is_censored"]:
@@ -52,7 +53,8 @@ def _badly(facts: Facts, evidence: Evidence, me: str) -> Iterator[str]:
     if noticed is not None and noticed > SLOW_MINUTES:
         yield f"- It went unnoticed for {wording.minutes(noticed)}; more than {SLOW_MINUTES:.0f} min counts as late {me}."
     if lead is not None and lead > SILENT_MINUTES:
-        yield f"- An anomaly that hurts had gone on for {wording.minutes(lead)} when it was noticed; more than {SILENT_MINUTES:.0f} min counts as unheard {me}."
+        unheard = f"more than {SILENT_MINUTES:.0f} min counts as unheard"
+        yield f"- An anomaly that hurts had gone on for {wording.minutes(lead)} when it was noticed; {unheard} {me}."
     if taken is not None and taken > SLOW_MINUTES:
         yield f"- Nobody took it for {wording.minutes(taken)}; more than {SLOW_MINUTES:.0f} min counts as late {me}."
     if hit is not None and hit > LONG_MINUTES:
@@ -64,11 +66,13 @@ def _badly(facts: Facts, evidence: Evidence, me: str) -> Iterator[str]:
     yield from _overdue(facts, evidence)
     if facts.leading:
         match = evidence.cite("mart_leading_matches", match_id=facts.leading[0]["match_id"])
-        yield f"- A leading indicator had matched {wording.minutes(facts.leading[0]['lead_minutes'])} before, and it began all the same {match}."
+        before = wording.minutes(facts.leading[0]["lead_minutes"])
+        yield f"- A leading indicator had matched {before} before, and it began all the same {match}."
     if (one["alerts_n"] or 0) >= MANY_ALERTS:
         yield f"- {wording.count(one['alerts_n'], 'alert')} fired; {MANY_ALERTS} or more count as noise to those on call {me}."
     if one["data_coverage_pct"] is not None and one["data_coverage_pct"] < LEAST_COVERAGE:
-        yield f"- Only {one['data_coverage_pct']:.0f}% of the usual telemetry arrived; below {LEAST_COVERAGE:.0f}% we were partly blind {me}."
+        blind = f"below {LEAST_COVERAGE:.0f}% we count as partly blind"
+        yield f"- Only {one['data_coverage_pct']:.0f}% of the usual telemetry arrived; {blind} {me}."
 
 
 def _overdue(facts: Facts, evidence: Evidence) -> Iterator[str]:
@@ -91,7 +95,7 @@ def _overdue(facts: Facts, evidence: Evidence) -> Iterator[str]:
 
 
 def lucky(facts: Facts, evidence: Evidence) -> list[str]:
-    """Return where luck helped: grave by name without a loss, revenue made up for later, regions spared, over before anybody acted."""
+    """Return where luck helped: grave by name without a loss, revenue made up for later, regions spared."""
     return list(_lucky(facts, evidence, cited(evidence, facts)))
 
 
@@ -105,7 +109,8 @@ def _lucky(facts: Facts, evidence: Evidence, me: str) -> Iterator[str]:
     lost = sum(float(row["lost_revenue"] or 0) for row in told)
     if back > 0 and lost > 0 and len(currencies) == 1:
         every = evidence.cite("mart_incident_impact", incident_id=facts.incident_id, status="quantified")
-        yield f"- Customers came back: {wording.money(back, next(iter(currencies)))} were made up for later, {share(back / (back + lost))} of what was missing {every}."
+        money = wording.money(back, next(iter(currencies)))
+        yield f"- Customers came back: {money} were made up for later, {share(back / (back + lost))} of what was missing {every}."
     regions = {row["region"] for row in facts.impact if row["region"]}
     hit = {row["region"] for row in told if row["region"]}
     if hit and regions - hit:

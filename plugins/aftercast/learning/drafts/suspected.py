@@ -13,7 +13,7 @@ JUDGED = {"confirm": "confirmed", "reject": "rejected", "other": "it was another
 
 
 def hypotheses(facts: Facts, evidence: Evidence) -> list[str]:
-    """Return the likeliest candidates with their probabilities, always that it is none of them, and what speaks for and against the first."""
+    """Return the likeliest candidates with their probabilities, that it is none of them, and what speaks for and against."""
     if not facts.candidates:
         return ["No candidate was found: nothing changed or failed nearby that the sources tell of."]
     named = [row for row in facts.candidates if row["kind"] != "none"]
@@ -91,13 +91,12 @@ def similar(facts: Facts, evidence: Evidence) -> list[str]:
             "too_early": "it is too early to say whether it worked",
         }
         shipped = f" on {at(family['last_fix_at'])}" if family["last_fix_at"] else ""
-        lines.append(
-            f"- The last fix shipped{shipped} was {quoted(family['last_fix'])}; {verdict.get(family['last_fix_verdict'], 'it was not judged')} {me}."
-        )
+        judged = verdict.get(family["last_fix_verdict"], "it was not judged")
+        lines.append(f"- The last fix shipped{shipped} was {quoted(family['last_fix'])}; {judged} {me}.")
     if family["usual_loss"] is not None:
-        lines.append(
-            f"- Half of its {wording.count(family['n_quantified'], 'incident')} with a known loss cost {wording.money(float(family['usual_loss']), family['currency'])} or more {me}."
-        )
+        loss = wording.money(float(family["usual_loss"]), family["currency"])
+        known = wording.count(family["n_quantified"], "incident")
+        lines.append(f"- Half of its {known} with a known loss cost {loss} or more {me}.")
     if facts.incident["days_since_prev_in_family"] is not None:
         lines.append(f"- The one before began {facts.incident['days_since_prev_in_family']:.1f} days earlier {cited(evidence, facts)}.")
     return lines

@@ -40,18 +40,18 @@ def summary(facts: Facts, evidence: Evidence) -> list[str]:
     hit = f" hit {clean(one['service_origin'])}" if one["service_origin"] else " happened"
     lasted = f"; customers were hit for {wording.minutes(one['impact_minutes'])}" if one["impact_minutes"] is not None else ""
     least = " at least" if one["is_censored"] and lasted else ""
-    lines = [
-        f"{quoted(one['title'])} ({one['severity']}){hit} in {where or 'an unknown environment'} from {at(one['started_at'])}{lasted}{least} {me}."
-    ]
+    place = f"in {where or 'an unknown environment'} from {at(one['started_at'])}"
+    lines = [f"{quoted(one['title'])} ({one['severity']}){hit} {place}{lasted}{least} {me}."]
     lines.append(_money(one, me))
     first, none = facts.first, next((row for row in facts.candidates if row["kind"] == "none"), None)
     if one["confirmed_candidate_id"]:
         lines.append(f"People confirmed the cause: {clean(one['confirmed_candidate_id'])} {me}.")
     elif first and none:
-        lines.append(
+        lines += [
             f"The likeliest candidate is {name_of(first)}, {share(first['probability'])} {candidate(evidence, first)}; "
-            f"that it is none of the candidates has {share(none['probability'])} {candidate(evidence, none)}. Nobody has confirmed a cause yet."
-        )
+            f"that it is none of the candidates has {share(none['probability'])} {candidate(evidence, none)}.",
+            "Nobody has confirmed a cause yet.",
+        ]
     else:
         lines.append("No candidate cause is known.")
     if facts.family is not None and one["recurrence_n"]:
@@ -173,11 +173,10 @@ def detection(facts: Facts, evidence: Evidence) -> list[str]:
         lines.append(f"- From an hour before it until its end there were {' and '.join(counts)} of its services {me}.")
     for row in facts.leading[:2]:
         match = evidence.cite("mart_leading_matches", match_id=row["match_id"])
-        past = f"{row['past_true_n']} of {row['past_n']} such warnings had come true ({wording.between(share(row['past_precision_low']), share(row['past_precision_high']))})"
-        lines.append(
-            f"- A leading indicator matched {wording.minutes(row['lead_minutes'])} before: {clean(row['signal'])} at {clean(row['matched_subject'])}; "
-            f"until then {past} {match}."
-        )
+        sure = wording.between(share(row["past_precision_low"]), share(row["past_precision_high"]))
+        past = f"{row['past_true_n']} of {row['past_n']} such warnings had come true ({sure})" if row["past_n"] else "none had been judged"
+        before, sign = wording.minutes(row["lead_minutes"]), f"{clean(row['signal'])} at {clean(row['matched_subject'])}"
+        lines.append(f"- A leading indicator matched {before} before: {sign}; until then {past} {match}.")
     return lines
 
 
@@ -196,4 +195,5 @@ def _response(facts: Facts, evidence: Evidence, me: str) -> Iterable[str]:
         yield f"- It took {', '.join(steps)} {me}."
     if week is not None and (week["detect_n"] or 0) >= LEAST_COMPARED and week["detect_minutes_median"] is not None:
         cite = evidence.cite("mart_response", week_start=week["week_start"], severity=week["severity"])
-        yield f"- The week before, half of the {week['detect_n']} incidents of that severity were noticed within {wording.minutes(week['detect_minutes_median'])} {cite}."
+        half = wording.minutes(week["detect_minutes_median"])
+        yield f"- The week before, half of the {week['detect_n']} incidents of that severity were noticed within {half} {cite}."
