@@ -3,8 +3,8 @@
 Every four hours it asks afresh, with what the files say now and how overdue they are; a question nobody answered is `Later`. An answer
 holds for the text that was shown: when the file was edited meanwhile, nothing is written and the next round asks about the new text.
 
-**When it is red.** Nothing was written. `record`: the message names the file and why (it moved on, cannot be read at a line, its incident
-has vanished); the next round asks again. `check`: the files it names cannot be read.
+**When it is red.** Nothing was written; the next round asks again. `record`: the message names the file and why (it moved on, its front
+matter cannot be read at a line, its incident has vanished). `check`: the files it names cannot be read.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ with DAG(
 ):
 
     def step(name: str, function: str):  # noqa: ANN201
-        """Return a task that runs a function of `aftercast.steps`."""
-
         @task(task_id=name)
         def run(*given: Any, dag_run: Any = None) -> Any:
             from aftercast import steps

@@ -99,14 +99,16 @@ def sentences(text: str) -> list[str]:
 
 
 def _lines(document: str) -> Iterator[tuple[int, str, str]]:
-    """Yield number, text and section (the second-level heading above) of every line below the front matter, fences of tables left out."""
+    """Yield number, text and section (the second-level heading above) of every line below the front matter but heads of tables."""
     lines = document.splitlines()
     end = next((at for at, line in enumerate(lines[1:], start=1) if line.rstrip() == "---"), 0) if lines[:1] == ["---"] else -1
     section = ""
     for number, line in enumerate(lines[end + 1 :], start=end + 2):
         title = _TITLE.match(line)
         section = title[2].strip() if title and len(title[1]) <= 2 else section
-        if not _RULE_OF_TABLE.match(line):
+        below = lines[number] if number < len(lines) else ""
+        is_head = line.lstrip().startswith("|") and "-" in below and _RULE_OF_TABLE.match(below)
+        if not is_head and not (line.strip() and _RULE_OF_TABLE.match(line)):
             yield number, line, section
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aftercast.learning.drafts.evidence import Evidence
 from aftercast.learning.drafts.facts import Facts
 from aftercast.learning.drafts.judged import LEAST_COVERAGE, LONG_MINUTES, SLOW_MINUTES
-from aftercast.learning.drafts.told import candidate, cited, name_of
+from aftercast.learning.drafts.told import brief, candidate, cited
 from aftercast.learning.drafts.words import clean
 
 SURE = 0.5
@@ -60,9 +60,7 @@ def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
     if first is not None and sure and first["kind"] == "change":
         change = facts.change if facts.change and facts.change["change_id"] == first["candidate_id"] else None
         yield Proposal(
-            f"Say why {name_of(first)} reached {clean(one['environment']) or 'customers'} unnoticed and repair what let it through".replace(
-                "(", "– "
-            ).replace(")", ""),
+            f"Say why the {brief(first)} reached {clean(one['environment']) or 'customers'} and repair what let it through",
             (change["team_owner"] if change else None) or team,
             "repair",
             "no incident of this kind in the 28 days after shipping",
@@ -70,7 +68,7 @@ def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
         )
     elif first is not None and sure:
         yield Proposal(
-            f"Write down what to do first when {name_of(first)} fails: in the runbook of {service}".replace("(", "– ").replace(")", ""),
+            f"Write into the runbook of {service} what to do first when {brief(first)} fails",
             team,
             "mitigate",
             "the time to recover falls by at least 30 % in the 56 days after shipping",
@@ -87,14 +85,10 @@ def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
     late = one["is_found_by_us"] is False or (one["t_detect_minutes"] or 0.0) > SLOW_MINUTES
     if late:
         seen = next((row for row in facts.anomalies if row["hurts"]), None)
-        what = (
-            f"{clean(seen['signal'])} of {clean(seen['subject'])}, which deviated first,"
-            if seen
-            else f"the customers' figures of {service}"
-        )
+        what = f"{clean(seen['signal'])} of {clean(seen['subject'])}" if seen else f"a figure that customers of {service} feel"
         also = evidence.cite("mart_anomalies", anomaly_id=seen["anomaly_id"]) if seen else ""
         yield Proposal(
-            f"Wake somebody when {what} deviates",
+            f"Wake somebody when {what} deviates{', as it did first here' if seen else ''}",
             team,
             "detect",
             "the time to detect falls by at least 50 % in the 56 days after shipping",

@@ -79,9 +79,9 @@ def similar(facts: Facts, evidence: Evidence) -> list[str]:
     me = evidence.cite("mart_families", family_id=family["family_id"])
     lines.append("")
     if family["usual_fix"]:
-        worked = f"{family['usual_fix_worked_n']} of {family['usual_fix_tried_n']}"
         ends = wording.between(share(family["usual_fix_low"]), share(family["usual_fix_high"]))
-        lines.append(f"- What usually ends incidents of this family is {clean(family['usual_fix'])}: it worked in {worked} ({ends}) {me}.")
+        worked = f"worked in {family['usual_fix_worked_n']} of {family['usual_fix_tried_n']} (95% interval {ends})"
+        lines.append(f"- What usually ends incidents of this family is {clean(family['usual_fix'])}: it {worked} {me}.")
     else:
         lines.append("- No remedy has been seen to end incidents of this family.")
     if family["last_fix"]:

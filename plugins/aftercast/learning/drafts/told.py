@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date
 
@@ -23,6 +24,13 @@ def name_of(row: Row) -> str:
     kind = row["change_kind"] or row["kind"]
     on = f" on {clean(row['service'])}" if row["kind"] == "change" and row["service"] else ""
     return f"{clean(kind)}{title}{on} ({clean(row['candidate_id'])})" if title else f"{clean(kind)} {clean(row['candidate_id'])}{on}"
+
+
+def brief(row: Row) -> str:
+    """Return a candidate in a few words, without brackets."""
+    title = re.sub(r"[()]+", "", quoted(row["title"])) if row["kind"] == "change" and row["title"] else clean(row["candidate_id"])
+    on = f" on {clean(row['service'])}" if row["kind"] == "change" and row["service"] else ""
+    return f"{clean(row['change_kind'] or row['kind'])} {title}{on}"
 
 
 def cited(evidence: Evidence, facts: Facts) -> str:
@@ -65,7 +73,7 @@ def _money(one: Row, me: str) -> str:
     if one["impact_status"] == "quantified" and one["lost_revenue"] is not None:
         low, high = (None if one[end] is None else float(one[end]) for end in ("lost_revenue_low", "lost_revenue_high"))
         ends = wording.span(low, high)
-        return f"It cost {wording.money(float(one['lost_revenue']), one['currency'])}{f', in all likelihood {ends}' if ends else ''} {me}."
+        return f"It cost {wording.money(float(one['lost_revenue']), one['currency'])}{f' (95% interval {ends})' if ends else ''} {me}."
     if one["impact_status"] == "below_noise":
         high = one["lost_revenue_high"]
         most = f", and was at most {wording.money(float(high), one['currency'])}" if high is not None and high > 0 else ""
@@ -79,7 +87,7 @@ def impact(facts: Facts, evidence: Evidence) -> list[str]:
     lines: list[str] = []
     if told:
         lines += [
-            "| journey | customers | successes expected | seen | lost revenue | interval | evidence |",
+            "| journey | customers | successes expected | seen | lost revenue | 95% interval | evidence |",
             "|---|---|--:|--:|--:|--:|---|",
         ]
     for row in told[:MOST_SEGMENTS]:
@@ -174,7 +182,11 @@ def detection(facts: Facts, evidence: Evidence) -> list[str]:
     for row in facts.leading[:2]:
         match = evidence.cite("mart_leading_matches", match_id=row["match_id"])
         sure = wording.between(share(row["past_precision_low"]), share(row["past_precision_high"]))
-        past = f"{row['past_true_n']} of {row['past_n']} such warnings had come true ({sure})" if row["past_n"] else "none had been judged"
+        past = (
+            f"{row['past_true_n']} of {row['past_n']} such warnings had come true (95% interval {sure})"
+            if row["past_n"]
+            else "none had been judged"
+        )
         before, sign = wording.minutes(row["lead_minutes"]), f"{clean(row['signal'])} at {clean(row['matched_subject'])}"
         lines.append(f"- A leading indicator matched {before} before: {sign}; until then {past} {match}.")
     return lines
