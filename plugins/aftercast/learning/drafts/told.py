@@ -135,7 +135,7 @@ def timeline(facts: Facts, evidence: Evidence) -> list[str]:
     same: dict[str, list[Row]] = {}
     for row in facts.timeline:
         if row["kind"] == "anomaly":
-            same.setdefault(row["text"], []).append(row)
+            same.setdefault(row["text"] or "", []).append(row)
     shown = set(list(same)[:MOST_ANOMALIES])
     for row in facts.timeline:
         text = clean(row["text"])
@@ -143,7 +143,9 @@ def timeline(facts: Facts, evidence: Evidence) -> list[str]:
             rows = same[row["text"]]
             if row is not rows[0] or row["text"] not in shown:
                 continue
-            me = evidence.cite("mart_incident_timeline", incident_id=row["incident_id"], kind="anomaly", text=row["text"])
+            # A text that breaks lines is no key: of such, the first entry stands for all.
+            named = {"kind": "anomaly", "text": row["text"]} if row["text"].isprintable() else {"entry_id": row["entry_id"]}
+            me = evidence.cite("mart_incident_timeline", incident_id=row["incident_id"], **named)
             last = f", the last at {clock(rows[-1]['occurred_at'])}" if clock(rows[-1]["occurred_at"]) != clock(row["occurred_at"]) else ""
             text += f" ({len(rows)} series{last})" if len(rows) > 1 else ""
         else:
