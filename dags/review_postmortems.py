@@ -34,7 +34,7 @@ with DAG(
 ):
 
     def step(name: str, function: str):  # noqa: ANN201
-        @task(task_id=name)
+        @task(task_id=name, multiple_outputs=name == "show")
         def run(*given: Any, dag_run: Any = None) -> Any:
             from aftercast import steps
 

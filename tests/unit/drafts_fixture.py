@@ -108,8 +108,21 @@ def marts() -> Marts:
             incident("INC-6", resolved_at=AS_OF - timedelta(days=40)),
         ],
         "mart_incident_impact": [
-            {"incident_id": "INC-1", "journey": "shop", "segment": f"region={region}", "region": region, "status": status, "currency": "EUR"}
-            | {"expected_successes": 169.2, "actual_successes": 98.0, "lost_revenue": lost, "lost_revenue_low": 0.0, "lost_revenue_high": 2e4}
+            {
+                "incident_id": "INC-1",
+                "journey": "shop",
+                "segment": f"region={region}",
+                "region": region,
+                "status": status,
+                "currency": "EUR",
+            }
+            | {
+                "expected_successes": 169.2,
+                "actual_successes": 98.0,
+                "lost_revenue": lost,
+                "lost_revenue_low": 0.0,
+                "lost_revenue_high": 2e4,
+            }
             | {"recovered_later": 1_000.0}
             for region, status, lost in (("eu", "quantified", 12_345.0), ("us", "below_noise", 12.0))
         ],
@@ -118,7 +131,8 @@ def marts() -> Marts:
             | {"budget_share": 0.124, "budget_share_beyond_usual": 0.12}
         ],
         "mart_incident_timeline": [
-            _entry(1, "change", -20, "deploy “Faster cart” on cart"),
+            _entry(1, "change", -20, "deploy “Faster cart” on cart") | {"subject_id": "deploy-77"},
+            _entry(8, "change", -900, "deploy “Old” on cart") | {"subject_id": "deploy-1"},
             _entry(2, "anomaly", -5, "conversion of shop (eu) went down"),
             _entry(3, "started", 0, "Impact began"),
             _entry(4, "anomaly", 10, "conversion of shop (eu) went down"),
@@ -134,6 +148,7 @@ def marts() -> Marts:
                     ("change", "deploy-77", "Faster cart (v2)", "cart", "deploy", 0.71),
                     ("service", "ledger", "Ledger", "ledger", None, 0.2),
                     ("none", "none", None, None, None, 0.09),
+                    ("change", "deploy-1", "Old", "cart", "deploy", 0.001),
                 ],
                 start=1,
             )

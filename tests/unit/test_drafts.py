@@ -27,7 +27,7 @@ def text(incident_id: str = "INC-1", frames: Mapping[str, pl.DataFrame] | None =
 
 
 def section(document: str, name: str) -> str:
-    return document.split(f"\n## {name}\n")[1].split("\n## ")[0].strip()
+    return document.partition(f"\n## {name}\n")[2].partition("\n## ")[0].strip()
 
 
 def test_every_sentence_with_a_number_has_evidence_that_resolves_to_rows():
@@ -84,6 +84,30 @@ def test_anomalies_of_the_same_kind_are_one_line_and_days_have_headings():
     assert "- 18:07 anomaly: conversion of shop (eu) went down (2 series, the last at 18:22)" in said
     assert said.startswith("### 2026-11-03")
     assert "### 2026-11-04\n\n- 00:12 resolved: Resolved" in said
+
+
+def test_changes_that_are_hardly_suspected_are_no_part_of_the_story():
+    said = section(text(), "Timeline")
+    assert "- 17:52 change: deploy “Faster cart” on cart" in said
+    assert "“Old”" not in said
+
+
+def test_what_people_confirmed_is_named():
+    frames = marts()
+    frames["mart_incidents"] = frames["mart_incidents"].with_columns(confirmed_candidate_id=pl.lit("deploy-77"))
+    said = section(text(frames=frames), "Summary")
+    assert "People confirmed what the cause was: deploy “Faster cart (v2)” on cart (deploy-77) [E2]." in said
+
+
+def test_what_is_open_already_is_not_proposed_again():
+    frames = marts()
+    frames["mart_action_items"] = frames["mart_action_items"].with_columns(type=pl.lit("prevent"), owner_team=pl.lit("cart-team"))
+    said = section(text(frames=frames), "Action items")
+    assert "Open already: “Alert earlier” of cart-team, from INC-0 [E" in said
+    assert "canary gate" not in said
+    assert drafts.problems(text(frames=frames), frames) == []
+    found = rows_of(parse(text(frames=frames)), "INC-1.md", OPTIONS, frozenset(), str)
+    assert len(found.rows["action_items"]) == 4
 
 
 def test_well_badly_and_lucky_follow_stated_rules_from_measured_facts():

@@ -296,9 +296,7 @@ def test_a_state_that_is_no_line_of_its_own_is_not_touched(tmp_path: Path, front
 def test_line_endings_and_marks_of_editors_are_kept():
     text = "\ufeff---\r\nstatus: 'draft'\r\ncause: # which\r\n---\r\nText.\r\n"
     changed = front_matter.changed(text, {"status": "in review", "cause": "change:a b", "updated": "2026-11-05T00:10:00Z"})
-    assert changed == (
-        "\ufeff---\r\nstatus: in review\r\ncause: change:a b # which\r\nupdated: 2026-11-05T00:10:00Z\r\n---\r\nText.\r\n"
-    )
+    assert changed == ("\ufeff---\r\nstatus: in review\r\ncause: change:a b # which\r\nupdated: 2026-11-05T00:10:00Z\r\n---\r\nText.\r\n")
 
 
 PLAIN = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=20)

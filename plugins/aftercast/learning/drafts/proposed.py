@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aftercast.learning.drafts.evidence import Evidence
-from aftercast.learning.drafts.facts import Facts
+from aftercast.learning.drafts.facts import Facts, Row
 from aftercast.learning.drafts.judged import LEAST_COVERAGE, LONG_MINUTES, SLOW_MINUTES
 from aftercast.learning.drafts.told import brief, candidate, cited
-from aftercast.learning.drafts.words import clean
+from aftercast.learning.drafts.words import clean, quoted
 
 SURE = 0.5
+MOST_OPEN = 3
+OPEN, SYSTEMIC = ("open", "in_progress", "reopened"), ("prevent", "repair")
 NO_OWNER = "unowned"
 
 
@@ -38,8 +40,18 @@ class Proposal:
 
 
 def proposals(facts: Facts, evidence: Evidence) -> list[str]:
-    """Return the proposed items as lines, most systemic first."""
-    return [one.line() for one in _proposals(facts, evidence)] or ["- none"]
+    """Return what is open already for the family, and the proposed items as lines, most systemic first."""
+    lines = [
+        f"Open already: {quoted(row['title'])} of {clean(row['owner_team']) or NO_OWNER}, "
+        f"from {clean(row['incident_id']) or 'elsewhere'} {evidence.cite('mart_action_items', action_item_id=row['action_item_id'])}."
+        for row in _open(facts)[:MOST_OPEN]
+    ]
+    return [*lines, *([""] if lines else []), *([one.line() for one in _proposals(facts, evidence)] or ["- none"])]
+
+
+def _open(facts: Facts) -> list[Row]:
+    """Items of earlier incidents of the family that would do what a recommendation asks for."""
+    return [row for row in facts.actions if row["status"] in OPEN and row["type"] in SYSTEMIC and row["incident_id"] != facts.incident_id]
 
 
 def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
@@ -47,7 +59,7 @@ def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
     service = clean(one["service_origin"]) or "the service"
     team = one["team_owner"] or NO_OWNER
     none = next((row for row in facts.candidates if row["kind"] == "none"), None)
-    if facts.recommendation is not None:
+    if facts.recommendation is not None and not _open(facts):
         advised = facts.recommendation
         yield Proposal(
             clean(advised["action"]),

@@ -8,7 +8,7 @@ from aftercast.learning.drafts.told import candidate, cited, name_of
 from aftercast.learning.drafts.words import at, cell, clean, quoted, share, stated, wording
 
 MOST_CANDIDATES, MOST_EXPLAINED, MOST_CHECKS, MOST_SIMILAR = 5, 2, 5, 5
-LEAST_EXPLAINED = 0.05
+LEAST_EXPLAINED, LEAST_LOSSES = 0.05, 3
 JUDGED = {"confirm": "confirmed", "reject": "rejected", "other": "it was another"}
 
 
@@ -93,7 +93,7 @@ def similar(facts: Facts, evidence: Evidence) -> list[str]:
         shipped = f" on {at(family['last_fix_at'])}" if family["last_fix_at"] else ""
         judged = verdict.get(family["last_fix_verdict"], "it was not judged")
         lines.append(f"- The last fix shipped{shipped} was {quoted(family['last_fix'])}; {judged} {me}.")
-    if family["usual_loss"] is not None:
+    if family["usual_loss"] is not None and (family["n_quantified"] or 0) >= LEAST_LOSSES:
         loss = wording.money(float(family["usual_loss"]), family["currency"])
         known = wording.count(family["n_quantified"], "incident")
         lines.append(f"- Half of its {known} with a known loss cost {loss} or more {me}.")

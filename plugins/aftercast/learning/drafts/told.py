@@ -11,6 +11,7 @@ from aftercast.learning.drafts.facts import Facts, Row
 from aftercast.learning.drafts.words import at, cell, clean, clock, quoted, share, wording
 
 MOST_SEGMENTS, MOST_ANOMALIES, MOST_OBJECTIVES = 8, 12, 4
+LEAST_SUSPECTED = 0.01  # of a change in the timeline
 KINDS = {"event": "note"}
 LEAST_COMPARED = 3
 HOW = {"monitor": "a monitor", "customer": "a customer", "employee": "an employee", "other": "other means"}
@@ -53,7 +54,9 @@ def summary(facts: Facts, evidence: Evidence) -> list[str]:
     lines.append(_money(one, me))
     first, none = facts.first, next((row for row in facts.candidates if row["kind"] == "none"), None)
     if one["confirmed_candidate_id"]:
-        lines.append(f"People confirmed the cause: {clean(one['confirmed_candidate_id'])} {me}.")
+        it = next((row for row in facts.candidates if row["candidate_id"] == one["confirmed_candidate_id"]), None)
+        named = f"{name_of(it)} {candidate(evidence, it)}" if it else f"{clean(one['confirmed_candidate_id'])} {me}"
+        lines.append(f"People confirmed what the cause was: {named}.")
     elif first and none:
         lines += [
             f"The likeliest candidate is {name_of(first)}, {share(first['probability'])} {candidate(evidence, first)}; "
@@ -129,7 +132,7 @@ def impact(facts: Facts, evidence: Evidence) -> list[str]:
 
 
 def timeline(facts: Facts, evidence: Evidence) -> list[str]:
-    """Return what happened when, a heading for each day; the same anomaly of several series is one line, and only the first few are."""
+    """Return what happened when, with a heading for each day; an anomaly of several series is one line, a hardly suspected change none."""
     lines: list[str] = []
     day: date | None = None
     same: dict[str, list[Row]] = {}
@@ -137,7 +140,10 @@ def timeline(facts: Facts, evidence: Evidence) -> list[str]:
         if row["kind"] == "anomaly":
             same.setdefault(row["text"] or "", []).append(row)
     shown = set(list(same)[:MOST_ANOMALIES])
+    hardly = {row["candidate_id"] for row in facts.candidates if (row["probability"] or 0.0) < LEAST_SUSPECTED}
     for row in facts.timeline:
+        if row["kind"] == "change" and row["subject_id"] in hardly:
+            continue
         text = clean(row["text"])
         if row["kind"] == "anomaly":
             rows = same[row["text"]]
@@ -180,7 +186,7 @@ def detection(facts: Facts, evidence: Evidence) -> list[str]:
         if one[name] is not None
     ]
     if counts:
-        lines.append(f"- From an hour before it until its end there were {' and '.join(counts)} of its services {me}.")
+        lines.append(f"- Its services saw {' and '.join(counts)} from an hour before it until its end {me}.")
     for row in facts.leading[:2]:
         match = evidence.cite("mart_leading_matches", match_id=row["match_id"])
         sure = wording.between(share(row["past_precision_low"]), share(row["past_precision_high"]))
