@@ -4,7 +4,8 @@ Every four hours it asks afresh, with what the files say now and how overdue the
 holds for the text that was shown: when the file was edited meanwhile, nothing is written and the next round asks about the new text.
 
 **When it is red.** Nothing was written; the next round asks again. `record`: the message names the file and why (it moved on, its front
-matter cannot be read at a line, its incident has vanished). `check`: the files it names cannot be read.
+matter cannot be read at a line, its incident has vanished). `check`: the files it names cannot be read. `ask`: answered within a second of
+being asked, before Airflow's scheduler knew that it waits.
 """
 
 from __future__ import annotations

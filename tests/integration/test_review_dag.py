@@ -68,7 +68,9 @@ def ended(states: dict[tuple[str, int], str]) -> bool:
 
 
 def questions(airflow: driver.Airflow, run: str) -> dict[str, dict[str, Any]]:
-    """What is asked, by incident, once all three are."""
+    """What is asked, by incident, once all three wait. Airflow fails a task whose answer comes before its scheduler knows that it waits."""
+    until(lambda: list(states_of(airflow, "review_postmortems", run).values()), lambda states: states.count("awaiting_input") == 3)
+    time.sleep(8)
 
     def asked() -> list[dict[str, Any]]:
         return list(airflow._call("GET", f"/api/v2/dags/review_postmortems/dagRuns/{run}/hitlDetails")["hitl_details"])
