@@ -63,6 +63,20 @@ def test_it_says_what_it_cost_with_its_interval_and_what_probably_lay_behind_it(
     assert "| shop | region=eu | 169 | 98 | EUR 12.3k | 0 to 20.0k |" in text()
 
 
+def test_what_resembles_it_and_what_ended_that_stand_beside_the_hypotheses():
+    said = section(text(), "Similar incidents")
+    assert "| INC-0 “Checkout fails” | Sun 25 Oct 2026, 18:12 UTC | 83% | same services hit: checkout |" in said
+    assert "rollback; rollback on cart worked in 3 of 4" in said
+    assert "What usually ends incidents of this family is rollback on cart: it worked in 3 of 4 (95% interval 30–95%)" in said
+    guessed = section(text(), "Hypotheses")
+    assert "| service “Ledger” (ledger) | 20% | `service:ledger` | not judged | [E" in guessed
+    assert "| none of those named here | 9% | `none` | not judged | [E3] |" in guessed
+    speaks = guessed.partition("What speaks for")[2]
+    assert "- deploy Faster cart began 20 min before [E" in speaks
+    assert "Errors went from 0.4 % to 38 % [E" in speaks
+    assert "cart is changed 1.7 times a day" in speaks.partition("What speaks against")[2]
+
+
 def test_what_is_not_known_is_said_and_not_made_up():
     document = text("INC-2")
     assert "What it cost is not known: no journey passes through its services [E1]." in document
