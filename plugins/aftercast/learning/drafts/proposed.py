@@ -17,7 +17,7 @@ from aftercast.learning.drafts.words import clean, quoted
 
 SURE = 0.5
 MOST_OPEN = 3
-OPEN, SYSTEMIC = ("open", "in_progress", "reopened"), ("prevent", "repair")
+OPEN = ("open", "in_progress", "reopened")
 NO_OWNER = "unowned"
 
 
@@ -49,9 +49,10 @@ def proposals(facts: Facts, evidence: Evidence) -> list[str]:
     return [*lines, *([""] if lines else []), *([one.line() for one in _proposals(facts, evidence)] or ["- none"])]
 
 
-def _open(facts: Facts) -> list[Row]:
-    """Items of earlier incidents of the family that would do what a recommendation asks for."""
-    return [row for row in facts.actions if row["status"] in OPEN and row["type"] in SYSTEMIC and row["incident_id"] != facts.incident_id]
+def _open(facts: Facts, *types: str) -> list[Row]:
+    """Open items of other incidents of the family, of some types or all: what they would do is not proposed again."""
+    theirs = [row for row in facts.actions if row["status"] in OPEN and row["incident_id"] != facts.incident_id]
+    return [row for row in theirs if not types or row["type"] in types]
 
 
 def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
@@ -59,7 +60,7 @@ def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
     service = clean(one["service_origin"]) or "the service"
     team = one["team_owner"] or NO_OWNER
     none = next((row for row in facts.candidates if row["kind"] == "none"), None)
-    if facts.recommendation is not None and not _open(facts):
+    if facts.recommendation is not None and not _open(facts, "prevent", "repair"):
         advised = facts.recommendation
         yield Proposal(
             clean(advised["action"]),
@@ -95,7 +96,7 @@ def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
             candidate(evidence, none) if none else me,
         )
     late = one["is_found_by_us"] is False or (one["t_detect_minutes"] or 0.0) > SLOW_MINUTES
-    if late:
+    if late and not _open(facts, "detect"):
         seen = next((row for row in facts.anomalies if row["hurts"]), None)
         what = f"{clean(seen['signal'])} of {clean(seen['subject'])}" if seen else f"a figure that customers of {service} feel"
         also = evidence.cite("mart_anomalies", anomaly_id=seen["anomaly_id"]) if seen else ""
@@ -107,7 +108,7 @@ def _proposals(facts: Facts, evidence: Evidence) -> Iterator[Proposal]:
             f"{me}{also}",
         )
     usual = facts.family["usual_fix"] if facts.family is not None else None
-    if usual and facts.family is not None and (one["impact_minutes"] or 0.0) > LONG_MINUTES:
+    if usual and facts.family is not None and not _open(facts, "mitigate") and (one["impact_minutes"] or 0.0) > LONG_MINUTES:
         yield Proposal(
             f"Put {clean(usual)} first in the runbook of {service}: it is what usually ends such incidents",
             team,
