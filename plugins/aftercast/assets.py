@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
 
-from aftercast.errors import ConfigError, LandingError, QualityError, SourceRejected
+from aftercast.errors import ConfigError, LandingError, QualityError, ReviewConflict, SourceRejected
 
 WRITER_POOL = "warehouse_writer"
 
 MART = Asset(name="published/mart", uri="x-aftercast://published/mart")
 
 NO_RETRY_WHEN_REFUSED = ExceptionRetryPolicy(
-    rules=[RetryRule(exception=kind, action=RetryAction.FAIL) for kind in (ConfigError, LandingError, QualityError, SourceRejected)]
+    rules=[
+        RetryRule(exception=kind, action=RetryAction.FAIL)
+        for kind in (ConfigError, LandingError, QualityError, ReviewConflict, SourceRejected)
+    ]
 )
 
 

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -26,6 +26,9 @@ def nearest(word: str, known: Iterable[str], most: int = 100) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; choose from {', '.join(choice)}" if len(choice) <= most else ""
+
+
+Severity = Literal["sev1", "sev2", "sev3", "sev4", "unknown"]
 
 
 class Row(BaseModel):
@@ -534,3 +537,28 @@ class ActionsFile(Row):
             if rule and rule.channel not in known:
                 raise ValueError(f"{what} goes through channel {rule.channel!r}, which is not declared{nearest(rule.channel, known)}")
         return self
+
+
+class PostmortemsFile(Row):
+    """How postmortems are drafted and reviewed.
+
+    `folder` is relative to AFTERCAST_HOME, or absolute; it may be a checkout of a repository. Incidents of `severities` that ended within
+    `within_days` before the mart's as-of time are drafted. A review is due `due_days` after the incident ended, by severity. `reviewers`
+    names for a team the users of Airflow who may answer once a draft is assigned to it; without them everybody may.
+    """
+
+    folder: str = "postmortems"
+    severities: tuple[Severity, ...] = ("sev1", "sev2")
+    within_days: float = Field(default=14, gt=0, le=3_660)
+    due_days: dict[str, float] = Field(default_factory=lambda: {"sev1": 3.0, "sev2": 5.0, "sev3": 10.0, "sev4": 20.0})
+    reviewers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @field_validator("due_days")
+    @classmethod
+    def _days_are_positive(cls, days: dict[str, float]) -> dict[str, float]:
+        for severity, given in days.items():
+            if severity not in get_args(Severity):
+                raise ValueError(f"unknown severity {severity!r}{nearest(severity, get_args(Severity))}")
+            if given <= 0:
+                raise ValueError(f"{severity}: {given:g} days are none; give a number above zero")
+        return days

@@ -47,3 +47,7 @@ class NotSent(SourceUnavailable):
 
 class OutboxError(AftercastError):
     """An effect cannot be sent because of what is written down about it; names its key and says what to do."""
+
+
+class ReviewConflict(AftercastError):
+    """A postmortem cannot be written or judged as asked: it was edited, moved on, or cannot be read; nothing was overwritten."""

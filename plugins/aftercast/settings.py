@@ -32,6 +32,7 @@ from aftercast.declarations import (
     EdgeRow,
     JourneyRow,
     JourneysFile,
+    PostmortemsFile,
     RankerRow,
     RankersFile,
     ReportRow,
@@ -53,7 +54,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
-NO_COSTS, NO_CURRENCIES, NO_ACTIONS = CostsFile(), CurrenciesFile(), ActionsFile()
+NO_COSTS, NO_CURRENCIES, NO_ACTIONS, USUAL_POSTMORTEMS = CostsFile(), CurrenciesFile(), ActionsFile(), PostmortemsFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -149,6 +150,7 @@ class Deployment:
     currencies: CurrenciesFile = NO_CURRENCIES
     actions: ActionsFile = NO_ACTIONS
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
+    postmortems: PostmortemsFile = USUAL_POSTMORTEMS
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
@@ -289,6 +291,7 @@ def load_deployment(folder: Path) -> Deployment:
         calendar=_check_calendar(folder / "calendar.yml", calendar, signals, journeys, services),
         slos=openslo.objectives(folder / "slos", journeys),
         costs=_read_yaml(folder / "costs.yml", CostsFile),
+        postmortems=_read_yaml(folder / "postmortems.yml", PostmortemsFile),
         currencies=_read_yaml(folder / "currencies.yml", CurrenciesFile),
         actions=_read_yaml(folder / "actions.yml", ActionsFile),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
@@ -354,6 +357,11 @@ class Settings:
     @property
     def outbox(self) -> Path:
         return self.home / "outbox"
+
+    @property
+    def postmortems(self) -> Path:
+        """The folder drafts are written to and people edit; state of its own, not below anything we clean up."""
+        return self.home / Path(self.deployment.postmortems.folder).expanduser()
 
     @property
     def airflow(self) -> Path:

@@ -31,7 +31,7 @@ def bag() -> DagBag:
 def test_each_source_and_report_has_its_dag(bag: DagBag):
     deployment = Settings.from_environment().deployment
     expected = {f"extract__{row.name}" for row in deployment.sources} | {f"send_reports__{row.name}" for row in deployment.reports}
-    assert set(bag.dags) == expected | {"refresh_warehouse", "maintain_warehouse"}
+    assert set(bag.dags) == expected | {"refresh_warehouse", "maintain_warehouse", "draft_postmortems", "review_postmortems"}
     assert len(deployment.sources) > 0
 
 
@@ -57,7 +57,7 @@ def test_a_landing_triggers_the_refresh_and_a_publish_triggers_the_reports(bag: 
     assert {asset.uri for asset in trigger.objects} == landings
     assert [outlet.uri for outlet in bag.dags["refresh_warehouse"].get_task("publish").outlets] == [MART.uri]
     for name, dag in bag.dags.items():
-        if name.startswith("send_reports__"):
+        if name.startswith("send_reports__") or name == "draft_postmortems":
             assert {asset.uri for asset in dag.timetable.asset_condition.objects} == {MART.uri}
 
 

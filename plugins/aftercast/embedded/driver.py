@@ -24,6 +24,7 @@ from aftercast.settings import Settings
 from aftercast.window import Window
 
 REFRESH = "refresh_warehouse"
+DRAFTS = "draft_postmortems"
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 Say = Callable[[str], None]
@@ -160,7 +161,7 @@ def _error_text(entry: dict[str, Any]) -> str:
 def _follow(
     airflow: Airflow, since: datetime, components: list[Component], ended: Callable[[TaskEnd], None], expected: set[str], patience: float
 ) -> None:
-    """Poll until every expected DAG has finished; reports follow a successful publish, so they are expected only then."""
+    """Poll until every expected DAG has finished; reports and drafts follow a successful publish, so they are expected only then."""
     reported: set[tuple[str, str, int]] = set()
     finished: dict[str, str] = {}
     deadline = time.monotonic() + patience
@@ -179,7 +180,7 @@ def _follow(
                 if task["state"] == "failed":
                     raise RunError(f"task {dag}.{task['task_id']} failed; its log ends with:\n{airflow.log_tail(task)}")
                 if dag == REFRESH and task["task_id"] == "publish" and task["state"] == "skipped":
-                    expected = {name for name in expected if not name.startswith("send_reports__")}
+                    expected = {name for name in expected if name != DRAFTS and not name.startswith("send_reports__")}
             if state == "success":
                 finished[dag] = state
             elif state == "failed":
@@ -220,7 +221,7 @@ def run(settings: Settings, window: Window, say: Say, ended: Callable[[TaskEnd],
                 say(f"extracting {window} from {len(deployment.sources)} source(s)")
                 for source in deployment.sources:
                     airflow.trigger(f"extract__{source.name}", {"from": window.start.isoformat(), "to": window.end.isoformat()})
-                expected = {f"extract__{source.name}" for source in deployment.sources} | {REFRESH}
+                expected = {f"extract__{source.name}" for source in deployment.sources} | {REFRESH, DRAFTS}
                 expected |= {f"send_reports__{report.name}" for report in deployment.reports}
                 _follow(airflow, since, components, ended, expected, patience)
             finally:

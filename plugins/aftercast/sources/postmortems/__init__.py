@@ -26,18 +26,20 @@ from aftercast.sources.postmortems.documents import Broken, parse
 from aftercast.sources.postmortems.rows import Found, Options, rows_of
 from aftercast.window import Window
 
-ENTITIES = ("postmortems", "incident_events", "action_items", "insights")
+ENTITIES = ("postmortems", "incident_events", "action_items", "insights", "verdicts")
 
 
 @dataclass(frozen=True, slots=True)
 class Postmortems:
-    """A folder of postmortems."""
+    """A folder of postmortems; ours need not be there before the first draft."""
 
     name: str
     inbox: Path
     options: Options
     teams: frozenset[str]
     key: bytes
+    entities: tuple[str, ...] = ENTITIES
+    is_ours: bool = False
 
     def extract(self, window: Window) -> Iterator[Batch]:
         """Yield what each document says, in order of file names.
@@ -46,13 +48,13 @@ class Postmortems:
             SourceUnavailable: the folder does not exist.
         """
         del window  # a document is read whole; what it tells of bears its own times
-        if not self.inbox.is_dir():
+        if not self.inbox.is_dir() and not self.is_ours:
             raise SourceUnavailable(
                 f"source {self.name!r}: inbox folder {self.inbox} does not exist; create it, or correct `inbox` in sources.yml"
             )
-        for entity in ENTITIES:
+        for entity in self.entities:
             yield Batch(entity, pl.DataFrame(), origin=str(self.inbox), expected=0, piece=f"{self.name} inbox")
-        for path in sorted(self.inbox.rglob("*")):
+        for path in sorted(self.inbox.rglob("*")) if self.inbox.is_dir() else ():
             name = path.relative_to(self.inbox).as_posix()
             if path.is_file() and fnmatch.fnmatchcase(name, self.options.match) and not any(part[0] == "." for part in name.split("/")):
                 yield from self._batches(path, name)
@@ -64,7 +66,7 @@ class Postmortems:
         except Broken as error:
             found = Found(bad={"postmortems": [(error.reason, error.raw, error.line)]})
         source_id = f"{name}@{hashlib.sha256(content).hexdigest()[:12]}"
-        for entity in ENTITIES:
+        for entity in self.entities:
             rows, bad = found.rows.get(entity, []), found.bad.get(entity, [])
             made = batch(entity, [{**row, "source_id": source_id} for row in rows], name)
             frame = made.frame.with_columns(pl.Series(ORIGIN_ROW, [row["line"] for row in rows], pl.Int64)) if rows else made.frame
@@ -93,4 +95,6 @@ def open(row: SourceRow, settings: Settings) -> Postmortems:
     """
     options = check_options(row, Options)
     teams = frozenset(one.team for one in settings.deployment.teams)
-    return Postmortems(row.name, settings.home / Path(options.inbox).expanduser(), options, teams, token_key(settings.home))
+    entities = tuple(one for one in ENTITIES if one != "verdicts" or one in row.entities)
+    inbox = settings.home / Path(options.inbox).expanduser()
+    return Postmortems(row.name, inbox, options, teams, token_key(settings.home), entities, is_ours=inbox == settings.postmortems)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import model_validator
@@ -25,6 +25,9 @@ DONE = {
     **dict.fromkeys(("complete", "completed", "closed", "fixed", "resolved", "shipped"), "done"),
     **dict.fromkeys(("canceled", "wontfix", "won't fix", "won't do", "dropped"), "cancelled"),
 }
+STANDINGS = Literal["draft", "in_review", "reviewed", "closed"]
+CAUSE = re.compile(r"^(change|service|provider):(\S.*)$|^none$")
+OURS = re.compile(r"\s*\[E\d+\]")  # a piece of evidence of a draft of ours
 TYPES = {"investigate", "mitigate", "repair", "detect", "prevent"}
 COLUMNS = {  # of tables and of the words in brackets behind a task, to ours
     **dict.fromkeys(("action item", "action", "item", "task", "title", "description", "what"), "title"),
@@ -48,7 +51,8 @@ class Options(Row):
     """Options of a `postmortems` source.
 
     `timezone` is that of times that name none, in documents that name none. A text that begins with one of `rules` says what to do; nothing
-    else does. `owners_are_teams` says that no owner is a person; else only owners that teams.csv declares land.
+    else does. With `statuses` only documents in these states land. `owners_are_teams` says that no owner is a person; else only owners that
+    teams.csv declares land.
     """
 
     inbox: str
@@ -56,6 +60,7 @@ class Options(Row):
     timezone: str = "UTC"
     rules: tuple[str, ...] = ("RULE:",)
     owners_are_teams: bool = False
+    statuses: tuple[STANDINGS, ...] = ()
 
     @model_validator(mode="after")
     def _zone_exists(self) -> Self:
@@ -102,6 +107,12 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\n".join(" ".join(part.casefold().split()) for part in parts).encode()).hexdigest()[:12]
 
 
+def _standing(front: Mapping[str, Any]) -> str | None:
+    """The state a document says it is in, in our words where we know its own."""
+    status = (_first(front, "status") or "").casefold()
+    return STATUSES.get(status.replace("_", " ").replace("-", " "), status) or None
+
+
 def rows_of(document: Document, name: str, options: Options, teams: frozenset[str], token: Callable[[str], str]) -> Found:
     """Return what a document says.
 
@@ -114,6 +125,8 @@ def rows_of(document: Document, name: str, options: Options, teams: frozenset[st
         raise Broken("front matter: missing incident_id", 1, "---")
     if zone not in available_timezones():
         raise Broken(f"front matter: unknown timezone {zone!r}", 1, "---")
+    if options.statuses and _standing(front) not in options.statuses:
+        return Found()
     return _Reader(document, name, options, teams, token, incident, zone).read()
 
 
@@ -152,10 +165,12 @@ class _Reader:
             "origin": "human",
         }
         self.found.rows["postmortems"] = [{**self._postmortem(), **same, "created_at": _time(begun, self.zone), "updated_at": updated}]
-        self.found.rows["incident_events"] = [self._event(entry, moment) for entry in told.entries]
+        self.found.rows["incident_events"] = [self._event(entry, moment) for entry in told.entries if not self._is_ours(entry.text)]
         self.found.rows["insights"] = [{**one, **same, "recorded_at": updated} for one in self._insights()]
         actions = [{"created_at": _time(begun, self.zone), **one, **same, "updated_at": updated} for one in self._actions()]
         self.found.rows["action_items"] = actions
+        decided = _time(_first(front, "reviewed_at"), self.zone) or updated
+        self.found.rows["verdicts"] = [{**one, **same, "decided_at": decided} for one in self._verdicts()]
         return self.found
 
     def _day(self) -> date | None:
@@ -187,7 +202,6 @@ class _Reader:
             people = [line for line in section.lines if PEOPLE_LINE.match(line.text)]
             self.found.notes["line that names people left out"] += len(people)
             kept += lines + [line.text for line in section.lines if line not in people]
-        status = (_first(front, "status") or "").casefold()
         factors = _listed(front.get("contributing_factors")) or [one.text for part in self.document.of("factors") for one in items(part)]
         trigger = _first(front, "trigger") or next((one.text for part in self.document.of("trigger") for one in items(part)), None)
         title = _first(front, "title") or next((part.title for part in self.document.sections if part.title), None)
@@ -196,12 +210,32 @@ class _Reader:
             "line": 1,
             "postmortem_id": self.id_,
             "title": self._unnamed(title) if title else None,
-            "status": STATUSES.get(status.replace("_", " ").replace("-", " "), status) or None,
+            "status": _standing(front),
             "text": self._unnamed("\n".join(kept).strip()) or None,
             "trigger": self._unnamed(trigger) if trigger else None,
             "contributing_factors": [self._unnamed(one) for one in factors],
             "url": _first(front, "url", "link"),
         }
+
+    def _is_ours(self, text: str) -> bool:
+        """Whether a line still names the evidence our draft gave it: the mart it came from knows it already."""
+        return "draft_format" in self.document.front and bool(OURS.search(text))
+
+    def _verdicts(self) -> Iterable[dict[str, Any]]:
+        """The cause people wrote down, as a candidate is written: `kind:id`, or none. Other words are no verdict."""
+        for cause in _listed(self.document.front.get("cause")):
+            found = CAUSE.match(cause)
+            if found is None:
+                self.found.notes["cause that names no candidate left out"] += 1
+                continue
+            kind, subject = found[1] or "none", (found[2] or "none").strip()
+            yield {
+                "line": 1,
+                "verdict_id": f"{self.id_}:{_key(kind, subject)}",
+                "subject_kind": kind,
+                "subject_id": subject,
+                "verdict": "confirm",
+            }
 
     def _event(self, entry: timelines.Entry, written: datetime | None) -> dict[str, Any]:
         occurred = entry.moment.isoformat()
@@ -222,7 +256,7 @@ class _Reader:
                 rule = next((one for one in self.options.rules if item.text.casefold().startswith(one.casefold())), None)
                 felt = FELT.get(section.kind)
                 said = item.text[len(rule or "") :].strip() if rule else f"{felt}: {item.text}" if felt else item.text
-                if item.text.casefold().strip(".") in NOTHING or not said:
+                if item.text.casefold().strip(".") in NOTHING or not said or self._is_ours(item.text):
                     continue
                 yield {
                     "line": item.number,

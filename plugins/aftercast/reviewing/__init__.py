@@ -1,0 +1,24 @@
+"""The folder of postmortems and their review: states with dates, changed line by line, and never a word of a person overwritten."""
+
+from __future__ import annotations
+
+from aftercast.reviewing.asking import OPTIONS, Answer, Request, Standing, answer, request, standings, to_ask
+from aftercast.reviewing.folder import Document, Put, change, documents, put_draft, read, versions
+
+__all__ = [
+    "OPTIONS",
+    "Answer",
+    "Document",
+    "Put",
+    "Request",
+    "Standing",
+    "answer",
+    "change",
+    "documents",
+    "put_draft",
+    "read",
+    "request",
+    "standings",
+    "to_ask",
+    "versions",
+]
