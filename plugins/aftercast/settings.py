@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aftercast import backstage, openslo
+from aftercast import backstage, openslo, runbooks
 from aftercast.declarations import (
     DEFAULT_RANKER,
     AliasRow,
+    AutomationFile,
     CalendarFile,
     CalendarRow,
     CostsFile,
@@ -52,7 +53,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
-NO_COSTS, NO_CURRENCIES = CostsFile(), CurrenciesFile()
+NO_COSTS, NO_CURRENCIES, NO_AUTOMATION = CostsFile(), CurrenciesFile(), AutomationFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -147,6 +148,8 @@ class Deployment:
     costs: CostsFile = NO_COSTS
     currencies: CurrenciesFile = NO_CURRENCIES
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
+    runbooks: tuple[runbooks.Runbook, ...] = ()
+    automation: AutomationFile = NO_AUTOMATION
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
@@ -201,6 +204,17 @@ def _check_calendar(
         derived = row.services or tuple(dict.fromkeys(service for name in row.journeys for service in carried[name]))
         checked.append(row.model_copy(update={"services": derived}))
     return tuple(checked)
+
+
+def _check_automation(path: Path) -> AutomationFile:
+    """Return what the file says, each of whose actions and causes is one that runbooks know."""
+    automation = _read_yaml(path, AutomationFile)
+    for number, row in enumerate(automation.classes, start=1):
+        for what, names, known in (("action", row.actions, runbooks.ACTIONS), ("cause", row.causes, runbooks.CAUSES)):
+            for name in names:
+                if name not in known:
+                    raise ConfigError(f"{path}: row {number} ({row.name}): unknown {what} {name!r}{nearest(name, known)}")
+    return automation
 
 
 def _with_backstage(
@@ -288,6 +302,8 @@ def load_deployment(folder: Path) -> Deployment:
         slos=openslo.objectives(folder / "slos", journeys),
         costs=_read_yaml(folder / "costs.yml", CostsFile),
         currencies=_read_yaml(folder / "currencies.yml", CurrenciesFile),
+        runbooks=runbooks.read(catalog / "runbooks", services=known, teams=[row.team for row in teams]),
+        automation=_check_automation(folder / "automation.yml"),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )
