@@ -39,3 +39,11 @@ class ModelRejected(AftercastError):
 
 class RunError(AftercastError):
     """The embedded run could not finish; names the DAG, the task and its log."""
+
+
+class NotSent(SourceUnavailable):
+    """What was to be sent cannot have arrived (no connection, or told to slow down); it may be sent again without asking."""
+
+
+class OutboxError(AftercastError):
+    """An effect cannot be sent because of what is written down about it; names its key and says what to do."""
