@@ -493,7 +493,7 @@ class LimitsRow(Row):
 
 
 class AutomationFile(Row):
-    """How far Aftercast may go on its own. Without the file it observes; with `dry_run` it says what it would have done and does nothing."""
+    """How far Aftercast may go on its own. Without the file it observes; with `dry_run` it only says what it would have done."""
 
     dry_run: bool = True
     executor: str | None = None

@@ -31,7 +31,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How often something ended incidents: `hits` of `n` whose ending was seen; `unseen` others ended without a remedy that was recorded."""
+    """How often something ended incidents: `hits` of `n` whose ending was seen; `unseen` others ended without a recorded remedy."""
 
     hits: int
     n: int
@@ -71,10 +71,11 @@ def endings(frames: Mapping[str, pl.DataFrame]) -> dict[str, Ending | None]:
         if kind != "none" and service:
             services.add(service)
         blamed.add(candidate)
+    undoes = pl.col("is_rollback").fill_null(False)
     remedies = (
         frames["mart_changes"]
-        .filter(pl.col("is_rollback").fill_null(False) | pl.col("kind").is_in(REMEDIES))
-        .select("change_id", pl.when(pl.col("is_rollback").fill_null(False)).then(pl.lit("rollback")).otherwise("kind"), "service", "started_at")
+        .filter(undoes | pl.col("kind").is_in(REMEDIES))
+        .select("change_id", pl.when(undoes).then(pl.lit("rollback")).otherwise("kind").alias("kind"), "service", "started_at")
         .sort("started_at", "change_id")
         .rows()
     )

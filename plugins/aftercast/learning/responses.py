@@ -51,7 +51,6 @@ class Facts:
     incident_id: str
     cause: str
     service: str
-    services: frozenset[str]
     family_id: str | None
     family_title: str
     probability: float
@@ -132,20 +131,18 @@ def _facts(row: Row, top: Row | None) -> Facts:
     kind = "" if top is None else str(top["kind"])
     cause = str(top["change_kind"] or kind) if top is not None and kind == "change" else kind
     service = (top["service"] if top is not None else None) or row.get("service_origin") or ""
-    named = {service, row.get("service_origin"), *(row.get("services_impacted") or ())} - {"", None}
     probability = float(top["probability"] or 0.0) if top is not None else 0.0
     title = str(row.get("family_title") or "")
-    return Facts(row["incident_id"], cause, str(service), frozenset(named), row.get("family_id"), title, probability, row, top)
+    return Facts(row["incident_id"], cause, str(service), row.get("family_id"), title, probability, row, top)
 
 
 def reasons(runbook: Runbook, facts: Facts) -> tuple[str, ...]:
-    """Return why a runbook fits an incident; nothing when it does not. Declared services must fit, and a cause or family, if any is declared."""
+    """Return why a runbook fits an incident; nothing when it does not. Declared services must fit, and a declared cause or family."""
     found = []
     if runbook.services:
-        common = sorted(set(runbook.services) & ({facts.service} or facts.services))
-        if not common:
+        if facts.service not in runbook.services:
             return ()
-        found.append(f"it is for {', '.join(common)}")
+        found.append(f"it is for {facts.service}")
     said = []
     if facts.cause and facts.cause in runbook.causes:
         said.append(f"it is for the cause {facts.cause} ({facts.probability:.0%} likely)")
@@ -156,11 +153,11 @@ def reasons(runbook: Runbook, facts: Facts) -> tuple[str, ...]:
             break
     if (runbook.causes or runbook.families) and not said:
         return ()
-    return tuple([*said, *found])
+    return (*said, *found)
 
 
 def record_of(runbook: Runbook, past: Past, before: datetime | None = None) -> Record:
-    """Return how often the incidents a runbook fits ended by the kind of action it names; only those over before a time, if one is given."""
+    """Return how often the incidents a runbook fits ended by the kind of action it names; of those over before a time, if given."""
     kinds = ACTIONS[runbook.action.do.action] if runbook.action and runbook.action.do else ()
     hits = n = unseen = 0
     for name, facts in past.facts.items():
@@ -176,9 +173,7 @@ def record_of(runbook: Runbook, past: Past, before: datetime | None = None) -> R
     return Record(hits, n, unseen) if kinds else Record(0, 0, n + unseen)
 
 
-def advise(
-    incident_id: str, past: Past, runbooks: Sequence[Runbook], services: Sequence[ServiceRow], teams: Sequence[TeamRow]
-) -> Advice:
+def advise(incident_id: str, past: Past, runbooks: Sequence[Runbook], services: Sequence[ServiceRow], teams: Sequence[TeamRow]) -> Advice:
     """Return what to do about an incident.
 
     Raises:
@@ -189,11 +184,11 @@ def advise(
     matches = [Match(one, why, record_of(one, past, began)) for one in runbooks if (why := reasons(one, facts))]
     matches.sort(key=_order)
     step = matches[0].runbook.action if matches else None
-    recommended, why = _recommended(facts, past, matches, step)
+    recommended, reasoned = _recommended(facts, past, matches, step)
     evidence = [incident_id]
     if facts.candidate is not None:
         evidence += [str(facts.candidate["candidate_id"]), *(facts.candidate.get("evidence") or ())]
-    return Advice(facts, _owner(facts, past, services, teams), tuple(matches), step, recommended, tuple(why), tuple(evidence))
+    return Advice(facts, _owner(facts, past, services, teams), tuple(matches), step, recommended, tuple(reasoned), tuple(evidence))
 
 
 def _order(match: Match) -> tuple[int, float, str]:
