@@ -1,8 +1,8 @@
 """Runbooks: Markdown files with front matter and machine-readable steps, read and checked; nothing is run here.
 
 A runbook is `config/catalog/runbooks/*.md`. Its front matter says what it is for, and `## Steps` is a numbered list whose items may hold a
-fenced `yaml` block: `do` (a named action), `precondition` and `verify` (checks on rows of the published mart) and `rollback` (how the action
-is undone). A step that acts without a precondition or without a way back is refused. Messages name the file and the line.
+fenced `yaml` block: `do` (a named action), `precondition` and `verify` (checks on rows of the published mart) and `rollback` (how it is
+undone). A step that acts without a precondition or without a way back is refused. Messages name the file and the line.
 """
 
 from __future__ import annotations
@@ -277,8 +277,8 @@ def _read(model: type[AnyRow], lines: Sequence[str], place: str, *, first: int) 
 
 
 def _keys(model: type[Row], within: Sequence[str]) -> Iterable[str]:
-    below = {"do": Do, "rollback": Do, "precondition": Check, "verify": Check}
-    return (below.get(within[-1], model) if within else model).model_fields
+    below: dict[str, type[Row]] = {"do": Do, "rollback": Do, "precondition": Check, "verify": Check}
+    return tuple((below.get(within[-1], model) if within else model).model_fields)
 
 
 def read(folder: Path, *, services: Iterable[str] = (), teams: Iterable[str] = ()) -> tuple[Runbook, ...]:

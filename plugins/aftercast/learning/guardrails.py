@@ -210,18 +210,10 @@ def _guardrails(
         _probable(facts, row, limits),
         _evidenced(facts, limits),
     ]
-    recent = [
-        act
-        for act in acts
-        if act.service == service and act.action == action and now - act.at < timedelta(minutes=limits.cool_down_minutes)
-    ]
-    last = max((act.at for act in recent), default=None)
-    cool = (
-        f"{action} on {service} was last begun at {last:%Y-%m-%d %H:%M} UTC, wait {limits.cool_down_minutes} min"
-        if last
-        else "it was not done lately"
-    )
-    found.append(Guardrail("cool_down", last is None, cool))
+    waits = timedelta(minutes=limits.cool_down_minutes)
+    last = max((act.at for act in acts if act.service == service and act.action == action and now - act.at < waits), default=None)
+    cool = f"last begun at {last:%Y-%m-%d %H:%M} UTC, wait {limits.cool_down_minutes} min" if last else "not done lately"
+    found.append(Guardrail("cool_down", last is None, f"{action} on {service}: {cool}"))
     today = sum(now - act.at < DAY for act in acts)
     found.append(Guardrail("most_per_day", today < limits.most_per_day, f"{today} of {limits.most_per_day} acts in the last 24 hours"))
     going = sorted({act.incident_id for act in acts if act.service == service and not act.is_over})
@@ -253,9 +245,8 @@ def _fresh(as_of: datetime, now: datetime, limits: LimitsRow) -> Guardrail:
 
 def _probable(facts: Facts, row: IncidentClassRow | None, limits: LimitsRow) -> Guardrail:
     least = max(limits.least_probability, row.least_probability if row is not None else 0.0)
-    return Guardrail(
-        "probability", facts.probability >= least, f"the likeliest candidate has {facts.probability:.0%}; at least {least:.0%}"
-    )
+    words = f"the likeliest candidate has {facts.probability:.0%}; at least {least:.0%}"
+    return Guardrail("probability", facts.probability >= least, words)
 
 
 def _evidenced(facts: Facts, limits: LimitsRow) -> Guardrail:
