@@ -510,4 +510,99 @@ class AutomationFile(Row):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"class {name!r} is declared twice")
+
+
+ITEM_TYPES = Literal["investigate", "mitigate", "repair", "detect", "prevent"]
+
+
+class TrackerRow(Row):
+    """A tracker that action items get tickets in: a project of Jira Cloud, or a repository of GitHub.
+
+    It serves the teams it names; a tracker that names none serves every other team. Until `live` is true nothing is sent: what would be is
+    written to the outbox. `reopen_to` is the name of the status a Jira ticket is reopened to; without it the first that is not done.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    kind: Literal["jira", "github"]
+    connection: str
+    project: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]+$")
+    issue_type: str = "Task"
+    reopen_to: str | None = None
+    repository: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    label: str = Field(default="aftercast", pattern=r"^\S+$")
+    teams: tuple[str, ...] = ()
+    live: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> TrackerRow:
+        if (self.kind == "jira") != (self.project is not None) or (self.kind == "github") != (self.repository is not None):
+            raise ValueError("a jira tracker has a `project` (its key, such as OPS), a github tracker a `repository` (owner/name)")
+        return self
+
+
+class ChannelRow(Row):
+    """A channel that messages about action items go through: Slack's Web API, an incoming webhook of Slack, or e-mail.
+
+    A team's messages go to `by_team`, else to `to`; with `slack` else to the team's channel in teams.csv. Name teams' addresses and
+    channels, no person's. Until `live` is true nothing is sent.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    kind: Literal["slack", "slack_webhook", "email"]
+    connection: str
+    to: str | None = None
+    by_team: dict[str, str] = Field(default_factory=dict)
+    live: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> ChannelRow:
+        for place in (*([self.to] if self.to else []), *self.by_team.values()):
+            if (self.kind == "email") != ("@" in place):
+                raise ValueError(f"{place!r} is no {'e-mail address' if self.kind == 'email' else 'channel of Slack'}")
+        if self.kind == "email" and not self.to and not self.by_team:
+            raise ValueError("an e-mail channel needs `to` or `by_team`: the addresses of teams")
+        return self
+
+
+class NudgeRow(Row):
+    """When the owner team is reminded of an item that is overdue: days past the due date, and how often from then on."""
+
+    channel: str
+    after_days: float = Field(default=1, ge=0, le=365)
+    every_days: float = Field(default=7, ge=1, le=365)
+
+
+class EscalateRow(Row):
+    """When somebody else hears of it, once for each due date."""
+
+    channel: str
+    after_days: float = Field(default=14, ge=0, le=365)
+
+
+class ReopenRow(Row):
+    """Which items are reopened when an incident of their family begins after they were done, and how late that may be noticed."""
+
+    types: tuple[ITEM_TYPES, ...] = ("repair", "prevent")
+    within_days: float = Field(default=30, gt=0, le=365)
+
+
+class ActionsFile(Row):
+    """What is done outside the house for action items; nothing without rows. A run does `most_per_run` things, the next one the others."""
+
+    trackers: tuple[TrackerRow, ...] = ()
+    channels: tuple[ChannelRow, ...] = ()
+    nudge: NudgeRow | None = None
+    escalate: EscalateRow | None = None
+    reopen: ReopenRow = ReopenRow()
+    most_per_run: int = Field(default=20, ge=1, le=1_000)
+
+    @model_validator(mode="after")
+    def _channels_are_declared(self) -> ActionsFile:
+        names = [*(row.name for row in self.trackers), *(row.name for row in self.channels)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]!r} is declared twice; trackers and channels share their names")
+        known = [row.name for row in self.channels]
+        for what, rule in (("nudge", self.nudge), ("escalate", self.escalate)):
+            if rule and rule.channel not in known:
+                raise ValueError(f"{what} goes through channel {rule.channel!r}, which is not declared{nearest(rule.channel, known)}")
         return self

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from aftercast import backstage, openslo, runbooks
 from aftercast.declarations import (
     DEFAULT_RANKER,
+    ActionsFile,
     AliasRow,
     AutomationFile,
     CalendarFile,
@@ -53,7 +54,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
-NO_COSTS, NO_CURRENCIES, NO_AUTOMATION = CostsFile(), CurrenciesFile(), AutomationFile()
+NO_COSTS, NO_CURRENCIES, NO_ACTIONS = CostsFile(), CurrenciesFile(), ActionsFile()
+NO_AUTOMATION = AutomationFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -147,6 +149,7 @@ class Deployment:
     slos: tuple[openslo.Objective, ...] = ()
     costs: CostsFile = NO_COSTS
     currencies: CurrenciesFile = NO_CURRENCIES
+    actions: ActionsFile = NO_ACTIONS
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
     runbooks: tuple[runbooks.Runbook, ...] = ()
     automation: AutomationFile = NO_AUTOMATION
@@ -304,6 +307,7 @@ def load_deployment(folder: Path) -> Deployment:
         currencies=_read_yaml(folder / "currencies.yml", CurrenciesFile),
         runbooks=runbooks.read(catalog / "runbooks", services=known, teams=[row.team for row in teams]),
         automation=_check_automation(folder / "automation.yml"),
+        actions=_read_yaml(folder / "actions.yml", ActionsFile),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )
@@ -365,8 +369,16 @@ class Settings:
         return self.home / "reports"
 
     @property
+    def outbox(self) -> Path:
+        return self.home / "outbox"
+
+    @property
     def airflow(self) -> Path:
         return self.home / "airflow"
+
+    @property
+    def audit(self) -> Path:
+        return self.home / "audit"
 
 
 def raw_folder(settings: Settings, source: SourceRow, window: Window) -> Path | None:

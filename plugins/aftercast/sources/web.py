@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
 from aftercast.connections import Endpoint
-from aftercast.errors import SourceRejected, SourceUnavailable
+from aftercast.errors import NotSent, SourceRejected, SourceUnavailable
 from aftercast.privacy import redact
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,9 @@ class Request:
     """What is asked: a path below the base URL (or a whole URL on the same host), its parameters, and a JSON body or a form for POST.
 
     The bodies of `accepted` statuses are answers like any other: services that explain their errors in JSON are read, not guessed at.
+
+    With `once` the request changes something and is asked once only: NotSent where it cannot have arrived, SourceUnavailable where that
+    is not known; the caller finds out before it asks again. An answer without JSON is its text then. A path that is `secret` is not shown.
     """
 
     path: str
@@ -55,6 +58,8 @@ class Request:
     method: str = "GET"
     form: Parameters = field(default_factory=dict)
     accepted: tuple[int, ...] = ()
+    once: bool = False
+    secret: bool = False
 
     def with_params(self, **params: str | int | float) -> Request:
         """Return the request with some parameters replaced."""
@@ -186,8 +191,12 @@ class Web:
             except httpx.TransportError as error:
                 self._refuse_certificate(error, origin)
                 problem = f"{type(error).__name__}: {error}"
+                if request.once:
+                    self._give_up(origin, problem, nothing_sent=isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)), cause=error)
             else:
                 accepted = response.is_success or response.status_code in request.accepted
+                if request.once and not accepted and (_is_slow_down(response) or response.status_code >= 500):
+                    self._give_up(origin, f"answered {response.status_code}", nothing_sent=_is_slow_down(response))
                 if not accepted and (_is_slow_down(response) or response.status_code >= 500):
                     problem = f"answered {response.status_code}"
                     pause = _wait_asked(response, self._clock())
@@ -197,6 +206,8 @@ class Web:
                     try:
                         data = _parse(response.content)
                     except ValueError as error:
+                        if request.once and accepted:
+                            return Page(request, response.text, {}, number, origin, response.status_code)
                         if response.is_client_error:
                             raise self._refused(response, origin) from error
                         problem = f"answered {response.status_code}: body of {len(response.content)} bytes is no whole JSON ({error})"
@@ -250,6 +261,12 @@ class Web:
             seen.add(content)
             yield page
 
+    def _give_up(self, origin: str, problem: str, *, nothing_sent: bool, cause: Exception | None = None) -> NoReturn:
+        """End a request that must not be repeated as it is."""
+        if nothing_sent:
+            raise NotSent(f"{self._source}: {origin} {problem}; nothing was sent, the next run tries again") from cause
+        raise SourceUnavailable(f"{self._source}: {origin} {problem}; whether it was done is not known yet") from cause
+
     def _keep_pace(self) -> None:
         if self._pace:
             early = self._asked_at + self._pace - self._clock()
@@ -258,6 +275,8 @@ class Web:
             self._asked_at = self._clock()
 
     def _shown(self, request: Request) -> str:
+        if request.secret:
+            return str(self._client.base_url.host or "the address of the connection")
         return f"{self._client.base_url.host}{request.path if request.path.startswith('/') else '/' + request.path}".split("?", maxsplit=1)[
             0
         ]

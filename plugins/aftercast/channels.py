@@ -1,0 +1,154 @@
+"""Channels: short messages to a team, through Slack's Web API, an incoming webhook of Slack, or e-mail.
+
+None of them can be asked later whether a message arrived. So a message whose sending broke off is not sent again on a guess (see `outbox`).
+What is raised tells the outbox what is known: SourceRejected (refused, nothing arrived), NotSent (cannot have arrived), SourceUnavailable
+(not known).
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from email.message import EmailMessage
+from urllib.parse import urlsplit
+
+from aftercast.connections import Endpoint, resolve, slack
+from aftercast.declarations import ChannelRow
+from aftercast.errors import ConfigError, NotSent, SourceRejected, SourceUnavailable
+from aftercast.sources.web import Request, Web
+
+Payload = Mapping[str, object]
+Send = Callable[[Payload, str], str]
+
+TIMEOUT = 30.0
+# What Slack answers where it has posted nothing, and may post later.
+LATER = ("ratelimited", "rate_limited", "service_unavailable")
+UNKNOWN = ("fatal_error", "internal_error", "request_timeout")
+
+
+def open_channel(row: ChannelRow) -> Send:
+    """Return what sends a payload (`to`, `subject`, `text`) with a mark and returns a reference.
+
+    Raises:
+        ConfigError: the connection does not fit.
+    """
+    name = f"channel {row.name}"
+    if row.kind == "slack":
+        endpoint, headers = slack(name, row.connection)
+        return lambda payload, mark: _post(name, endpoint, headers, payload)
+    endpoint = resolve(name, row.connection)
+    if row.kind == "slack_webhook":
+        url = endpoint.secret()
+        if "://" not in url:
+            raise ConfigError(f"{name}: the password of connection {row.connection!r} is the whole URL of the webhook, from https:// on")
+        return lambda payload, mark: _post_to_webhook(name, endpoint, url, payload, mark)
+    if not endpoint.base_url:
+        raise ConfigError(f"{name}: connection {row.connection!r} names no host; give that of the SMTP server")
+    if "@" not in str(endpoint.extra.get("from_email") or ""):
+        raise ConfigError(f'{name}: connection {row.connection!r} has no sender; add "from_email" to its extra')
+    return lambda payload, mark: _mail(name, endpoint, payload, mark)
+
+
+def _post(name: str, endpoint: Endpoint, headers: Mapping[str, str], payload: Payload) -> str:
+    body = {"channel": payload["to"], "text": _escaped(str(payload["text"])), "unfurl_links": False}
+    with Web(name, endpoint, headers=headers, timeout=TIMEOUT) as web:
+        page = web.ask(Request("/chat.postMessage", body=body, method="POST", once=True))
+    said = page.data if isinstance(page.data, dict) else {}
+    if said.get("ok") is True:
+        return f"{said.get('channel')}/{said.get('ts')}"
+    error = str(said.get("error") or "")
+    if not error or error in UNKNOWN:
+        raise SourceUnavailable(f"{name}: Slack answered {error or 'without saying whether it posted'}")
+    if error in LATER:
+        raise NotSent(f"{name}: Slack answered {error}; the next run tries again")
+    raise SourceRejected(f"{name}: Slack posted nothing to {payload['to']}: {error}; check the channel and the rights of the app")
+
+
+def _post_to_webhook(name: str, endpoint: Endpoint, url: str, payload: Payload, mark: str) -> str:
+    with Web(name, replace(endpoint, base_url=""), timeout=TIMEOUT) as web, _no_address_in_the_log():
+        web.ask(Request(url, body={"text": _escaped(str(payload["text"]))}, method="POST", once=True, secret=True))
+    return f"webhook/{mark}"
+
+
+@contextmanager
+def _no_address_in_the_log() -> Iterator[None]:
+    """The HTTP library logs whole addresses; that of a webhook is its secret."""
+    logger = logging.getLogger("httpx")
+    logger.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
+
+
+def _escaped(text: str) -> str:
+    """A text as Slack takes it: nothing in it is read as a mention of people or as a link with other words."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def message(sender: str, payload: Payload, mark: str) -> EmailMessage:
+    """Return the e-mail; its Message-ID is the mark, so that a reader who got it twice would see it once."""
+    mail = EmailMessage()
+    mail["From"], mail["To"] = sender, str(payload["to"])
+    mail["Subject"] = " ".join(str(payload["subject"]).split())
+    mail["Message-ID"] = f"<{mark}@{sender.rpartition('@')[2].rstrip('>')}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(str(payload["text"]))
+    return mail
+
+
+def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str) -> str:
+    extra, place = endpoint.extra, urlsplit(endpoint.base_url)
+    wraps, starts = not extra.get("disable_ssl", False), not extra.get("disable_tls", False)
+    mail = message(str(extra["from_email"]), payload, mark)
+    port = place.port or (465 if wraps else 587 if starts else 25)
+    context = ssl.create_default_context(cafile=extra.get("verify") if isinstance(extra.get("verify"), str) else None)
+    try:
+        server = (
+            smtplib.SMTP_SSL(place.hostname or "", port, timeout=TIMEOUT, context=context)
+            if wraps
+            else smtplib.SMTP(place.hostname or "", port, timeout=TIMEOUT)
+        )
+    except (OSError, smtplib.SMTPException) as error:
+        raise NotSent(f"{name}: no connection to {place.hostname}:{port} ({type(error).__name__}); the next run tries again") from error
+    try:
+        try:
+            if not wraps and starts:
+                server.starttls(context=context)
+            if endpoint.login:
+                server.login(endpoint.login, endpoint.password or "")
+        except smtplib.SMTPAuthenticationError as error:
+            raise SourceRejected(f"{name}: the server does not accept login and password of connection {endpoint.connection!r}") from error
+        except (OSError, smtplib.SMTPException) as error:
+            raise NotSent(
+                f"{name}: {place.hostname}:{port} did not get ready ({type(error).__name__}); the next run tries again"
+            ) from error
+        try:
+            server.send_message(mail)
+        except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError, smtplib.SMTPNotSupportedError) as error:
+            raise _refused(name, error) from error
+        except (OSError, smtplib.SMTPException) as error:
+            raise SourceUnavailable(f"{name}: {place.hostname} broke off while taking the message ({type(error).__name__})") from error
+    finally:
+        server.close()  # not quit: a goodbye that fails says nothing about the message
+    return str(mail["Message-ID"])
+
+
+def _refused(name: str, error: smtplib.SMTPException) -> SourceRejected | NotSent:
+    """What a refusal means: for now (4xx) or for good."""
+    codes = (
+        [code for code, _ in error.recipients.values()]
+        if isinstance(error, smtplib.SMTPRecipientsRefused)
+        else [getattr(error, "smtp_code", 500)]
+    )
+    if all(400 <= code < 500 for code in codes):
+        return NotSent(f"{name}: the server does not take the message now ({codes[0]}); the next run tries again")
+    return SourceRejected(f"{name}: the server refused the message ({codes[0]}); check the address and the sender")
