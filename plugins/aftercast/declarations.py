@@ -510,6 +510,7 @@ class AutomationFile(Row):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"class {name!r} is declared twice")
+        return self
 
 
 ITEM_TYPES = Literal["investigate", "mitigate", "repair", "detect", "prevent"]
