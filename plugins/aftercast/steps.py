@@ -373,3 +373,31 @@ def send_report(name: str, week: str | None = None) -> Path:
     path = reporting.write_weekly(settings, week=week)
     log.info("report %s written to %s", name, path)
     return path
+
+
+def plan_responses(now: datetime) -> dict[str, list[Any]]:
+    """Plan for current incidents and write every decision down; return what to ask people about and the keys of what needs no asking."""
+    from aftercast import responding
+
+    settings = Settings.from_environment()
+    plans = responding.plan_responses(settings, now)
+    desk = responding.Desk(settings, now)
+    return {
+        "asks": [responding.question(one) for one in responding.asks(plans, desk)],
+        "acts": [one.key for one in responding.acts(plans)],
+    }
+
+
+def recommend(now: datetime) -> dict[str, int]:
+    """Write recommendations to the channels declared, each once. Returns how many are in which state."""
+    from aftercast import responding
+
+    states = [one.state for one in responding.recommend(Settings.from_environment(), now)]
+    return {state: states.count(state) for state in sorted(set(states))}
+
+
+def act(key: str, answer: dict[str, Any] | None, now: datetime) -> str:
+    """Carry out a planned action, after a person's answer where one was asked for. Returns what became of it."""
+    from aftercast import responding
+
+    return responding.act(Settings.from_environment(), key, now, answer)

@@ -31,7 +31,7 @@ def bag() -> DagBag:
 def test_each_source_and_report_has_its_dag(bag: DagBag):
     deployment = Settings.from_environment().deployment
     expected = {f"extract__{row.name}" for row in deployment.sources} | {f"send_reports__{row.name}" for row in deployment.reports}
-    assert set(bag.dags) == expected | {"refresh_warehouse", "maintain_warehouse"}
+    assert set(bag.dags) == expected | {"refresh_warehouse", "maintain_warehouse", "act_on_incidents"}
     assert len(deployment.sources) > 0
 
 

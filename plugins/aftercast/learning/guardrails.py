@@ -208,7 +208,7 @@ def _guardrails(
         _reach(frames, facts, limits),
         _fresh(as_of, now, limits),
         _probable(facts, row, limits),
-        _evidenced(facts, limits),
+        _evidenced(frames, facts, limits),
     ]
     waits = timedelta(minutes=limits.cool_down_minutes)
     last = max((act.at for act in acts if act.service == service and act.action == action and now - act.at < waits), default=None)
@@ -249,6 +249,8 @@ def _probable(facts: Facts, row: IncidentClassRow | None, limits: LimitsRow) -> 
     return Guardrail("probability", facts.probability >= least, words)
 
 
-def _evidenced(facts: Facts, limits: LimitsRow) -> Guardrail:
-    n = len((facts.candidate or {}).get("evidence") or ())
-    return Guardrail("evidence", n >= limits.least_evidence, f"{n} pieces of evidence speak about it; at least {limits.least_evidence}")
+def _evidenced(frames: Mapping[str, pl.DataFrame], facts: Facts, limits: LimitsRow) -> Guardrail:
+    candidate = facts.candidate["candidate_id"] if facts.candidate is not None else None
+    own = (pl.col("incident_id") == facts.incident_id) & (pl.col("candidate_id") == candidate)
+    n = frames["mart_incident_evidence"].filter(own).height if candidate is not None else 0
+    return Guardrail("evidence", n >= limits.least_evidence, f"{n} pieces of evidence speak for it; at least {limits.least_evidence}")

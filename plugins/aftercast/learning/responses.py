@@ -23,6 +23,7 @@ MODEL_VERSION = "responses-1"
 READ: dict[str, str] = {
     "mart_incidents": "select * from marts.mart_incidents",
     "mart_incident_candidates": "select * from marts.mart_incident_candidates where rank <= 3",
+    "mart_incident_evidence": "select incident_id, candidate_id, evidence_id from marts.mart_incident_evidence where strength > 0",
     "mart_changes": "select * from marts.mart_changes",
     "mart_similar_incidents": "select * from marts.mart_similar_incidents",
     "mart_families": "select * from marts.mart_families",
