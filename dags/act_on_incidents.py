@@ -1,7 +1,8 @@
 """Act on incidents when a new mart is published: recommend, act after approval, or act, as far as `config/automation.yml` lets it.
 
-`plan` decides with runbooks and guardrails and writes every decision to `audit/`. `recommend` writes to the channels declared. `assist` asks a person (Required Actions in Airflow) and `act` carries out what was approved; no answer within the time is a no.
-`act_alone` carries out what its class lets happen without asking. With `dry_run` nobody is asked and nothing is sent. One-shot runs skip it.
+`plan` decides with runbooks and guardrails and writes every decision to `audit/`. `recommend` writes to the channels declared. `assist`
+asks a person (Required Actions in Airflow), `act` carries out what was approved; no answer within the time is a no. `act_alone` carries
+out what its class lets happen without asking. With `dry_run` nobody is asked and nothing is sent. One-shot runs skip it all.
 
 **When it is red.** Nothing happens twice: the outbox knows what was sent, and clearing a task goes on from there. `plan` red: the message
 names the file and row, or says that there is no mart yet. `recommend` or `act` red: the connection or the other side refused; the message
@@ -48,7 +49,11 @@ with DAG(
         asked = HITLOperator(task_id="ask", subject=subject, body=body, options=["Approve", "Reject"], **waits)
         step("act", task_id="act")(key=key, answer=asked.output)
 
-    planned = step("plan_responses", task_id="plan", multiple_outputs=True)()
+    @task
+    def listed(planned: dict[str, list[Any]], which: str) -> list[Any]:
+        return planned[which]
+
+    planned = step("plan_responses", task_id="plan")()
     planned >> step("recommend", task_id="recommend")()
-    assist.expand_kwargs(planned["asks"])
-    step("act", task_id="act_alone").partial(answer=None).expand(key=planned["acts"])
+    assist.expand_kwargs(listed.override(task_id="to_ask")(planned, "asks"))
+    step("act", task_id="act_alone").partial(answer=None).expand(key=listed.override(task_id="to_do")(planned, "acts"))

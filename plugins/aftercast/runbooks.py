@@ -207,13 +207,13 @@ def _steps(lines: Sequence[str], first: int, place: str) -> Iterable[Step]:
         if fence is not None:
             if line.strip().startswith("```"):
                 fence = None
-            elif fence == "yaml":
+            elif fence == "step":
                 found[-1][3].append(line)
             continue
         if line.strip().startswith("```"):
             fence = line.strip().removeprefix("```").strip() or "text"
             if fence in ("yaml", "yml") and inside:
-                fence = "yaml"
+                fence = "step"
                 if not found:
                     raise ConfigError(f"{place} line {number}: this block belongs to no step; put it into an item of the numbered list")
                 if found[-1][3]:
