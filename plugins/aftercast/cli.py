@@ -1,5 +1,5 @@
-"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay | source | inbox | advise |
-runbooks`.
+"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay | source | inbox`, what to do about
+incidents: `aftercast advise | runbooks`, and what goes out of the house: `aftercast actions | outbox`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast import inbox_commands, response_commands, source_commands
+from aftercast import action_commands, inbox_commands, response_commands, source_commands
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 app.add_typer(source_commands.app, name="source")
 app.add_typer(inbox_commands.app, name="inbox")
+app.add_typer(action_commands.app, name="outbox")
+app.command()(action_commands.actions)
 app.add_typer(response_commands.app, name="runbooks")
 app.command()(response_commands.advise)
 

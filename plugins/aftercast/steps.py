@@ -153,6 +153,7 @@ MEASUREMENT_READS = {
     "action_items": "fct_action_item",
     "changes": "fct_change",
 }
+ACTION_READS = {"items": "mart_action_items", "fixes": "mart_fix_impact", "incidents": "mart_incidents"}
 REAL_INCIDENTS = "select * from star.fct_incident where not exclude_from_metrics"
 EVERY_VERDICT = "select * from staging.stg_verdicts"
 SERIES_PER_TASK = 256
@@ -373,6 +374,35 @@ def send_report(name: str, week: str | None = None) -> Path:
     path = reporting.write_weekly(settings, week=week)
     log.info("report %s written to %s", name, path)
     return path
+
+
+def planned_actions() -> Any:
+    """Return what action items need outside, by the published mart and the outbox, as a `learning.actions.Plan`."""
+    from aftercast.learning import actions
+    from aftercast.outbox import Outbox
+
+    settings = Settings.from_environment()
+    frames = {name: warehouse.query(settings.mart, f"select * from marts.{table}") for name, table in ACTION_READS.items()}
+    as_of = warehouse.query(settings.mart, "select as_of from marts.mart_run").item()
+    channels = {row.team: row.channel for row in settings.deployment.teams if row.channel}
+    sent = Outbox(settings.outbox).rows()
+    return actions.plan(**frames, sent=sent, rules=settings.deployment.actions, team_channels=channels, as_of=as_of)
+
+
+def sync_actions(now: datetime) -> dict[str, int]:
+    """Do what action items need outside, each thing once: tickets, comments, reminders. Returns how many are in which state."""
+    from aftercast import deliveries
+    from aftercast.outbox import Outbox
+
+    settings, plan = Settings.from_environment(), planned_actions()
+    outcomes = deliveries.deliver(plan.effects, settings.deployment.actions, Outbox(settings.outbox), now)
+    log.info(
+        "%d things done or tried, %d wait for the next run; %d open items lack something",
+        len(outcomes),
+        plan.waiting,
+        plan.incomplete.height,
+    )
+    return deliveries.check(outcomes)
 
 
 def plan_responses(now: datetime) -> dict[str, list[Any]]:

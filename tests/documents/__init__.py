@@ -27,19 +27,19 @@ class Document:
 
     def __init__(self, vendor: str) -> None:
         content = json.loads((Path(__file__).parent / f"{vendor}.json").read_text())
-        self.operations = {path: item["get"] for path, item in content["paths"].items()}
+        self.operations = {(path, method.upper()): found for path, item in content["paths"].items() for method, found in item.items()}
 
-    def operation(self, path: str) -> Any:
-        for template, found in self.operations.items():
-            if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+    def operation(self, path: str, method: str = "GET") -> Any:
+        for (template, known), found in self.operations.items():
+            if method == known and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
                 return found
         return None
 
     def problems(self, asked: Asked, answer: Answer, *, prefix: str, elsewhere: frozenset[str], silent: frozenset[str]) -> list[str]:
         """What an exchange does that the document does not know; fills in what the answer lacks."""
         path = asked.path.removeprefix(prefix)
-        operation = self.operation(path)
-        if asked.method != "GET" or operation is None:
+        operation = self.operation(path, asked.method)
+        if operation is None:
             return [f"{asked.method} {path} is not in the document"]
         known = {one["name"]: one for one in operation["parameters"] if one["in"] == "query"}
         found = [f"{path}: no parameter {name!r}" for name in sorted(asked.params.keys() - known.keys())]
@@ -50,7 +50,11 @@ class Document:
                 found += [
                     f"{path}: parameter {name}: {told}" for told in _wrong(known[name]["schema"], _read(known[name]["schema"], values))
                 ]
-        if answer.status == 200 and answer.raw is None:
+        if taken := operation.get("requestBody"):
+            body = taken["content"]["application/json"]["schema"]
+            found += [f"{asked.method} {path}: body has no field {name}" for name in unknown(body, asked.body)]
+            found += [f"{asked.method} {path}: body: {told}" for told in _wrong(body, asked.body)]
+        if answer.status in (200, 201) and answer.raw is None:
             shape = operation["responses"]["200"]["content"]["application/json"]["schema"]
             found += [f"{path}: answer has no field {name}" for name in unknown(shape, answer.data) if name not in silent]
             answer.data = completed(shape, answer.data)

@@ -19,24 +19,44 @@ DEPTH = 4  # of objects in objects that stays; below, anything goes
 
 PULLS = "/repos/{owner}/{repo}"
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "pagerduty": ("/incidents", "/incidents/{id}", "/incidents/{id}/log_entries", "/log_entries", "/change_events"),
+    "pagerduty": (
+        "/incidents",
+        "/incidents/{id}",
+        "/incidents/{id}/log_entries",
+        "/incidents/{id}/notes",
+        "/log_entries",
+        "/change_events",
+    ),
     "github": (
         f"{PULLS}/deployments",
         f"{PULLS}/deployments/{{deployment_id}}/statuses",
         f"{PULLS}/releases",
         f"{PULLS}/pulls",
         f"{PULLS}/actions/workflows/{{workflow_id}}/runs",
+        f"{PULLS}/issues",
+        f"{PULLS}/issues/{{issue_number}}",
+        f"{PULLS}/issues/{{issue_number}}/comments",
+        f"{PULLS}/pulls/{{pull_number}}",
     ),
     "launchdarkly": ("/api/v2/auditlog",),
     "unleash": ("/api/admin/search/events",),
     "slack": ("/conversations.list", "/conversations.history", "/conversations.replies"),
     "opsgenie": ("/v2/alerts", "/v2/alerts/{identifier}", "/v2/alerts/{identifier}/logs", "/v1/incidents/", "/v1/incidents"),
 }
-"""GET operations of each document. They are read only."""
+"""GET operations of each document."""
+WRITTEN: dict[str, tuple[tuple[str, str], ...]] = {
+    "pagerduty": (("post", "/incidents/{id}/notes"),),
+    "github": (
+        ("post", f"{PULLS}/issues"),
+        ("patch", f"{PULLS}/issues/{{issue_number}}"),
+        ("post", f"{PULLS}/issues/{{issue_number}}/comments"),
+    ),
+}
+"""Operations that change something, with the body they take."""
 SCHEMA_KEYS = ("type", "format", "enum", "required", "nullable", "minimum", "maximum", "pattern")
 
 
-def cut(document: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
+def cut(document: Mapping[str, Any], paths: tuple[str, ...], written: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
     """Return the excerpt of an OpenAPI document, as OpenAPI 3.0."""
 
     def resolved(node: Any) -> Any:
@@ -87,7 +107,7 @@ def cut(document: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
         return {"name": node["name"], "in": node["in"], "required": bool(node.get("required")), "schema": shape, **extra}
 
     def answer(responses: Mapping[Any, Any]) -> dict[str, Any]:
-        said = resolved(next(one for status, one in responses.items() if str(status) == "200"))
+        said = resolved(next(one for status, one in responses.items() if str(status) in ("200", "201")))
         found = said["schema"] if "schema" in said else next(iter(said["content"].values()))["schema"]
         return {"200": {"description": "", "content": {"application/json": {"schema": schema(found, DEPTH)}}}}
 
@@ -98,6 +118,11 @@ def cut(document: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
         item = document["paths"][path]
         given = [found for one in [*item.get("parameters", []), *item["get"].get("parameters", [])] if (found := parameter(one))]
         listed[path] = {"get": {"parameters": given, "responses": answer(item["get"]["responses"])}}
+    for method, path in written:
+        operation = document["paths"][path][method]
+        content = next(iter(resolved(operation["requestBody"])["content"].values()))
+        body = {"content": {"application/json": {"schema": schema(content["schema"], 2)}}}
+        listed[path][method] = {"parameters": [], "requestBody": body, "responses": answer(operation["responses"])}
     info = {"title": document["info"]["title"], "version": str(document["info"]["version"])}
     return {"openapi": "3.0.3", "info": info, "servers": [{"url": "/"}], "paths": listed}
 
@@ -106,7 +131,7 @@ def main() -> None:
     vendor, place = sys.argv[1], Path(sys.argv[2])
     document = yaml.load(place.read_text(), Loader=yaml.CSafeLoader) if place.suffix == ".yaml" else json.loads(place.read_text())
     found = HERE / f"{vendor}.json"
-    found.write_text(json.dumps(cut(document, OPERATIONS[vendor]), sort_keys=True, separators=(",", ":")) + "\n")
+    found.write_text(json.dumps(cut(document, OPERATIONS[vendor], WRITTEN.get(vendor, ())), sort_keys=True, separators=(",", ":")) + "\n")
     sys.stdout.write(f"{found}: {found.stat().st_size} bytes\n")
 
 

@@ -1,4 +1,4 @@
-"""The `github` kind: deployments, or for repositories that use none, releases, runs of a workflow or merged pull requests.
+"""The `github` kind: deployments, or for repositories that use none, releases, runs of a workflow or merged pull requests. Or issues.
 
 Deployments have no filter by time. They are listed newest first until those created `reread_days` before the window, because one may wait
 for an approval, run long, or be replaced; what was written since the window began lands, with all that its history of statuses tells.
@@ -18,6 +18,7 @@ from aftercast.errors import SourceRejected
 from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.github_changes.deployments import PAGE, Deployments
+from aftercast.sources.github_changes.issues import issues
 from aftercast.sources.github_changes.rows import Options, pull_row, release_row, run_row
 from aftercast.sources.lifecycle import Record, at, batch, is_due, iso, moment, nothing, text_at
 from aftercast.sources.places import linked
@@ -40,12 +41,19 @@ class GitHub:
     def extract(self, window: Window) -> Iterator[Batch]:
         """Yield the changes of a page, repository by repository."""
         keep = raw_folder(self.settings, self.row, window)
-        find = {"deployments": self._deployments, "releases": self._releases, "workflow_runs": self._runs, "pull_requests": self._pulls}
+        find = {
+            "deployments": self._deployments,
+            "releases": self._releases,
+            "workflow_runs": self._runs,
+            "pull_requests": self._pulls,
+            "issues": self._issues,
+        }
+        entity = "action_items" if self.options.from_ == "issues" else "changes"
         with Web(self.row.name, self.endpoint, headers=self.headers, keep=keep) as web:
-            yield from nothing(f"GET {self.endpoint.base_url}/repos", "changes")
+            yield from nothing(f"GET {self.endpoint.base_url}/repos", entity)
             for repository in self.options.repositories:
                 for origin, rows in groupby(find[self.options.from_](web, repository, window), key=lambda found: found[0]):
-                    yield batch("changes", [row for _, row in rows if row is not None], origin)
+                    yield batch(entity, [row for _, row in rows if row is not None], origin)
 
     def _deployments(self, web: Web, repository: str, window: Window) -> Iterator[tuple[str, dict[str, Any] | None]]:
         deployments = Deployments(web, self.row.name, repository, self.options)
@@ -109,6 +117,9 @@ class GitHub:
             for one in records(page, source=self.row.name):
                 if is_due(window, created=text_at(one, "merged_at"), updated=[text_at(one, "updated_at")]):
                     yield page.origin, pull_row(repository, one, self.options)
+
+    def _issues(self, web: Web, repository: str, window: Window) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        return issues(web, self.row.name, repository, self.options, window)
 
     def _horizon(self, window: Window) -> datetime:
         return window.start - timedelta(days=self.options.reread_days)

@@ -21,14 +21,17 @@ class Options(Place):
     """Options of a `github` source.
 
     `from` says what a change is. A deployment is known by `version`: its commit (`sha`) or what was asked for (`ref`). Runs need the file
-    name of their `workflow`; runs and pull requests can be narrowed to a `branch`.
+    name of their `workflow`; runs and pull requests can be narrowed to a `branch`. Issues with a `label` are no changes but action items;
+    with `shipped_by` it is looked up which change shipped them.
     """
 
     repositories: tuple[str, ...] = Field(min_length=1)
-    from_: Literal["deployments", "releases", "workflow_runs", "pull_requests"] = Field(default="deployments", alias="from")
+    from_: Literal["deployments", "releases", "workflow_runs", "pull_requests", "issues"] = Field(default="deployments", alias="from")
     version: Literal["sha", "ref"] = "sha"
     workflow: str | None = None
     branch: str | None = None
+    label: str = "aftercast"
+    shipped_by: Literal["pull_requests", "deployments"] | None = None
     transient: bool = False
     prereleases: bool = False
     reread_days: int = Field(default=7, ge=0, le=3_660)

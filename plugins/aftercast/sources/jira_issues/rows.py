@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from aftercast import tickets
 from aftercast.entities import ENTITIES
 from aftercast.sources.lifecycle import Record, Tracker, at, earliest, from_milliseconds, items_at, latest, moment, text, text_at
 
@@ -159,7 +160,11 @@ def incident_of(record: Record, options: Options) -> str | None:
 
 
 def action_item_row(record: Record, options: Options, url: str) -> dict[str, Any]:
-    """Return an issue as the action item it is by now; each time it is written makes a version."""
+    """Return an issue as the action item it is by now; each time it is written makes a version.
+
+    A ticket that carries an item of ours says so in its description (`aftercast.tickets`) and lands as that item.
+    """
+    carried = tickets.read_block(prose(at(record, "fields", "description")))
     fields, updated = at(record, "fields"), text_at(record, "fields", "updated")
     is_done, is_cancelled = _ending(record, options)
     written, category = moment(updated), text_at(fields, "status", "statusCategory", "key")
@@ -169,10 +174,11 @@ def action_item_row(record: Record, options: Options, url: str) -> dict[str, Any
         "incident_id": incident_of(record, options),
         "service": next(iter(values_of(at(fields, "components"))), None),
         "created_at": text_at(fields, "created"),
-        "due_at": text_at(fields, "duedate"),
+        "action_item_id": text_at(record, "key"),
+        **carried,
+        "due_at": text_at(fields, "duedate") or carried.get("due_at"),
         "done_at": text_at(fields, "resolutiondate") if is_done else None,
         **mapped(record, options),
-        "action_item_id": text_at(record, "key"),
         "source_id": text_at(record, "id"),
         "version": int(written.timestamp()) if written else None,
         "status": status or ("cancelled" if is_cancelled else ITEM_STATUS.get(category or "", category)),
