@@ -1,12 +1,12 @@
 """Act on incidents when a new mart is published: recommend, act after approval, or act, as far as `config/automation.yml` lets it.
 
-`plan` decides with runbooks and guardrails and writes every decision to `audit/`. `recommend` writes to the channels declared. `assist`
+`plan_*` decide with runbooks and guardrails and write every decision to `audit/`. `recommend` writes to the channels declared. `assist`
 asks a person (Required Actions in Airflow), `act` carries out what was approved; no answer within the time is a no. `act_alone` carries
 out what its class lets happen without asking. With `dry_run` nobody is asked and nothing is sent. One-shot runs skip it all.
 
-**When it is red.** Nothing happens twice: the outbox knows what was sent, and clearing a task goes on from there. `plan` red: the message
-names the file and row, or says that there is no mart yet. `recommend` or `act` red: the connection or the other side refused; the message
-says which. What may or may not have arrived is `unsure` in the outbox: look there, then settle it. See docs/responding.md.
+**When it is red.** Nothing happens twice: the outbox knows what was sent, and clearing a task goes on from there. `plan_*` red: the message
+names file and row, or there is no mart yet. `recommend` or `act` red: the message says which connection or other side refused. What may
+or may not have arrived is `unsure` in the outbox: look there, then settle it. See docs/responding.md.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ with DAG(
     default_args={"retries": 2, "retry_delay": timedelta(seconds=20), "retry_policy": NO_RETRY_WHEN_REFUSED},
 ):
 
-    def step(name: str, **arguments: Any):  # noqa: ANN201
-        """Return a task that runs the function of that name in `aftercast.steps`, as of the moment it is run."""
+    @task
+    def plan(which: str) -> list[Any]:
+        from aftercast import steps
 
-        @task(**arguments)
-        def run(**given: Any) -> Any:
-            from aftercast import steps
+        return steps.plan_responses(datetime.now(UTC))[which]
 
-            return getattr(steps, name)(**given, now=datetime.now(UTC))
+    @task
+    def recommend() -> dict[str, int]:
+        from aftercast import steps
 
-        return run
+        return steps.recommend(datetime.now(UTC))
+
+    @task
+    def act(key: str, answer: dict[str, Any] | None) -> str:
+        from aftercast import steps
+
+        return steps.act(key, answer, datetime.now(UTC))
 
     @task_group
     def assist(key: str, subject: str, body: str) -> None:
-        """Ask about one action, then act on the answer, whichever it is; a no is written down too."""
         waits = {"defaults": "Reject", "response_timeout": timedelta(minutes=20)}
         asked = HITLOperator(task_id="ask", subject=subject, body=body, options=["Approve", "Reject"], **waits)
-        step("act", task_id="act")(key=key, answer=asked.output)
+        act(key, asked.output)  # a no is written down too
 
-    @task
-    def listed(planned: dict[str, list[Any]], which: str) -> list[Any]:
-        return planned[which]
-
-    planned = step("plan_responses", task_id="plan")()
-    planned >> step("recommend", task_id="recommend")()
-    assist.expand_kwargs(listed.override(task_id="to_ask")(planned, "asks"))
-    step("act", task_id="act_alone").partial(answer=None).expand(key=listed.override(task_id="to_do")(planned, "acts"))
+    recommend()
+    assist.expand_kwargs(plan.override(task_id="plan_to_ask")("asks"))
+    act.override(task_id="act_alone").partial(answer=None).expand(key=plan.override(task_id="plan_to_act")("acts"))

@@ -39,7 +39,7 @@ def two_incidents(now: datetime) -> dict[str, pl.DataFrame]:
     return frames
 
 
-def until(found: Any, patience: float = 60) -> Any:
+def until(found: Any, patience: float = 120) -> Any:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if (value := found()) is not None:
@@ -71,18 +71,25 @@ def test_what_a_person_approves_is_done_once_and_what_is_rejected_is_not(tmp_pat
         components.append(start("scheduler", ["scheduler", "--skip-serve-logs"], environment, logs))
         run = airflow.trigger(DAG, {})
 
-        def waiting() -> list[dict[str, Any]] | None:
-            found = [one for one in airflow.tasks(DAG, run) if one["task_id"] == "assist.ask" and one["state"] == "awaiting_input"]
-            return found if len(found) == 2 else None
+        def answer() -> None:
+            """Say yes to INC-9 and no to the other. Airflow 3.3 asks again what was answered in the moment of asking, so wait a little."""
+            for one in airflow.tasks(DAG, run):
+                place = (one["map_index"], one["try_number"])
+                if one["task_id"] != "assist.ask" or one["state"] != "awaiting_input":
+                    continue
+                if time.monotonic() - seen.setdefault(place, time.monotonic()) < 4 or place in answered:
+                    continue
+                path = f"/api/v2/dags/{DAG}/dagRuns/{run}/taskInstances/assist.ask/{one['map_index']}/hitlDetails"
+                asked = airflow._call("GET", path)
+                assert "how it is undone: Release it again." in asked["body"]
+                said = "Approve" if "INC-9" in asked["subject"] else "Reject"
+                airflow._call("PATCH", path, json={"chosen_options": [said], "params_input": {}})
+                answered.add(place)
 
-        for one in until(waiting):
-            path = f"/api/v2/dags/{DAG}/dagRuns/{run}/taskInstances/assist.ask/{one['map_index']}/hitlDetails"
-            asked = airflow._call("GET", path)
-            said = "Approve" if "INC-9" in asked["subject"] else "Reject"
-            assert "how it is undone: Release it again." in asked["body"]
-            airflow._call("PATCH", path, json={"chosen_options": [said], "params_input": {}})
+        seen, answered = dict[tuple[int, int], float](), set[tuple[int, int]]()
 
         def ended() -> str | None:
+            answer()
             state = next(one["state"] for one in airflow.runs_since(now - timedelta(minutes=1)) if one["dag_run_id"] == run)
             return state if state in ("success", "failed") else None
 
