@@ -19,7 +19,7 @@ import polars as pl
 
 from aftercast import audit, warehouse, writebacks
 from aftercast.declarations import WriteBackRow
-from aftercast.errors import ConfigError
+from aftercast.errors import AftercastError, ConfigError
 from aftercast.learning import guardrails, responses
 from aftercast.learning.endings import Record
 from aftercast.learning.guardrails import Act, Plan
@@ -332,7 +332,11 @@ def recommend(settings: Settings, now: datetime) -> list[Delivery]:
             continue
         for row in automation.write_back:
             if writebacks.holds(row.channel, plan.incident_id):
-                delivery = _tell(desk, outbox, plan, row)
+                try:
+                    delivery = _tell(desk, outbox, plan, row)
+                except AftercastError as error:  # its connection or its record: the other channels are told all the same
+                    log.warning("%s: %s", row.channel, error)
+                    delivery = Delivery(row.channel, f"advice:{plan.incident_id}:{row.channel}", "failed", None, 0, now, now, str(error))
                 found.append(delivery)
                 changed = event(f"recommendation_{delivery.state}", desk, plan, delivery.key, delivery.attempts)
                 told = {"channel": row.channel, "reference": delivery.reference, "error": delivery.error}

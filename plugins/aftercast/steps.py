@@ -419,15 +419,29 @@ def plan_responses(now: datetime) -> dict[str, list[Any]]:
 
 
 def recommend(now: datetime) -> dict[str, int]:
-    """Write recommendations to the channels declared, each once. Returns how many are in which state."""
-    from aftercast import responding
+    """Write recommendations to the channels declared, each once. Returns how many are in which state.
 
-    states = [one.state for one in responding.recommend(Settings.from_environment(), now)]
-    return {state: states.count(state) for state in sorted(set(states))}
+    Raises:
+        SourceUnavailable, SourceRejected: some did not go through; the others did.
+    """
+    from aftercast import deliveries, responding
+
+    found = responding.recommend(Settings.from_environment(), now)
+    return deliveries.check([deliveries.Outcome(one.key, one.state, one.error) for one in found])
 
 
 def act(key: str, answer: dict[str, Any] | None, now: datetime) -> str:
-    """Carry out a planned action, after a person's answer where one was asked for. Returns what became of it."""
-    from aftercast import responding
+    """Carry out a planned action, after a person's answer where one was asked for. Returns what became of it.
 
-    return responding.act(Settings.from_environment(), key, now, answer)
+    Raises:
+        SourceUnavailable, SourceRejected: it did not go through, or that is not known.
+    """
+    from aftercast import deliveries, responding
+    from aftercast.outbox import Outbox
+
+    settings = Settings.from_environment()
+    became = responding.act(settings, key, now, answer)
+    sent = Outbox(settings.outbox).delivery(key)
+    if sent is not None and became == sent.state:
+        deliveries.check([deliveries.Outcome(key, sent.state, sent.error)])
+    return became

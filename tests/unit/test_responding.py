@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from aftercast import audit, cli, responding, steps
-from aftercast.errors import ConfigError
+from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
 from aftercast.outbox import Outbox
 from aftercast.settings import Settings
 from tests.answering import Answer, Asked, Server, serve
@@ -304,8 +304,30 @@ def test_the_steps_of_the_dag_hand_over_keys_and_words(home: Path, executor: Ser
     planned = steps.plan_responses(NOW)
     assert [one["key"] for one in planned["asks"]] == [KEY]
     assert planned["acts"] == []
-    assert steps.recommend(NOW) == {}
+    assert not any(steps.recommend(NOW).values())
     assert steps.act(KEY, YES, NOW) == "sent"
+
+
+def test_a_task_is_red_when_its_action_did_not_go_through(home: Path, executor: Server, robot: Robot, monkeypatch: pytest.MonkeyPatch):
+    settings = settings_of(home, level=3)
+    publish(home, world())
+    monkeypatch.setenv("AFTERCAST_CONFIG", str(settings.config))
+    robot.fates = [502, 400]
+    with pytest.raises(SourceUnavailable, match=f"{KEY} is sending"):  # a retry of the task helps
+        steps.act(KEY, None, NOW)
+    with pytest.raises(SourceRejected, match=f"{KEY} is failed"):
+        steps.act(KEY, None, NOW)
+    assert steps.act(KEY, None, NOW) == "sent"
+
+
+def test_a_channel_whose_connection_is_missing_does_not_silence_the_others(home: Path, executor: Server, robot: Robot):
+    channels = [{"channel": "webhook", "connection": "nowhere"}, {"channel": "webhook", "connection": "robot"}]
+    settings = settings_of(home, level=1, write_back=channels)
+    publish(home, world())
+    found = responding.recommend(settings, NOW)
+    assert [one.state for one in found] == ["failed", "sent"]
+    assert "nowhere" in str(found[0].error)
+    assert len(robot.done) == 1
 
 
 def test_advice_says_what_would_happen_and_what_stands_in_its_way(
