@@ -44,6 +44,16 @@ def test_a_remedy_long_before_the_end_ended_nothing():
     assert set(found.values()) == {None}
 
 
+def test_a_change_under_suspicion_is_not_what_ended_its_own_incident():
+    frames = world(cause="flag")
+    late = pl.when(pl.col("kind") == "flag").then(pl.col("started_at") + timedelta(minutes=50)).otherwise(pl.col("started_at"))
+    changes = frames["mart_changes"].with_columns(late.alias("started_at"))
+    found = endings(frames | {"mart_changes": changes})
+    assert {one.kind for one in found.values() if one} == {"rollback"}
+    alone = changes.filter(pl.col("kind") == "flag")
+    assert set(endings(frames | {"mart_changes": alone}).values()) == {None}
+
+
 def test_a_runbook_says_how_often_its_action_ended_earlier_incidents():
     record = advice(world()).matches[0].record
     assert (record.hits, record.n) == (4, 4)
