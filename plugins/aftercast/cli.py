@@ -210,12 +210,14 @@ def plot(
 
 @app.command()
 def verdict(
-    subjects: Annotated[list[str], typer.Argument(help="Ids of episodes or incidents; `series@time` or `series@from/until` for alarms.")],
+    subjects: Annotated[
+        list[str], typer.Argument(help="Ids of episodes, incidents or recommendations; `series@time` or `series@from/until` for alarms.")
+    ],
     judgement: Annotated[str, typer.Argument(help="confirm, reject or other.")],
     cause: Annotated[str | None, typer.Option(help="Candidate of the incident, `kind:id`. Default: its first.")] = None,
     instead: Annotated[str | None, typer.Option(help="With other: what it was, `kind:id`. Default: no candidate.")] = None,
 ) -> None:
-    """Say whether alarms were worth ringing, or whether a candidate was the cause of an incident, another one, or none."""
+    """Say whether alarms were worth ringing, what the cause of an incident was, or whether a recommendation is accepted (confirm)."""
     from aftercast import landing, quality
 
     settings = Settings.from_environment()

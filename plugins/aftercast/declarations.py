@@ -588,7 +588,7 @@ class ReopenRow(Row):
 
 
 class ActionsFile(Row):
-    """What is done outside the house for action items; nothing without rows. A run does `most_per_run` things, the next one the others."""
+    """What is done outside for action items; nothing without rows. A run sends at most `most_per_run` things, the next one the others."""
 
     trackers: tuple[TrackerRow, ...] = ()
     channels: tuple[ChannelRow, ...] = ()

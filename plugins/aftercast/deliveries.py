@@ -103,7 +103,9 @@ def check(outcomes: Sequence[Outcome]) -> dict[str, int]:
         SourceUnavailable: some are not through; trying again may help and does nothing twice.
         SourceRejected: some were refused or need a person, and trying again helps none of the others.
     """
-    counts: dict[str, int] = {state: sum(one.state == state for one in outcomes) for state in ("sent", "dry_run", *MENDS_ITSELF, *NEEDS_A_PERSON)}
+    counts: dict[str, int] = {
+        state: sum(one.state == state for one in outcomes) for state in ("sent", "dry_run", *MENDS_ITSELF, *NEEDS_A_PERSON)
+    }
     wrong = [one for one in outcomes if one.state in (*MENDS_ITSELF, *NEEDS_A_PERSON)]
     if wrong:
         kind = SourceUnavailable if any(one.state in MENDS_ITSELF for one in wrong) else SourceRejected

@@ -374,7 +374,7 @@ VERDICTS = Entity(
     required=frozenset({"subject_kind", "subject_id", "verdict", "decided_at"}),
     choices={
         "verdict": frozenset({"confirm", "reject", "other"}),
-        "subject_kind": frozenset({"change", "service", "provider", "none", "anomaly", "family"}),
+        "subject_kind": frozenset({"change", "service", "provider", "none", "anomaly", "family", "recommendation"}),
     },
     stamped=True,
 )

@@ -20,7 +20,19 @@ MAIL = {"name": "post", "kind": "email", "connection": "post", "to": "reliabilit
 
 ITEMS = {
     **dict.fromkeys(
-        "action_item_id incident_id family_id title type service owner_team status success_criterion shipped_change_id url".split(),
+        [
+            "action_item_id",
+            "incident_id",
+            "family_id",
+            "title",
+            "type",
+            "service",
+            "owner_team",
+            "status",
+            "success_criterion",
+            "shipped_change_id",
+            "url",
+        ],
         pl.String,
     ),
     "days_overdue": pl.Float64,
@@ -29,12 +41,12 @@ ITEMS = {
     **dict.fromkeys(("shipped_at", "due_at", "done_at"), MOMENT),
 }
 FIXES = {
-    **dict.fromkeys("action_item_id outcome verdict reason".split(), pl.String),
-    **dict.fromkeys("n_before n_after".split(), pl.Int64),
-    **dict.fromkeys("estimate ci_low ci_high".split(), pl.Float64),
+    **dict.fromkeys(["action_item_id", "outcome", "verdict", "reason"], pl.String),
+    **dict.fromkeys(["n_before", "n_after"], pl.Int64),
+    **dict.fromkeys(["estimate", "ci_low", "ci_high"], pl.Float64),
     "is_promised": pl.Boolean,
 }
-INCIDENTS = {**dict.fromkeys("incident_id title url family_id".split(), pl.String), "started_at": MOMENT}
+INCIDENTS = {**dict.fromkeys(["incident_id", "title", "url", "family_id"], pl.String), "started_at": MOMENT}
 
 
 def days(number: float) -> timedelta:

@@ -251,6 +251,20 @@ def test_a_run_does_so_many_things_and_the_next_the_others(tmp_path: Path):
     assert counts == [(2, 3), (2, 1), (1, 0)]
 
 
+def test_what_is_refused_or_only_a_dry_run_keeps_nothing_waiting(tmp_path: Path):
+    from aftercast.errors import SourceRejected
+
+    def refuse(*_: object) -> str:
+        raise SourceRejected("no")
+
+    by, box = rules(JIRA, GITHUB | {"teams": ["web"], "live": False}, most_per_run=1), Outbox(tmp_path)
+    items = [item("A-1"), item("A-2"), item("A-3", owner_team="web"), item("A-4", owner_team="web")]
+    first = plan(*items, by=by, sent=box.rows())
+    assert ([one.action_item_id for one in first.effects], first.waiting) == (["A-1", "A-3", "A-4"], 1)
+    box.deliver(channel="ops", key="action/A-1/create", payload=first.effects[0].payload, send=refuse, find=None, now=NOW)
+    assert [one.action_item_id for one in plan(*items, by=by, sent=box.rows()).effects] == ["A-2", "A-3", "A-4"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -188,7 +188,7 @@ def test_what_slack_answers_decides_whether_it_is_sent_again(tmp_path: Path, mon
     ("answer", "state"), [(Answer(raw=b"ok"), "sent"), (Answer(raw=b"no_service", status=404), "failed"), (Answer(status=502), "unsure")]
 )
 def test_a_webhook_s_address_is_its_secret_and_appears_nowhere(tmp_path: Path, monkeypatch, caplog, capsys, answer, state):
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="httpx")
     with serve(in_turn(answer)) as server:
         given = {"conn_type": "slackwebhook", "password": SECRET.replace("https://hooks.slack.com", server.url)}
         monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps(given))

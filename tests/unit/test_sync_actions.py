@@ -76,7 +76,7 @@ def test_a_run_that_could_not_finish_is_red_and_its_retry_doubles_nothing(home: 
     site = JiraSite(faults=["broken after"])
     with serve(site) as server:
         connected(monkeypatch, server.url)
-        with pytest.raises(SourceUnavailable, match="1 of 2 deliveries did not go through.*\n  action/A-1/create is sending"):
+        with pytest.raises(SourceUnavailable, match=r"1 of 2 deliveries did not go through.*\n  action/A-1/create is sending"):
             steps.sync_actions(NOW)
         assert steps.sync_actions(NOW + timedelta(minutes=6))["sent"] == 1
     assert len(site.issues) == 2

@@ -1,4 +1,4 @@
-"""Tickets on Jira Cloud and GitHub: made, found again, changed, reopened, read back; by servers that answer twice, late, wrongly or not at all."""
+"""Tickets on Jira Cloud and GitHub: made, found again, changed, reopened, read back; from servers that answer late, wrongly or not."""
 
 from __future__ import annotations
 
@@ -414,14 +414,17 @@ def killed_at(step: int, effects: tuple[Effect, ...], row: dict[str, Any], folde
         return os.waitpid(child, 0)[1]
     count = 0
 
+    def tick() -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def around(call: Callable[..., Any]) -> Callable[..., Any]:
         def stepping(*given: Any, **named: Any) -> Any:
-            nonlocal count
-            for part in ("before", "after"):
-                count += 1
-                if count == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                found = call(*given, **named) if part == "before" else found
+            tick()
+            found = call(*given, **named)
+            tick()
             return found
 
         return stepping

@@ -33,6 +33,7 @@ def place(home: Path) -> Settings:
             "timestamptz '2026-09-16 10:05:00+00' as peak_at",
             f"create table marts.mart_signal_quality as select 'series' as source_kind, '{SERIES}' as signal_id",
             "create table marts.mart_incidents as select unnest(['INC-1', 'INC-3']) as incident_id",
+            "create table marts.mart_recommendations as select 'REC-1' as recommendation_id, 'Release api through a canary gate' as action",
             "create table marts.mart_changes as select 'dep-9' as change_id, 'api' as service",
             "create table marts.mart_incident_candidates as from (values ('INC-1', 1, 'change', 'dep-2'), ('INC-1', 2, 'none', 'none')) "
             "as candidates (incident_id, rank, kind, candidate_id)",
@@ -160,7 +161,7 @@ def test_people_who_say_nothing_are_not_behind(place: Settings):
 @pytest.mark.parametrize(
     ("named", "cause", "message"),
     [
-        ("INC-2", None, "neither an episode nor an incident .* did you mean 'INC-"),
+        ("INC-2", None, "neither an episode, an incident nor a recommendation .* did you mean 'INC-"),
         ("INC-3", None, "incident INC-3 has no candidate cause to judge"),
         ("INC-1", "change:dep-3", "no candidate 'change:dep-3'; did you mean 'change:dep-2'"),
         (f"{SERIES}2@2026-09-16T10:05Z", None, "no series .* did you mean"),
@@ -223,3 +224,11 @@ def test_tuning_without_verdicts_says_how_to_give_one(place: Settings, capsys: p
     code, said = run("tune", capsys=capsys)
     assert code == 0, said
     assert "aftercast verdict <anomaly_id>" in said
+
+
+def test_a_recommendation_is_accepted_and_later_declined(place: Settings, capsys: pytest.CaptureFixture[str]):
+    code, said = run("verdict", "REC-1", "confirm", capsys=capsys)
+    assert code == 0
+    assert "the recommendation REC-1: Release api through a canary gate" in said
+    run("verdict", "REC-1", "reject", capsys=capsys)
+    assert landed(place) == [("recommendation", "REC-1", None, "confirm", 1), ("recommendation", "REC-1", None, "reject", 2)]

@@ -12,7 +12,7 @@ from aftercast import steps
 from aftercast.correlation import Inputs
 from aftercast.correlation.judging import words
 from tests.warehouse.conftest import Query
-from tests.warehouse.world import MINUTE, ONSET, RUN
+from tests.warehouse.world import DAY, MINUTE, ONSET, RUN
 
 
 def test_an_incident_tells_its_times_loss_suspect_and_family(ask: Query):
@@ -300,6 +300,8 @@ def test_fixes_and_recommendations_pass_through_with_their_family(ask: Query):
         ("too_early", 1, 0, "Bad payment deploys")
     ]
     assert ask("select expected_risk_reduction, owner_team from marts.mart_recommendations").rows() == [(Decimal("300.00"), "money")]
+    decided = "select decision, decided_at, action_item_id, action_status, action_verdict from marts.mart_recommendations"
+    assert ask(decided).rows() == [("accepted", ONSET + 3 * DAY, "A-1", "done", "too_early")]
 
 
 def test_one_row_says_what_the_build_is(ask: Query):
@@ -360,3 +362,27 @@ def test_reach_stands_beside_the_incident_and_inferred_edges_beside_declared_one
 def test_a_deploy_is_followed_to_its_alarm_and_its_fix(ask: Query):
     columns = "change_to_detect_n, change_to_detect_minutes_median, fix_n, fix_minutes_median, mitigate_minutes_median"
     assert ask(f"select {columns} from marts.mart_response where severity = 'sev1'").rows() == [(1, 30.0, 1, 45.0, 60.0)]
+
+
+def test_the_rubric_judges_what_is_on_record(ask: Query):
+    first, second = ask("select * from marts.mart_insights order by insight_id").to_dicts()
+    days = 4 - 2 / 24  # resolved two hours after it began
+    assert first["timeliness"] == pytest.approx(0.5 ** (days / 7))
+    assert (first["relevance"], first["breadth"], first["actionability"]) == (0.5, pytest.approx(2 / 3), 0.75), (
+        "a family of one incident that names two services"
+    )
+    assert first["quality"] == pytest.approx((0.5 + 2 / 3 + 0.75 + first["timeliness"]) / 4)
+    assert (first["service"], first["owner_team"], first["quality_parts_n"]) == ("payments", "money", 4)
+    assert (second["relevance"], second["timeliness"], second["quality"], second["quality_parts_n"]) == (None, None, 0.0, 1)
+
+
+def test_gaps_say_what_is_missing_and_which_incidents_nothing_announced(ask: Query):
+    gaps = ask("select * from marts.mart_instrumentation_gaps where service = 'payments'").to_dicts()
+    assert {row["signal_kind"]: row["status"] for row in gaps} == {
+        "alerts": "heard",
+        "changes": "heard",
+        "logs": "missing",
+        "metrics": "silent",
+        "traces": "missing",
+    }, "metrics ended days before the as-of"
+    assert {(row["incidents_n"], row["incidents_without_signal_n"], row["without_signal_share"]) for row in gaps} == {(1, 0, 0.0)}

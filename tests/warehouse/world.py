@@ -299,6 +299,23 @@ def write_landed_company(settings: Settings) -> None:
             }
         ],
     )
+    insight = {"version": 1, "origin": "human", "author_token": "tok_7", "confidence": 0.8}
+    land(
+        settings,
+        "insights",
+        [
+            {
+                **insight,
+                "insight_id": "IN-1",
+                "incident_id": "INC-1",
+                "service": "pay-svc",
+                "mood": "prescriptive",
+                "text": "Ship cards to one region first",
+                "recorded_at": ONSET + 7 * DAY - DAY * 3,
+            },
+            {**insight, "insight_id": "IN-2", "text": "Quiet weeks teach little", "recorded_at": ONSET, "confidence": None, "origin": None},
+        ],
+    )
     land(
         settings,
         "verdicts",
@@ -312,6 +329,14 @@ def write_landed_company(settings: Settings) -> None:
                 "verdict": "confirm",
                 "decided_at": ONSET + DAY,
                 "author_token": "tok_7",
+            },
+            {
+                "verdict_id": "V-R",
+                "version": 1,
+                "subject_kind": "recommendation",
+                "subject_id": "R-1",
+                "verdict": "confirm",
+                "decided_at": ONSET + 3 * DAY,
             },
             {
                 "verdict_id": "V-2",

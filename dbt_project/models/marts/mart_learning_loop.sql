@@ -8,13 +8,14 @@ with weeks as (
         count(*) filter (where kind = 'incident_reviewed') as incidents_reviewed_n,
         count(*) filter (where kind = 'action_created') as actions_created_n,
         count(*) filter (where kind = 'action_done') as actions_done_n,
-        count(days) filter (where kind = 'action_done') as days_to_done_n,
-        median(days) filter (where kind = 'action_done') as days_to_done_median,
+        count(value) filter (where kind = 'action_done') as days_to_done_n,
+        median(value) filter (where kind = 'action_done') as days_to_done_median,
         count(*) filter (where kind = 'action_implemented') as actions_implemented_n,
         count(*) filter (where kind = 'action_verified') as actions_verified_n,
-        count(days) filter (where kind = 'action_verified') as days_to_verified_n,
-        median(days) filter (where kind = 'action_verified') as days_to_verified_median,
+        count(value) filter (where kind = 'action_verified') as days_to_verified_n,
+        median(value) filter (where kind = 'action_verified') as days_to_verified_median,
         count(*) filter (where kind = 'insight') as insights_n,
+        median(value) filter (where kind = 'insight') as insight_quality_median,
         count(*) filter (where kind = 'prescriptive_insight') as insights_prescriptive_n,
         count(*) filter (where kind = 'verdict') as verdicts_n
     from {{ ref('int_learning__dated') }}
@@ -44,6 +45,7 @@ select
     weeks.days_to_verified_median,
     weeks.insights_n,
     weeks.insights_prescriptive_n,
+    weeks.insight_quality_median,
     weeks.verdicts_n,
     cast(weeks.week_start + 7 as timestamptz) <= run.as_of as is_complete_week,
     run.as_of

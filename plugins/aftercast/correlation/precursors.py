@@ -118,11 +118,15 @@ def _filling(inputs: Inputs, _: int) -> Iterator[tuple[Pattern, Occurrence]]:
         return
     wanted = pl.struct("metric", "unit").is_in([{"metric": metric, "unit": unit} for metric, unit in filling])
     keys = ["environment", "service", "region", "metric", "unit", "attributes"]
-    parts = _one_row_each(points.filter(wanted)).sort("bucket_at").partition_by(keys, as_dict=True)
-    for (environment, service, _region, metric, unit, _attributes), part in sorted(parts.items(), key=lambda pair: str(pair[0])):
-        step = part.group_by_dynamic("bucket_at", every=f"{STEP // MINUTE}m").agg(pl.col("value").mean())
-        times = step["bucket_at"].dt.timestamp("us").to_numpy()
-        for at in _fills(times, step["value"].to_numpy(), LIMITS[str(unit).lower()]):
+    filled = points.filter(wanted).with_columns(pl.struct(keys).rank("dense").alias("series"))
+    series = filled.select("series", *keys).unique().sort("series")
+    every = pl.col("bucket_at").dt.truncate(f"{STEP // MINUTE}m")
+    rows = _one_row_each(filled.drop(keys)).sort("bucket_at")
+    parts = rows.group_by("series", every).agg(pl.col("value").mean()).sort("bucket_at").partition_by("series", as_dict=True)
+    for number, environment, service, _region, metric, unit, _attributes in series.iter_rows():
+        part = parts.get((number,), rows.head(0))
+        times = part["bucket_at"].dt.timestamp("us").to_numpy()
+        for at in _fills(times, part["value"].to_numpy(), LIMITS[str(unit).lower()]):
             yield Pattern(FILLING, str(metric), "service", str(service), str(environment), "up"), Occurrence(at, None, "")
 
 
@@ -156,12 +160,13 @@ def _fills(times: Times, values: Floats, limit: float) -> list[int]:
     straight = np.divide(slope * np.sqrt(clock @ clock), spread, out=np.zeros_like(slope), where=spread > 0)
     late = windows[:, -3:].mean(axis=1)
     left = np.divide(limit - late, slope, out=np.full_like(slope, np.inf), where=slope > 0) * STEP
-    begin = np.searchsorted(times, times[WINDOW - 1 :] - RECENT)
-    recent = np.array([values[first:last].max() if last > first else np.inf for last, first in enumerate(begin)])
     long_enough = times[WINDOW - 1 :] - times[0] >= RECENT
-    is_filling = whole & long_enough & (straight >= NEAR_LINEAR) & (left <= FULL_WITHIN) & (late > recent)
-    first = is_filling & ~np.concatenate(([False], is_filling[:-1]))
-    return [int(moment) + STEP for moment in times[WINDOW - 1 :][first]]
+    is_filling = whole & long_enough & (straight >= NEAR_LINEAR) & (left <= FULL_WITHIN)
+    for last in np.flatnonzero(is_filling):
+        first = int(np.searchsorted(times, times[last + WINDOW - 1] - RECENT))
+        is_filling[last] = last > first and late[last] > values[first:last].max()
+    begins = is_filling & ~np.concatenate(([False], is_filling[:-1]))
+    return [int(moment) + STEP for moment in times[WINDOW - 1 :][begins]]
 
 
 def _spell(start: object, end: object, source_id: object, as_of: int) -> Occurrence:

@@ -56,7 +56,7 @@ class _Spoken:
 
 
 def subject_of(mart: Path, named: str, cause: str | None = None) -> Subject:
-    """Return what a person means by the id of an episode, `<series_id>@<time>`, `<series_id>@<from>/<until>`, or the id of an incident.
+    """Return what a person means by an id of an episode, recommendation or incident, `<series_id>@<time>`, or `<series_id>@<from>/<until>`.
 
     Args:
         mart: the published file.
@@ -82,13 +82,16 @@ def subject_of(mart: Path, named: str, cause: str | None = None) -> Subject:
         series_id, peak_at = episode.row(0)
         moment = f"{peak_at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
         return Subject("anomaly", f"{series_id}@{moment}", None, f"the alarm on {series_id} at {moment}")
+    advice = warehouse.query(mart, "select action from marts.mart_recommendations where recommendation_id = $1", [named])
+    if advice.height:
+        return Subject("recommendation", named, None, f"the recommendation {named}: {advice.item()}")
     sql = "select kind, candidate_id from marts.mart_incident_candidates where incident_id = $1 order by rank"
     candidates = [f"{kind}:{candidate}" for kind, candidate in warehouse.query(mart, sql, [named]).iter_rows()]
     if not candidates:
         known = _texts(mart, "select incident_id from marts.mart_incidents")
         if named in known:
             raise ConfigError(f"incident {named} has no candidate cause to judge")
-        raise ConfigError(f"neither an episode nor an incident is called {named!r}{_nearest(named, known)}")
+        raise ConfigError(f"neither an episode, an incident nor a recommendation is called {named!r}{_nearest(named, known)}")
     chosen = cause or candidates[0]
     if chosen not in candidates:
         raise ConfigError(f"{named} has no candidate {chosen!r}{_nearest(chosen, candidates)}")

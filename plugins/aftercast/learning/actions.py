@@ -78,6 +78,9 @@ class _Known:
     def is_over(self, key: str) -> bool:
         return key in self.rows and self.rows[key]["state"] in ("sent", "unsure")
 
+    def was_refused(self, key: str) -> bool:
+        return key in self.rows and self.rows[key]["state"] == "failed"
+
     def payload(self, key: str, wanted: Mapping[str, object]) -> Mapping[str, object]:
         """What is to be sent: an attempt whose end is not known goes on with what it was begun with."""
         row = self.rows.get(key)
@@ -125,9 +128,12 @@ def plan(
         else:
             found += _ticket_effects(item, ticket, told, verdicts, known, rules, as_of)
         found += _messages(item, told, known, rules, team_channels, as_of)
-    found.sort(key=lambda one: ORDER.index(one.kind))
+    # What was refused before comes last, so that it cannot keep the others waiting.
+    found.sort(key=lambda one: (known.was_refused(one.key), ORDER.index(one.kind)))
+    live = [one.key for one in found if one.is_live]
+    waiting = set(live[rules.most_per_run :])
     schema = {"action_item_id": pl.String, "owner_team": pl.String, "missing": pl.String}
-    return Plan(tuple(found[: rules.most_per_run]), pl.DataFrame(lacking, schema=schema), max(len(found) - rules.most_per_run, 0))
+    return Plan(tuple(one for one in found if one.key not in waiting), pl.DataFrame(lacking, schema=schema), len(waiting))
 
 
 def missing_of(item: Item) -> list[str]:
