@@ -1,5 +1,5 @@
 """The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay | source | inbox`, what people
-write, `draft | postmortems`, and what goes out of the house, `actions | outbox`.
+write, `draft | postmortems`, what to do about incidents, `advise | runbooks`, and what goes out of the house, `actions | outbox`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast import action_commands, inbox_commands, postmortem_commands, source_commands
+from aftercast import action_commands, inbox_commands, postmortem_commands, response_commands, source_commands
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
@@ -34,6 +34,8 @@ app.add_typer(action_commands.app, name="outbox")
 app.command()(action_commands.actions)
 app.command()(postmortem_commands.draft)
 app.command()(postmortem_commands.postmortems)
+app.add_typer(response_commands.app, name="runbooks")
+app.command()(response_commands.advise)
 
 MOST_UNMAPPED = 20  # names that `status` lists
 

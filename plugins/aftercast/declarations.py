@@ -319,11 +319,12 @@ class EdgeRow(Row):
 
 
 class TeamRow(Row):
-    """A team: the smallest unit of ownership we name."""
+    """A team: the smallest unit of ownership we name. `on_call` is a schedule, a rota or its link; never a person."""
 
     team: str
     title: str | None = None
     channel: str | None = None
+    on_call: str | None = None
 
 
 class AliasRow(Row):
@@ -441,6 +442,78 @@ class CalendarFile(Row):
 
 class ReportsFile(Row):
     reports: tuple[ReportRow, ...] = ()
+
+
+class WriteBackRow(Row):
+    """Where recommendations are written: a note in PagerDuty, a comment in Jira, a message in a Slack channel (`room`), or a webhook."""
+
+    channel: Literal["pagerduty", "jira", "slack", "webhook"]
+    connection: str
+    room: str | None = None
+
+    @model_validator(mode="after")
+    def _slack_needs_a_room(self) -> WriteBackRow:
+        if (self.channel == "slack") != (self.room is not None):
+            raise ValueError("`room`, the id of a Slack channel, belongs to channel slack and only there")
+        return self
+
+
+class IncidentClassRow(Row):
+    """What may be done about incidents of a class: 0 observe, 1 recommend, 2 act after approval, 3 act without being asked.
+
+    The first class an incident fits counts. An empty list means all; `families` holds ids, or words of titles; `causes` are kinds of the
+    likeliest candidate. Levels 2 and 3 act only with the `actions` named.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    level: int = Field(ge=0, le=3)
+    criticality: tuple[Literal["critical", "high", "medium", "low"], ...] = ()
+    severity: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    least_probability: float = Field(default=0.0, ge=0, le=1)
+    actions: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _acting_is_named(self) -> IncidentClassRow:
+        if (self.level >= 2) != bool(self.actions):
+            raise ValueError(f"class {self.name!r} has level {self.level}: `actions` are named where the level is 2 or 3, and only there")
+        if self.level == 3 and not (self.causes or self.families):
+            raise ValueError(f"class {self.name!r} acts without being asked: it must name the causes or families it is for")
+        return self
+
+
+class LimitsRow(Row):
+    """What holds for every action, whatever the class: see docs/responding.md for each."""
+
+    most_traffic_share: float = Field(default=0.5, ge=0, le=1)
+    cool_down_minutes: int = Field(default=120, ge=0, le=10_080)
+    most_per_day: int = Field(default=3, ge=0, le=100)
+    most_data_age_minutes: int = Field(default=30, ge=1, le=1440)
+    least_probability: float = Field(default=0.8, ge=0, le=1)
+    least_evidence: int = Field(default=2, ge=0, le=100)
+    least_record: float = Field(default=0.3, ge=0, le=1)
+
+
+class AutomationFile(Row):
+    """How far Aftercast may go on its own. Without the file it observes; with `dry_run` it only says what it would have done."""
+
+    dry_run: bool = True
+    executor: str | None = None
+    limits: LimitsRow = LimitsRow()
+    write_back: tuple[WriteBackRow, ...] = ()
+    classes: tuple[IncidentClassRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _acts_have_an_executor(self) -> AutomationFile:
+        acting = [row.name for row in self.classes if row.level >= 2]
+        if acting and not self.dry_run and self.executor is None:
+            raise ValueError(f"classes {', '.join(acting)} act: name the Airflow connection of what carries actions out as `executor`")
+        names = [row.name for row in self.classes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"class {name!r} is declared twice")
+        return self
 
 
 ITEM_TYPES = Literal["investigate", "mitigate", "repair", "detect", "prevent"]

@@ -33,7 +33,7 @@ def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
     return {
         "services": _frame("services", ({**row.model_dump(), "title": row.title or row.service} for row in deployment.services)),
         "dependencies": _frame("dependencies", (row.model_dump() for row in deployment.edges)),
-        "teams": _frame("teams", ({**row.model_dump(), "title": row.title or row.team} for row in deployment.teams)),
+        "teams": _frame("teams", ({**row.model_dump(exclude={"on_call"}), "title": row.title or row.team} for row in deployment.teams)),
         "aliases": _frame("aliases", (row.model_dump() for row in deployment.aliases)),
         "journeys": _frame("journeys", (row.model_dump(exclude={"steps"}) for row in deployment.journeys)),
         "slos": _frame("slos", (slo.row() for slo in deployment.slos)),

@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aftercast import backstage, openslo
+from aftercast import backstage, openslo, runbooks
 from aftercast.declarations import (
     DEFAULT_RANKER,
     ActionsFile,
     AliasRow,
+    AutomationFile,
     CalendarFile,
     CalendarRow,
     CostsFile,
@@ -55,6 +56,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 AnyRow = TypeVar("AnyRow", bound=Row)
 
 NO_COSTS, NO_CURRENCIES, NO_ACTIONS, USUAL_POSTMORTEMS = CostsFile(), CurrenciesFile(), ActionsFile(), PostmortemsFile()
+NO_AUTOMATION = AutomationFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -151,6 +153,8 @@ class Deployment:
     actions: ActionsFile = NO_ACTIONS
     rankers: tuple[RankerRow, ...] = (DEFAULT_RANKER,)
     postmortems: PostmortemsFile = USUAL_POSTMORTEMS
+    runbooks: tuple[runbooks.Runbook, ...] = ()
+    automation: AutomationFile = NO_AUTOMATION
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
@@ -205,6 +209,17 @@ def _check_calendar(
         derived = row.services or tuple(dict.fromkeys(service for name in row.journeys for service in carried[name]))
         checked.append(row.model_copy(update={"services": derived}))
     return tuple(checked)
+
+
+def _check_automation(path: Path) -> AutomationFile:
+    """Return what the file says, each of whose actions and causes is one that runbooks know."""
+    automation = _read_yaml(path, AutomationFile)
+    for number, row in enumerate(automation.classes, start=1):
+        for what, names, known in (("action", row.actions, runbooks.ACTIONS), ("cause", row.causes, runbooks.CAUSES)):
+            for name in names:
+                if name not in known:
+                    raise ConfigError(f"{path}: row {number} ({row.name}): unknown {what} {name!r}{nearest(name, known)}")
+    return automation
 
 
 def _with_backstage(
@@ -293,6 +308,8 @@ def load_deployment(folder: Path) -> Deployment:
         costs=_read_yaml(folder / "costs.yml", CostsFile),
         postmortems=_read_yaml(folder / "postmortems.yml", PostmortemsFile),
         currencies=_read_yaml(folder / "currencies.yml", CurrenciesFile),
+        runbooks=runbooks.read(catalog / "runbooks", services=known, teams=[row.team for row in teams]),
+        automation=_check_automation(folder / "automation.yml"),
         actions=_read_yaml(folder / "actions.yml", ActionsFile),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
@@ -366,6 +383,10 @@ class Settings:
     @property
     def airflow(self) -> Path:
         return self.home / "airflow"
+
+    @property
+    def audit(self) -> Path:
+        return self.home / "audit"
 
 
 def raw_folder(settings: Settings, source: SourceRow, window: Window) -> Path | None:

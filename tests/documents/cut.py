@@ -19,7 +19,14 @@ DEPTH = 4  # of objects in objects that stays; below, anything goes
 
 PULLS = "/repos/{owner}/{repo}"
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "pagerduty": ("/incidents", "/incidents/{id}", "/incidents/{id}/log_entries", "/log_entries", "/change_events"),
+    "pagerduty": (
+        "/incidents",
+        "/incidents/{id}",
+        "/incidents/{id}/log_entries",
+        "/incidents/{id}/notes",
+        "/log_entries",
+        "/change_events",
+    ),
     "github": (
         f"{PULLS}/deployments",
         f"{PULLS}/deployments/{{deployment_id}}/statuses",
@@ -38,6 +45,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 """GET operations of each document."""
 WRITTEN: dict[str, tuple[tuple[str, str], ...]] = {
+    "pagerduty": (("post", "/incidents/{id}/notes"),),
     "github": (
         ("post", f"{PULLS}/issues"),
         ("patch", f"{PULLS}/issues/{{issue_number}}"),
