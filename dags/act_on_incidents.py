@@ -33,21 +33,21 @@ with DAG(
 
     @task
     def plan(which: str) -> list[Any]:
-        from aftercast import steps
+        from aftercast.steps import responses
 
-        return steps.plan_responses(datetime.now(UTC))[which]
+        return responses.plan_responses(datetime.now(UTC))[which]
 
     @task
     def recommend() -> dict[str, int]:
-        from aftercast import steps
+        from aftercast.steps import responses
 
-        return steps.recommend(datetime.now(UTC))
+        return responses.recommend(datetime.now(UTC))
 
     @task
     def act(key: str, answer: dict[str, Any] | None) -> str:
-        from aftercast import steps
+        from aftercast.steps import responses
 
-        return steps.act(key, answer, datetime.now(UTC))
+        return responses.act(key, answer, datetime.now(UTC))
 
     @task_group
     def assist(key: str, subject: str, body: str) -> None:

@@ -29,8 +29,8 @@ with DAG(
 
     @task(retries=1, retry_delay=timedelta(seconds=20), retry_policy=NO_RETRY_WHEN_REFUSED)
     def draft(dag_run: Any = None) -> dict[str, int]:
-        from aftercast import steps
+        from aftercast.steps import postmortems
 
-        return steps.draft_postmortems(dag_run.run_after)
+        return postmortems.draft_postmortems(dag_run.run_after)
 
     draft()

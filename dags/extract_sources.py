@@ -46,10 +46,10 @@ def extract_dag(row: SourceRow) -> DAG:
             retry_policy=NO_RETRY_WHEN_REFUSED,
         )
         def extract(params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None):
-            from aftercast import steps
+            from aftercast.steps import extracting
 
-            window = steps.choose_window(row.name, params["from"], params["to"], data_interval_start, data_interval_end)
-            return steps.extract(row.name, window, ingested_at=dag_run.run_after)
+            window = extracting.choose_window(row.name, params["from"], params["to"], data_interval_start, data_interval_end)
+            return extracting.extract(row.name, window, ingested_at=dag_run.run_after)
 
         extract()
     return dag

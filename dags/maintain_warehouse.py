@@ -35,18 +35,18 @@ with DAG(
 
     @task
     def prune(dag_run: Any = None) -> dict[str, int]:
-        from aftercast import steps
+        from aftercast.steps import extracting
 
-        return steps.prune(dag_run.run_after)
+        return extracting.prune(dag_run.run_after)
 
     def reconcile(source: str):  # noqa: ANN201
         """Return the task that reconciles one source."""
 
         @task(task_id=f"reconcile__{source}", outlets=[landed(source)])
         def run(dag_run: Any = None) -> dict[str, int]:
-            from aftercast import steps
+            from aftercast.steps import extracting
 
-            return steps.reconcile(source, ingested_at=dag_run.run_after)
+            return extracting.reconcile(source, ingested_at=dag_run.run_after)
 
         return run
 

@@ -35,13 +35,13 @@ with DAG(
 ):
 
     def step(name: str, decorate=task, **arguments: object):  # noqa: ANN001, ANN201
-        """Return a task that runs the function of that name in `aftercast.steps` on chunks of series, if it takes any."""
+        """Return a task that runs the function of that name in `aftercast.steps.refreshing` on chunks of series, if it takes any."""
 
         @decorate(task_id=name, **arguments)
         def run(chunks: object = None) -> object:
-            from aftercast import steps
+            from aftercast.steps import refreshing
 
-            return getattr(steps, name)(*([] if chunks is None else [chunks]))
+            return getattr(refreshing, name)(*([] if chunks is None else [chunks]))
 
         return run
 

@@ -37,9 +37,9 @@ with DAG(
     def step(name: str, function: str):  # noqa: ANN201
         @task(task_id=name, multiple_outputs=name == "show")
         def run(*given: Any, dag_run: Any = None) -> Any:
-            from aftercast import steps
+            from aftercast.steps import postmortems
 
-            return getattr(steps, function)(*given, now=dag_run.run_after)
+            return getattr(postmortems, function)(*given, now=dag_run.run_after)
 
         return run
 

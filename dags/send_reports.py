@@ -29,9 +29,9 @@ def report_dag(row: ReportRow) -> DAG:
 
         @task(retries=1, retry_delay=timedelta(seconds=20), retry_policy=NO_RETRY_WHEN_REFUSED)
         def send() -> str:
-            from aftercast import steps
+            from aftercast.steps import reports
 
-            return str(steps.send_report(row.name))
+            return str(reports.send_report(row.name))
 
         send()
     return dag

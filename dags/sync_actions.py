@@ -33,8 +33,8 @@ if actions.trackers or actions.channels:
 
         @task(retries=3, retry_delay=timedelta(minutes=6), retry_policy=NO_RETRY_WHEN_REFUSED)
         def sync() -> dict[str, int]:
-            from aftercast import steps
+            from aftercast.steps import actions
 
-            return steps.sync_actions(datetime.now(UTC))
+            return actions.sync_actions(datetime.now(UTC))
 
         sync()

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast import action_commands, inbox_commands, postmortem_commands, response_commands, source_commands
+from aftercast.commands import actions, inbox, postmortems, responses, sources
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
@@ -28,14 +28,14 @@ from aftercast.window import Window
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="What incidents cost, what probably caused them, and whether the fixes worked."
 )
-app.add_typer(source_commands.app, name="source")
-app.add_typer(inbox_commands.app, name="inbox")
-app.add_typer(action_commands.app, name="outbox")
-app.command()(action_commands.actions)
-app.command()(postmortem_commands.draft)
-app.command()(postmortem_commands.postmortems)
-app.add_typer(response_commands.app, name="runbooks")
-app.command()(response_commands.advise)
+app.add_typer(sources.app, name="source")
+app.add_typer(inbox.app, name="inbox")
+app.add_typer(actions.app, name="outbox")
+app.command()(actions.actions)
+app.command()(postmortems.draft)
+app.command()(postmortems.postmortems)
+app.add_typer(responses.app, name="runbooks")
+app.command()(responses.advise)
 
 MOST_UNMAPPED = 20  # names that `status` lists
 

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from aftercast import audit
+from aftercast.acting import audit
 from aftercast.embedded.components import start, stopping
 from aftercast.embedded.driver import Airflow, prepare_metadata
 from aftercast.embedded.environment import admin_password, airflow_environment, free_port

@@ -16,10 +16,11 @@ import httpx
 import polars as pl
 import pytest
 
-from aftercast import questions, steps, warehouse
+from aftercast import questions, warehouse
 from aftercast.errors import AftercastError, SourceUnavailable
 from aftercast.settings import Settings
 from aftercast.sources import web
+from aftercast.steps import extracting, refreshing, reports
 from aftercast.window import Window
 from tests.answering import serve
 from tests.integration import every_signal_world as world
@@ -111,19 +112,19 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         told = Story(Settings.from_environment(), requests, sold, traced, culprit)
         for name in SOURCES:
             try:
-                told.counts[name] = steps.extract(name, WINDOW, ingested_at=END + MINUTE)
+                told.counts[name] = extracting.extract(name, WINDOW, ingested_at=END + MINUTE)
             except AftercastError as error:
                 told.problems[name] = error
         told.landed_without = {Path(path).parts[1].removeprefix("source=") for path in told.landing()}
         prometheus(stack, folder, port)
-        told.counts["monitoring"] = steps.extract("monitoring", WINDOW, ingested_at=END + 2 * MINUTE)
+        told.counts["monitoring"] = extracting.extract("monitoring", WINDOW, ingested_at=END + 2 * MINUTE)
         told.files = told.landing()
         for name in SOURCES:
-            told.again[name] = steps.extract(name, WINDOW, ingested_at=END + 60 * MINUTE)
+            told.again[name] = extracting.extract(name, WINDOW, ingested_at=END + 60 * MINUTE)
         told.files_again = told.landing()
-        assert steps.plan()
+        assert refreshing.plan()
         refresh()
-        told.report = steps.send_report("weekly")
+        told.report = reports.send_report("weekly")
         yield told
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from aftercast import steps
+from aftercast.steps import refreshing
 
 
 def refresh(until: str | None = None) -> None:
     """Run every task of the refresh after `plan`, up to and with `until`."""
     for name in ("stage", "star", "watch", "correlate", "measure", "marts", "check", "publish"):
         if name == "watch":
-            chunks = steps.watch()
+            chunks = refreshing.watch()
             for chunk in chunks:
-                steps.detect(chunk)
-            steps.gather(chunks)
+                refreshing.detect(chunk)
+            refreshing.gather(chunks)
         else:
-            getattr(steps, name)()
+            getattr(refreshing, name)()
         if name == until:
             return

@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from aftercast import steps, warehouse
+from aftercast import warehouse
 from aftercast.settings import PROJECT, Settings
+from aftercast.steps import extracting, refreshing
 from aftercast.window import Window
 from tests.story.refreshing import refresh
 
@@ -21,8 +22,8 @@ def build(home: Path, monkeypatch: pytest.MonkeyPatch, *windows: Window) -> Sett
     monkeypatch.setenv("AFTERCAST_HOME", str(home))
     monkeypatch.setenv("AFTERCAST_CONFIG", str(PROJECT / "config"))
     for window in windows:
-        steps.extract("demo", window, ingested_at=datetime(2026, 12, 1, tzinfo=UTC))
-        assert steps.plan()
+        extracting.extract("demo", window, ingested_at=datetime(2026, 12, 1, tzinfo=UTC))
+        assert refreshing.plan()
         refresh()
     return Settings.from_environment()
 

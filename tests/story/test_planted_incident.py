@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from aftercast import landing, questions, steps, warehouse
+from aftercast import landing, questions, warehouse
 from aftercast.errors import QualityError
 from aftercast.settings import Settings
+from aftercast.steps import extracting, refreshing, reports
 from aftercast.window import Window
 from tests.story import planted_world
 from tests.story.planted_world import CULPRIT, ONSET, OVER, Truth
@@ -44,10 +45,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     before = {name: os.environ.get(name) for name in ("AFTERCAST_HOME", "AFTERCAST_CONFIG")}
     os.environ.update(AFTERCAST_HOME=str(home), AFTERCAST_CONFIG=str(home / "config"))
     settings = Settings.from_environment()
-    counts = steps.extract("drop", Window.parse("2026-08-31", "2026-09-28"), ingested_at=datetime(2026, 9, 28, 1, tzinfo=UTC))
-    assert steps.plan()
+    counts = extracting.extract("drop", Window.parse("2026-08-31", "2026-09-28"), ingested_at=datetime(2026, 9, 28, 1, tzinfo=UTC))
+    assert refreshing.plan()
     refresh()
-    yield Story(settings, truth, counts, steps.send_report("weekly"))
+    yield Story(settings, truth, counts, reports.send_report("weekly"))
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -135,9 +136,9 @@ def test_the_report_tells_the_story(story: Story):
 
 
 def test_a_second_plan_finds_nothing_to_do(story: Story):
-    again = steps.extract("drop", Window.parse("2026-08-31", "2026-09-28"), ingested_at=datetime(2026, 9, 29, tzinfo=UTC))
+    again = extracting.extract("drop", Window.parse("2026-08-31", "2026-09-28"), ingested_at=datetime(2026, 9, 29, tzinfo=UTC))
     assert again["changed_files"] == 0
-    assert steps.plan() is False
+    assert refreshing.plan() is False
 
 
 def test_rebuilding_from_files_gives_the_same_mart(story: Story):
@@ -160,11 +161,11 @@ def test_a_failed_gate_keeps_the_last_good_mart(story: Story):
     whole = pl.read_parquet(path)
     landing.write_derived(story.settings, "candidates", whole.with_columns(pl.col("probability") * 0.5))
     try:
-        steps.marts()
+        refreshing.marts()
         with pytest.raises(QualityError, match="mart_incident_candidates"):
-            steps.check()
+            refreshing.check()
         assert story.settings.mart.resolve() == good
         assert story.mart("select sum(probability) as total from marts.mart_incident_candidates")["total"].item() == pytest.approx(1)
     finally:
         landing.write_derived(story.settings, "candidates", whole)
-        steps.marts()
+        refreshing.marts()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aftercast import tickets
+from aftercast.acting.outbox import Outbox
 from aftercast.declarations import ActionsFile
 from aftercast.learning.actions import Plan, missing_of, reference_in
-from aftercast.outbox import Outbox
 from tests.unit.actions_fixture import GITHUB, JIRA, MAIL, NOW, SLACK, days, incident, item, late, plan, rules
 
 TICKET = "https://acme.atlassian.net/browse/OPS-12"

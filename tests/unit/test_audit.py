@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aftercast import audit
+from aftercast.acting import audit
 
 
 def one(name: str, **more: Any) -> dict[str, Any]:

@@ -18,9 +18,9 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, Session
 
-from aftercast import deliveries
-from aftercast.channels import message
-from aftercast.outbox import Outbox, mark_of
+from aftercast.acting import deliveries
+from aftercast.acting.channels import message
+from aftercast.acting.outbox import Outbox, mark_of
 from tests.answering import Answer, Server, in_turn, serve
 from tests.unit.actions_fixture import MAIL, NOW, SLACK, late, plan, rules
 

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aftercast import extraction, landing, sources, steps
+from aftercast import extraction, landing, sources
 from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, QualityError, SourceRejected, SourceUnavailable
 from aftercast.settings import Settings, raw_folder
 from aftercast.sources import Batch
+from aftercast.steps import extracting
 from aftercast.window import DAY, Window
 from tests.unit.landing_fixture import HOUR, NOW, START, batch, deployment, hours, in_window, landed, points
 
@@ -160,7 +161,7 @@ def test_a_scheduled_window_begins_where_the_last_good_one_ended(place, answers)
     declare(place)
 
     def scheduled(first: int, last: int) -> Window:
-        return steps.choose_window("shop", None, None, START + first * HOUR, START + last * HOUR)
+        return extracting.choose_window("shop", None, None, START + first * HOUR, START + last * HOUR)
 
     assert scheduled(5, 6) == hours(5, 6)
     extract(place, hours(5, 6))
@@ -174,10 +175,10 @@ def test_a_scheduled_window_begins_early_by_the_overlap_but_one_given_by_hand_do
     answers(hourly)
     declare(place, "overlap_minutes: 90")
     at = (START + 5 * HOUR, START + 6 * HOUR)
-    assert steps.choose_window("shop", None, None, *at) == Window(START + 3.5 * HOUR, START + 6 * HOUR)
-    assert steps.choose_window("shop", "2026-09-01", "2026-09-02", *at) == hours(0, 24)
+    assert extracting.choose_window("shop", None, None, *at) == Window(START + 3.5 * HOUR, START + 6 * HOUR)
+    assert extracting.choose_window("shop", "2026-09-01", "2026-09-02", *at) == hours(0, 24)
     with pytest.raises(ConfigError, match="both `from` and `to`"):
-        steps.choose_window("shop", "2026-09-01", None, *at)
+        extracting.choose_window("shop", "2026-09-01", None, *at)
 
 
 def test_overlapping_windows_leave_one_row_a_key(place, answers):
@@ -199,7 +200,7 @@ def test_reconciling_extracts_the_last_days_as_one_window_and_drops_what_was_del
 
     asked = answers(without)
     declare(place, "reconcile_days: 3, max_window_days: 1")
-    steps.reconcile("shop", ingested_at=NOW + HOUR)
+    extracting.reconcile("shop", ingested_at=NOW + HOUR)
     assert asked == [hours(24, 100)]
     assert landed(place).height == 99
     assert deleted not in landed(place)["ts"].to_list()
@@ -208,7 +209,7 @@ def test_reconciling_extracts_the_last_days_as_one_window_and_drops_what_was_del
 def test_there_is_nothing_to_reconcile_before_the_first_extract(place, answers):
     asked = answers(hourly)
     declare(place, "reconcile_days: 3")
-    assert steps.reconcile("shop", ingested_at=NOW)["received"] == 0
+    assert extracting.reconcile("shop", ingested_at=NOW)["received"] == 0
     assert asked == []
 
 

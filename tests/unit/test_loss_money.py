@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from aftercast import steps
 from aftercast.errors import ConfigError
 from aftercast.measurement import Inputs, measure
 from aftercast.measurement.factors import _pooled, odds_of_nothing
@@ -21,6 +20,7 @@ from aftercast.measurement.inputs import READ
 from aftercast.measurement.known_times import KnownTime, lines, usual_effect
 from aftercast.measurement.outcomes import Outcome, tempered
 from aftercast.settings import Settings, load_deployment
+from aftercast.steps import refreshing
 from aftercast.window import Window
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -275,10 +275,10 @@ def test_the_step_hands_over_declared_rates_and_the_calendar_of_journeys(tmp_pat
         "  - {name: later, kind: promotion, starts: 2027-01-10, ends: 2027-01-12}\n"
     )
     at = Settings(home=tmp_path, config=tmp_path)
-    monkeypatch.setattr(steps, "_window", lambda _: Window.parse("2026-01-01", "2026-02-01"))
+    monkeypatch.setattr(refreshing, "_window", lambda _: Window.parse("2026-01-01", "2026-02-01"))
     day = datetime(2026, 1, 1, tzinfo=UTC)
-    assert steps._rates(at).rows() == [("EUR", "EUR", 1.0, None), ("USD", "EUR", 0.92, day)]
-    assert steps._known_times(at).rows() == [("sale", day + 9 * DAY, day + 11 * DAY + timedelta(minutes=30), [], ["eu"], [])]
+    assert refreshing._rates(at).rows() == [("EUR", "EUR", 1.0, None), ("USD", "EUR", 0.92, day)]
+    assert refreshing._known_times(at).rows() == [("sale", day + 9 * DAY, day + 11 * DAY + timedelta(minutes=30), [], ["eu"], [])]
 
 
 def test_a_loud_loss_is_drawn_towards_nothing_and_keeps_its_sign():

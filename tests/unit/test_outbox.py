@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aftercast.acting.outbox import Delivery, Outbox, mark_of, repeatable
 from aftercast.errors import NotSent, OutboxError, SourceRejected, SourceUnavailable
-from aftercast.outbox import Delivery, Outbox, mark_of, repeatable
 from tests.answering import Answer, Asked, serve
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)

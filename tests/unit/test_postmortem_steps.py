@@ -8,11 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from aftercast import cli, landing, steps
+from aftercast import cli, landing
 from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, ReviewConflict
 from aftercast.settings import Settings
 from aftercast.sources import open_source
+from aftercast.steps import postmortems
 from aftercast.window import Window
 from tests.unit import drafts_fixture, landing_fixture
 from tests.unit.drafts_fixture import NOW, marts
@@ -53,16 +54,16 @@ def land(place: Settings, **options: object) -> str:
 
 
 def test_the_task_drafts_what_waits_and_doing_it_twice_changes_nothing(place: Settings):
-    assert steps.draft_postmortems(NOW) == {"written": 2, "unchanged": 0, "beside": 0, "left": 0}
+    assert postmortems.draft_postmortems(NOW) == {"written": 2, "unchanged": 0, "beside": 0, "left": 0}
     before = {path: path.read_bytes() for path in place.postmortems.rglob("*.md")}
     assert len(before) == 4
-    assert steps.draft_postmortems(NOW + timedelta(days=1)) == {"written": 0, "unchanged": 2, "beside": 0, "left": 0}
+    assert postmortems.draft_postmortems(NOW + timedelta(days=1)) == {"written": 0, "unchanged": 2, "beside": 0, "left": 0}
     assert {path: path.read_bytes() for path in place.postmortems.rglob("*.md")} == before
 
 
 def test_severities_and_folder_are_settings(place: Settings, tmp_path: Path):
     (place.config / "postmortems.yml").write_text(f"severities: [sev4]\nfolder: {tmp_path / 'checkout' / 'docs'}\n")
-    assert steps.draft_postmortems(NOW)["written"] == 1
+    assert postmortems.draft_postmortems(NOW)["written"] == 1
     assert (tmp_path / "checkout" / "docs" / "INC-4.md").exists()
 
 
@@ -78,61 +79,61 @@ def test_severities_and_folder_are_settings(place: Settings, tmp_path: Path):
 def test_a_wrong_setting_is_named_with_its_file(place: Settings, text: str, words: str):
     (place.config / "postmortems.yml").write_text(text)
     with pytest.raises(ConfigError, match=r"postmortems\.yml") as refused:
-        steps.draft_postmortems(NOW)
+        postmortems.draft_postmortems(NOW)
     assert words in str(refused.value)
 
 
 def test_an_incident_is_drafted_reviewed_and_closed_through_the_tasks(place: Settings):
-    steps.draft_postmortems(NOW)
-    assert steps.postmortems_to_review(NOW) == ["INC-1.md", "INC-2.md"]
-    asked = steps.review_request("INC-1.md", NOW)
+    postmortems.draft_postmortems(NOW)
+    assert postmortems.postmortems_to_review(NOW) == ["INC-1.md", "INC-2.md"]
+    asked = postmortems.review_request("INC-1.md", NOW)
     assert asked["users"] is None
-    told = steps.record_review("INC-1.md", asked["seen"], answered("Approve", cause="change:deploy-77"), NOW)
+    told = postmortems.record_review("INC-1.md", asked["seen"], answered("Approve", cause="change:deploy-77"), NOW)
     assert told == "INC-1.md: approved, now reviewed"
-    assert steps.postmortems_to_review(NOW) == ["INC-2.md"]
+    assert postmortems.postmortems_to_review(NOW) == ["INC-2.md"]
     frames = marts()
     reviewed = pl.when(pl.col("incident_id") == "INC-1").then(pl.lit("reviewed")).otherwise("postmortem_status")
     frames["mart_incidents"] = frames["mart_incidents"].with_columns(postmortem_status=reviewed)
     drafts_fixture.publish(place.home, frames)
-    assert steps.draft_postmortems(NOW) == {"written": 0, "unchanged": 1, "beside": 0, "left": 0}
-    assert steps.postmortems_to_review(NOW) == ["INC-2.md", "INC-1.md"]
-    seen = steps.review_request("INC-1.md", NOW)["seen"]
-    assert steps.record_review("INC-1.md", seen, answered("Approve"), NOW) == "INC-1.md: approved, now closed"
+    assert postmortems.draft_postmortems(NOW) == {"written": 0, "unchanged": 1, "beside": 0, "left": 0}
+    assert postmortems.postmortems_to_review(NOW) == ["INC-2.md", "INC-1.md"]
+    seen = postmortems.review_request("INC-1.md", NOW)["seen"]
+    assert postmortems.record_review("INC-1.md", seen, answered("Approve"), NOW) == "INC-1.md: approved, now closed"
 
 
 def test_who_may_answer_follows_the_team_it_is_assigned_to(place: Settings):
     (place.config / "postmortems.yml").write_text("reviewers: {cart-team: [u1, u2]}\n")
-    steps.draft_postmortems(NOW)
-    seen = steps.review_request("INC-1.md", NOW)["seen"]
-    steps.record_review("INC-1.md", seen, answered("Assign", team="cart-team"), NOW)
-    assert steps.review_request("INC-1.md", NOW)["users"] == [{"id": "u1", "name": "u1"}, {"id": "u2", "name": "u2"}]
+    postmortems.draft_postmortems(NOW)
+    seen = postmortems.review_request("INC-1.md", NOW)["seen"]
+    postmortems.record_review("INC-1.md", seen, answered("Assign", team="cart-team"), NOW)
+    assert postmortems.review_request("INC-1.md", NOW)["users"] == [{"id": "u1", "name": "u1"}, {"id": "u2", "name": "u2"}]
 
 
 def test_an_incident_that_vanished_from_the_mart_gets_no_verdict(place: Settings):
-    steps.draft_postmortems(NOW)
-    seen = steps.review_request("INC-2.md", NOW)["seen"]
+    postmortems.draft_postmortems(NOW)
+    seen = postmortems.review_request("INC-2.md", NOW)["seen"]
     frames = marts()
     frames["mart_incidents"] = frames["mart_incidents"].filter(pl.col("incident_id") != "INC-2")
     drafts_fixture.publish(place.home, frames)
     with pytest.raises(ReviewConflict, match="knows no incident 'INC-2'"):
-        steps.record_review("INC-2.md", seen, answered("Approve"), NOW)
+        postmortems.record_review("INC-2.md", seen, answered("Approve"), NOW)
 
 
 def test_files_that_cannot_be_read_do_not_hold_up_the_others(place: Settings):
-    steps.draft_postmortems(NOW)
+    postmortems.draft_postmortems(NOW)
     (place.postmortems / "INC-1.md").write_text("---\nstatus: [\n---\n")
-    assert steps.postmortems_to_review(NOW) == ["INC-2.md"]
-    assert steps.draft_postmortems(NOW)["unchanged"] == 2
+    assert postmortems.postmortems_to_review(NOW) == ["INC-2.md"]
+    assert postmortems.draft_postmortems(NOW)["unchanged"] == 2
     with pytest.raises(ReviewConflict, match=r"1 postmortems cannot be read(.|\n)*INC-1\.md, line 2"):
-        steps.check_postmortems(NOW)
+        postmortems.check_postmortems(NOW)
 
 
 def test_drafts_change_nothing_for_the_warehouse_and_a_reviewed_one_does(place: Settings):
     only = {"statuses": ["reviewed", "closed"]}
     empty = land(place, **only)
-    steps.draft_postmortems(NOW)
+    postmortems.draft_postmortems(NOW)
     assert land(place, **only) == empty
-    steps.record_review("INC-1.md", steps.review_request("INC-1.md", NOW)["seen"], answered("Approve", cause="none"), NOW)
+    postmortems.record_review("INC-1.md", postmortems.review_request("INC-1.md", NOW)["seen"], answered("Approve", cause="none"), NOW)
     reviewed = land(place, **only)
     assert reviewed != empty
     assert land(place, **only) == reviewed
@@ -148,7 +149,7 @@ def test_drafts_change_nothing_for_the_warehouse_and_a_reviewed_one_does(place: 
 
 
 def test_a_source_without_verdicts_lands_what_it_always_did(place: Settings):
-    steps.draft_postmortems(NOW)
+    postmortems.draft_postmortems(NOW)
     row = SourceRow(name="reviews", kind="postmortems", entities=ENTITIES[:-1], options={"inbox": "postmortems"})
     landed = landing_fixture.land(place, DAY, *open_source(row, place).extract(DAY), source=row, at=DAY.end)
     assert sorted(landed) == sorted(ENTITIES[:-1])
@@ -176,7 +177,7 @@ def test_a_draft_is_printed_or_written_and_an_unknown_incident_named(place: Sett
 
 
 def test_the_list_shows_states_days_due_and_what_cannot_be_read(place: Settings, capsys: pytest.CaptureFixture[str]):
-    steps.draft_postmortems(NOW)
+    postmortems.draft_postmortems(NOW)
     path = place.postmortems / "INC-1.md"
     path.write_text(path.read_text().replace("cause: #", "cause: none #"))
     code, said, _ = aftercast(capsys, "postmortems")

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from aftercast import cli, inbox_commands
+from aftercast import cli
+from aftercast.commands import inbox
 from aftercast.errors import ConfigError
 from aftercast.settings import Settings
 from aftercast.sources.receiving import Inbox, Receiver, is_known, server
@@ -199,14 +200,14 @@ def test_sources_with_a_connection_receive_and_others_do_not(inboxed: Inboxed, m
     (inboxed.place.config / "sources.yml").write_text(f'history: {{start: "2026-09-01", end: "2026-09-08"}}\nsources:{rows}\n')
     settings = Settings(home=inboxed.place.home, config=inboxed.place.config)
     monkeypatch.setenv("AIRFLOW_CONN_HOOKS", json.dumps({"conn_type": "http", "password": SECRET}))
-    found = inbox_commands.inboxes(settings)
+    found = inbox.inboxes(settings)
     assert {name: (one.folder, one.secret) for name, one in found.items()} == {"hooks": (settings.home / "inbox/hooks", SECRET)}
     assert SECRET not in repr(found)
     with pytest.raises(ConfigError, match="'dropped' is none that receives"):
-        inbox_commands.inboxes(settings, "dropped")
+        inbox.inboxes(settings, "dropped")
     monkeypatch.setenv("AIRFLOW_CONN_HOOKS", json.dumps({"conn_type": "http"}))
     with pytest.raises(ConfigError, match="has no password"):
-        inbox_commands.inboxes(settings)
+        inbox.inboxes(settings)
 
 
 def test_the_command_is_there():

@@ -11,10 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from aftercast import audit, cli, responding, steps
+from aftercast import cli
+from aftercast.acting import audit, responding
+from aftercast.acting.outbox import Outbox
 from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
-from aftercast.outbox import Outbox
 from aftercast.settings import Settings
+from aftercast.steps import responses
 from tests.answering import Answer, Asked, Server, serve
 from tests.unit.responses_fixture import AS_OF, NOW, RUNBOOK, publish, world
 
@@ -301,11 +303,11 @@ def test_the_steps_of_the_dag_hand_over_keys_and_words(home: Path, executor: Ser
     settings = settings_of(home)
     publish(home, world())
     monkeypatch.setenv("AFTERCAST_CONFIG", str(settings.config))
-    planned = steps.plan_responses(NOW)
+    planned = responses.plan_responses(NOW)
     assert [one["key"] for one in planned["asks"]] == [KEY]
     assert planned["acts"] == []
-    assert not any(steps.recommend(NOW).values())
-    assert steps.act(KEY, YES, NOW) == "sent"
+    assert not any(responses.recommend(NOW).values())
+    assert responses.act(KEY, YES, NOW) == "sent"
 
 
 def test_a_task_is_red_when_its_action_did_not_go_through(home: Path, executor: Server, robot: Robot, monkeypatch: pytest.MonkeyPatch):
@@ -314,10 +316,10 @@ def test_a_task_is_red_when_its_action_did_not_go_through(home: Path, executor: 
     monkeypatch.setenv("AFTERCAST_CONFIG", str(settings.config))
     robot.fates = [502, 400]
     with pytest.raises(SourceUnavailable, match=f"{KEY} is sending"):  # a retry of the task helps
-        steps.act(KEY, None, NOW)
+        responses.act(KEY, None, NOW)
     with pytest.raises(SourceRejected, match=f"{KEY} is failed"):
-        steps.act(KEY, None, NOW)
-    assert steps.act(KEY, None, NOW) == "sent"
+        responses.act(KEY, None, NOW)
+    assert responses.act(KEY, None, NOW) == "sent"
 
 
 def test_a_channel_whose_connection_is_missing_does_not_silence_the_others(home: Path, executor: Server, robot: Robot):

@@ -11,10 +11,11 @@ import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
 
-from aftercast import cli, steps, warehouse
+from aftercast import cli, warehouse
+from aftercast.acting.outbox import Outbox
 from aftercast.errors import ConfigError, SourceUnavailable
-from aftercast.outbox import Outbox
 from aftercast.settings import PROJECT, Settings
+from aftercast.steps import actions
 from tests.answering import serve
 from tests.unit.actions_fixture import FIXES, INCIDENTS, ITEMS, JIRA, NOW, SLACK, days, frame, incident, item, late
 from tests.unit.test_trackers import JiraSite
@@ -63,9 +64,9 @@ def test_a_run_makes_what_is_missing_and_the_next_run_nothing(home: Path, monkey
     site = JiraSite()
     with serve(site) as server:
         connected(monkeypatch, server.url)
-        assert {name: n for name, n in steps.sync_actions(NOW).items() if n} == {"sent": 2, "dry_run": 1}
+        assert {name: n for name, n in actions.sync_actions(NOW).items() if n} == {"sent": 2, "dry_run": 1}
         asked = len(server.asked)
-        assert {name: n for name, n in steps.sync_actions(NOW + timedelta(hours=1)).items() if n} == {"dry_run": 1}
+        assert {name: n for name, n in actions.sync_actions(NOW + timedelta(hours=1)).items() if n} == {"dry_run": 1}
         assert len(server.asked) == asked
     assert [issue["fields"]["labels"][0] for issue in site.issues] == ["aftercast", "aftercast"]
 
@@ -77,8 +78,8 @@ def test_a_run_that_could_not_finish_is_red_and_its_retry_doubles_nothing(home: 
     with serve(site) as server:
         connected(monkeypatch, server.url)
         with pytest.raises(SourceUnavailable, match=r"1 of 2 deliveries did not go through.*\n  action/A-1/create is sending"):
-            steps.sync_actions(NOW)
-        assert steps.sync_actions(NOW + timedelta(minutes=6))["sent"] == 1
+            actions.sync_actions(NOW)
+        assert actions.sync_actions(NOW + timedelta(minutes=6))["sent"] == 1
     assert len(site.issues) == 2
 
 

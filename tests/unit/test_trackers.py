@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from aftercast import deliveries
+from aftercast.acting import deliveries
+from aftercast.acting.outbox import Outbox
+from aftercast.acting.trackers import github_tickets, jira_tickets
 from aftercast.errors import SourceRejected, SourceUnavailable
 from aftercast.learning.actions import Effect
-from aftercast.outbox import Outbox
 from aftercast.sources.jira_issues.rows import prose
-from aftercast.trackers import github_tickets, jira_tickets
 from tests import documents
 from tests.answering import Answer, Asked, serve
 from tests.unit.actions_fixture import GITHUB, JIRA, NOW, days, incident, item, plan, rules

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from aftercast import writebacks
+from aftercast.acting import writebacks
+from aftercast.acting.outbox import Outbox, mark_of
 from aftercast.declarations import WriteBackRow
 from aftercast.errors import ConfigError
-from aftercast.outbox import Outbox, mark_of
 from tests import documents
 from tests.answering import Answer, Asked, serve
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from aftercast import steps
 from aftercast.correlation import Inputs
 from aftercast.correlation.judging import words
+from aftercast.steps import refreshing
 from tests.warehouse.conftest import Query
 from tests.warehouse.world import DAY, MINUTE, ONSET, RUN
 
@@ -345,7 +345,7 @@ def test_a_candidate_says_by_which_weights_it_was_ranked(ask: Query):
 
 
 def test_ranking_reads_every_version_of_what_people_said(ask: Query):
-    said = words(Inputs.of({"verdicts": ask(steps.EVERY_VERDICT)}).conformed().verdicts)
+    said = words(Inputs.of({"verdicts": ask(refreshing.EVERY_VERDICT)}).conformed().verdicts)
     assert [(word.incident_id, word.key, word.verdict) for word in said] == [("INC-1", ("change", "dep-2"), "confirm")]
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import polars as pl
 import typer
 
+from aftercast.acting.outbox import Outbox
 from aftercast.errors import ConfigError
-from aftercast.outbox import Outbox
 from aftercast.settings import Settings
 from aftercast.terminal import out, show
 
@@ -27,7 +27,8 @@ def actions(
     everything: Annotated[bool, typer.Option("--payload", help="Show what would be sent word by word.")] = False,
 ) -> None:
     """Show which action items are open, overdue or incomplete, and what would be sent for them."""
-    from aftercast import steps, warehouse
+    from aftercast import warehouse
+    from aftercast.steps import actions as steps
 
     settings = Settings.from_environment()
     items, plan = warehouse.query(settings.mart, OPEN), steps.planned_actions()

@@ -17,13 +17,14 @@ from typing import Any
 
 import polars as pl
 
-from aftercast import audit, warehouse, writebacks
+from aftercast import warehouse
+from aftercast.acting import audit, writebacks
+from aftercast.acting.outbox import Delivery, Outbox
 from aftercast.declarations import WriteBackRow
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.learning import guardrails, responses
 from aftercast.learning.endings import Record
 from aftercast.learning.guardrails import Act, Plan
-from aftercast.outbox import Delivery, Outbox
 from aftercast.privacy import redact, token, token_key
 from aftercast.runbooks import Runbook
 from aftercast.settings import Settings

@@ -56,9 +56,9 @@ def open_tracker(row: TrackerRow) -> Tracker:
         ConfigError: the connection does not fit.
     """
     if row.kind == "jira":
-        from aftercast.trackers.jira_tickets import open_jira
+        from aftercast.acting.trackers.jira_tickets import open_jira
 
         return open_jira(row)
-    from aftercast.trackers.github_tickets import open_github
+    from aftercast.acting.trackers.github_tickets import open_github
 
     return open_github(row)

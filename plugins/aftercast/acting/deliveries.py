@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from aftercast import channels, trackers
+from aftercast.acting import channels, trackers
+from aftercast.acting.outbox import Delivery, Find, Outbox, Send, State, repeatable
 from aftercast.declarations import ActionsFile
 from aftercast.errors import AftercastError, SourceRejected, SourceUnavailable
 from aftercast.learning.actions import Effect
-from aftercast.outbox import Delivery, Find, Outbox, Send, State, repeatable
 
 log = logging.getLogger(__name__)
 

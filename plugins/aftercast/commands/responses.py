@@ -8,7 +8,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from aftercast import responding
+from aftercast.acting import responding
 from aftercast.errors import ConfigError
 from aftercast.learning.guardrails import ONLY_ASK
 from aftercast.settings import Settings

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aftercast import tickets
+from aftercast.acting.trackers import Payload
 from aftercast.connections import Endpoint, resolve
 from aftercast.declarations import TrackerRow
 from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
 from aftercast.sources.web import Page, Request, Web, records, signed_in
-from aftercast.trackers import Payload
 
 API = "/rest/api/3"
 PAGE = 100

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aftercast import tickets
+from aftercast.acting.trackers import Payload
 from aftercast.connections import Endpoint, github
 from aftercast.declarations import TrackerRow
 from aftercast.errors import SourceRejected, SourceUnavailable
 from aftercast.sources.places import linked
 from aftercast.sources.web import Page, Parameters, Request, Web, records
-from aftercast.trackers import Payload
 
 PAGE = 100
 EARLY = timedelta(days=1)  # clocks differ; an issue made by an attempt is not older than this before it

@@ -8,9 +8,10 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from aftercast import reviewing, steps
+from aftercast import reviewing
 from aftercast.errors import ConfigError
 from aftercast.settings import Settings
+from aftercast.steps import postmortems as steps
 from aftercast.terminal import out, show
 
 

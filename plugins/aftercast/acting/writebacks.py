@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aftercast.acting.outbox import repeatable
 from aftercast.connections import Endpoint, pagerduty, resolve, slack
 from aftercast.declarations import WriteBackRow
 from aftercast.errors import ConfigError, NotSent, SourceRejected, SourceUnavailable
-from aftercast.outbox import repeatable
 from aftercast.sources.web import Request, Web, records, signed_in
 
 Payload = Mapping[str, object]
