@@ -15,7 +15,7 @@ def search(
     words: Annotated[list[str], typer.Argument(help="Words; a document need not hold all of them, those that do come first.")],
     kind: Annotated[list[str] | None, typer.Option(help=f"Only this kind ({', '.join(searching.KINDS)}); may be repeated.")] = None,
     service: Annotated[str | None, typer.Option(help="Only what is about this service.")] = None,
-    family: Annotated[str | None, typer.Option(help="Only what belongs to this family of incidents, e.g. FAM-1a2b3c4d.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only what belongs to this family of incidents, e.g. family-8567c0d713.")] = None,
     cause: Annotated[
         str | None, typer.Option(help="Only incidents with this confirmed cause or top candidate, and what belongs to them.")
     ] = None,
