@@ -1,8 +1,9 @@
 """A small company whose learning loop can be watched from end to end: two faults that keep coming back, and the tracker its teams work in.
 
 Times count from `end`, the moment its story begins with: a release of `payments` has just broken payments for the 17th time in as many
-weeks, and a day ago one of `search` broke the index for the 4th time. What happens afterwards is written by the test. Everything lies in a
-database that a source reads window by window, so that days to come can be told too; the same world has the same noise whenever it begins.
+weeks, and a day ago one of `search` broke the index for the 4th time, although a fix had shipped. What happens afterwards is written by the
+test. It lies in a database that a source reads window by window, so that days to come can be told too, and has the same noise whenever it
+begins.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from aftercast.tickets import block
 from tests.answering import Answer, Asked
 from tests.unit.test_trackers import GitHubSite, stamp
 
@@ -24,6 +26,7 @@ DAYS = 15
 GRAIN = timedelta(minutes=5)
 ORDER_MINOR = 4_000
 PAYMENTS, SEARCH = "INC-100", "INC-200"
+SEARCH_ITEM = "A-17"
 CULPRIT, SEARCH_CULPRIT = "release-100", "release-200"
 BEGAN, OVER, RESOLVED = timedelta(minutes=-100), timedelta(minutes=-30), timedelta(minutes=-10)
 HISTORY = timedelta(days=127)
@@ -39,12 +42,12 @@ SIGNALS = [
     {"name": "conversion", "fact": "kpi", "numerator": "successes", "denominator": "attempts", "by": ["journey", "region"]}
     | {"grain_minutes": 15, "hurts": "down", "minimum_effect": 0.02},
 ]
+TIMES = ("started_at", "detected_at", "acknowledged_at", "mitigated_at", "resolved_at", "updated_at")
 TABLES = {
     "metric_points": ("service", "region", "metric", "kind", "ts", "value"),
     "journey_kpis": ("journey", "step", "region", "ts", "attempts", "successes", "revenue_minor", "currency"),
     "changes": ("change_id", "kind", "service", "title", "started_at", "finished_at", "result", "version"),
-    "incidents": ("incident_id", "title", "severity", "status", "services", "region", "started_at", "detected_at", "acknowledged_at")
-    + ("mitigated_at", "resolved_at", "detection_method", "updated_at"),
+    "incidents": ("incident_id", "title", "severity", "status", "services", "region", "detection_method", *TIMES),
 }
 REPOSITORY = "acme/shop"
 
@@ -118,12 +121,10 @@ class Operations:
         told = {"incident_id": id_, "title": title, "severity": severity, "status": "resolved", "services": service, "region": "eu"}
         self.put("incidents", told | times | {"detection_method": "monitor"})
 
-    def search_breaks(self, number: int, began: datetime) -> str:
-        """The index breaks after a release of `search`; return the incident's id."""
-        id_, culprit = f"INC-{number}", f"release-{number}"
-        self.release(culprit, "search", began - timedelta(minutes=5), f"s{number}")
-        self.incident(id_, "search", "Search finds nothing", "sev2", began, 45)
-        return id_
+    def search_breaks(self, number: int, began: datetime) -> None:
+        """The index breaks after a release of `search`."""
+        self.release(f"release-{number}", "search", began - timedelta(minutes=5), f"s{number}")
+        self.incident(f"INC-{number}", "search", "Search finds nothing", "sev2", began, 45)
 
     def plant(self) -> None:
         """Write seventeen weeks of trouble, and the telemetry of the last fifteen days."""
@@ -132,9 +133,8 @@ class Operations:
             began = end - timedelta(days=7 * week, hours=float(random.integers(1, 40)))
             self.release(f"release-{week}", "payments", began - timedelta(minutes=5), f"p{week}")
             self.incident(f"INC-{week}", "payments", "Payments fail", "sev3", began, 60)
-        for number, days in ((201, 110), (202, 75), (203, 40)):
+        for number, days in ((201, 110.0), (202, 75.0), (203, 40.0), (200, 26 / 24)):
             self.search_breaks(number, end - timedelta(days=days))
-        self.search_breaks(200, end - timedelta(hours=26))
         self.release(CULPRIT, "payments", end + BEGAN - timedelta(minutes=5), "p100")
         lasted = (OVER - BEGAN).total_seconds() / 60
         self.incident(PAYMENTS, "payments", "Payments fail", "sev1", end + BEGAN, lasted, over=end + RESOLVED)
@@ -170,7 +170,7 @@ class Operations:
 class Tracker(GitHubSite):
     """The repository that holds tickets, and tells what shipped. Its clock is the story's."""
 
-    now: datetime = datetime.min
+    now: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     statuses: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     timelines: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -195,6 +195,14 @@ class Tracker(GitHubSite):
         there["updated_at"] = stamp(self.now)
         return super().change(there, body)
 
+    def plant(self, end: datetime) -> str:
+        """The ticket of the item that came out of the last time the search broke: shipped nearly three weeks ago; return what shipped it."""
+        self.now = end - timedelta(days=38)
+        told = {"item": SEARCH_ITEM, "incident": "INC-203", "type": "prevent", "service": "search", "team": "discovery"}
+        told |= {"due": f"{end - timedelta(days=15):%Y-%m-%d}", "criterion": "no incident of this family in the 56 days after shipping"}
+        self.create({"title": "Rebuild the index beside the old one", "body": block(told, "aftercast-0"), "labels": ["aftercast"]})
+        return self.ship("Rebuild the index", "search", 7, end - timedelta(days=20))
+
     def ticket(self, title: str) -> dict[str, Any]:
         (found,) = [one for one in self.issues if title in one["title"]]
         return found
@@ -206,15 +214,9 @@ class Tracker(GitHubSite):
         self.timelines[issue["number"]] = [{"event": "cross-referenced", "source": {"issue": merged}}]
         self.pulls[pull] = {"number": pull, "merge_commit_sha": commit}
         begun, done = stamp(at + timedelta(minutes=1)), stamp(at + timedelta(minutes=4))
-        told = {
-            "id": deployment,
-            "sha": commit,
-            "ref": "main",
-            "task": "deploy",
-            "environment": "production",
-            "payload": {"service": service},
-        }
-        self.deployments.insert(0, told | {"created_at": begun, "updated_at": done, "creator": {"login": "bot"}})
+        told = {"id": deployment, "sha": commit, "ref": "main", "task": "deploy", "environment": "production"}
+        told |= {"payload": {"service": service}, "creator": {"login": "bot"}, "created_at": begun, "updated_at": done}
+        self.deployments.insert(0, told)
         self.statuses[deployment] = [{"id": deployment, "state": "success", "created_at": done}]
         closed = stamp(at + timedelta(minutes=5))
         issue |= {"state": "closed", "state_reason": "completed", "closed_at": closed, "updated_at": closed}
