@@ -33,7 +33,7 @@ app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
 app.command()(actions.actions)
 app.command()(postmortems.draft)
-app.command()(postmortems.postmortems)
+app.add_typer(postmortems.app, name="postmortems")
 app.add_typer(responses.app, name="runbooks")
 app.command()(responses.advise)
 

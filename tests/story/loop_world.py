@@ -196,7 +196,7 @@ class Tracker(GitHubSite):
         return super().change(there, body)
 
     def plant(self, end: datetime) -> str:
-        """The ticket of the item that came out of the last time the search broke: shipped nearly three weeks ago; return what shipped it."""
+        """The ticket of the item that came out of the last time the search broke: shipped weeks ago; return what shipped it."""
         self.now = end - timedelta(days=38)
         told = {"item": SEARCH_ITEM, "incident": "INC-203", "type": "prevent", "service": "search", "team": "discovery"}
         told |= {"due": f"{end - timedelta(days=15):%Y-%m-%d}", "criterion": "no incident of this family in the 56 days after shipping"}
