@@ -44,7 +44,7 @@ class Comparison:
 def kept(place: Path, name: str) -> list[Kept]:
     """Return the kept versions of a file, oldest first, and the file last where it is something else; each against the one before it."""
     known = folder.versions(place, name)
-    texts = [(one.number, one.kind, _lines(one.path)) for one in known]
+    texts: list[tuple[int | None, str, list[str]]] = [(one.number, one.kind, _lines(one.path)) for one in known]
     path = place / name
     if path.exists() and (not texts or _lines(path) != texts[-1][2]):
         texts.append((None, "", _lines(path)))
