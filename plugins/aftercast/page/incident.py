@@ -75,7 +75,7 @@ def _suspects(mart: Mart, incident_id: str, shown: list[dict[str, Any]]) -> list
             one
             | {
                 "words": losses.candidate_words(one["kind"], one["candidate_id"], one["title"]),
-                "what": (one["change_kind"] or one["kind"] or "").replace("_", " "),
+                "what": _what(one),
                 "verdict": VERDICTS.get(one["human_verdict"], "not reviewed"),
                 "url": safe_url(one["url"]),
                 "told": [row for row in mine if row["is_interesting"]],
@@ -85,20 +85,28 @@ def _suspects(mart: Mart, incident_id: str, shown: list[dict[str, Any]]) -> list
     return suspects
 
 
+def _what(one: dict[str, Any]) -> str:
+    """Return what kind of candidate it is, beyond what its name says."""
+    if one["kind"] == "change":
+        return str(one["change_kind"] or "change").replace("_", " ")
+    told = [one["title"]] if one["title"] and one["kind"] != "none" and one["title"] != one["candidate_id"] else []
+    return ", ".join([*told, "by itself, without a change"] if one["kind"] == "service" else told)
+
+
 def _phases(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return how long each phase took: name, duration, and the time it ended."""
     started, words = row["started_at"], []
     for name, moment in (
-        ("Detected", row["detected_at"]),
-        ("Acknowledged", row["acknowledged_at"]),
-        ("Customers no longer hit", row["mitigated_at"]),
-        ("Resolved", row["resolved_at"]),
+        ("Until detected", row["detected_at"]),
+        ("Until acknowledged", row["acknowledged_at"]),
+        ("Until customers were spared", row["mitigated_at"]),
+        ("Until resolved", row["resolved_at"]),
     ):
         if moment is None or started is None:
-            words.append((name, "still open" if row["is_open"] and name in ("Customers no longer hit", "Resolved") else wording.NOT_KNOWN, ""))
+            words.append((name, "still open" if row["is_open"] and name in ("Until customers were spared", "Until resolved") else wording.NOT_KNOWN, ""))
         else:
             minutes = (moment - started).total_seconds() / 60
-            after = "at the start" if abs(minutes) < 0.5 else f"{wording.minutes(abs(minutes))} {'after' if minutes > 0 else 'before'} the start"
+            after = wording.minutes(abs(minutes)) + (" before it began" if minutes <= -0.5 else "")
             words.append((name, after, f"{wording.day_and_time(moment)} UTC"))
     return words
 

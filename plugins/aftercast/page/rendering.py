@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ def _environment() -> Environment:
         minutes=wording.minutes,
         day=wording.day,
         day_and_time=wording.day_and_time,
+        moment=lambda at: f"{at:%a} {at.day} {at:%b %Y %H:%M}",
         shorten=wording.shorten,
+        shell=lambda text: shlex.quote(str(text)),
         words=lambda text: str(text or "").replace("_", " "),
     )
     environment.globals.update(span=wording.span, count=wording.count, listing=wording.listing, marks=marks)

@@ -105,7 +105,7 @@ def drawn(
     signals, left_out = _signals(axis, episodes, inside, as_of)
     lanes += signals
     if left_out:
-        lanes.append(Lane(f"{left_out} more series", "listed below", "note"))
+        lanes.append(Lane(f"{left_out} more series", "listed below", "more"))
     times = [entry["occurred_at"] for entry in entries if entry["occurred_at"]]
     kinds = [entry["kind"] for entry in entries]
     told = (
@@ -192,6 +192,8 @@ def _changes(axis: _Axis, entries: Sequence[dict[str, Any]], probabilities: dict
     if found:
         placed, rows = _placed(found)
         yield Lane("Changes", wording.count(len(found), "change"), "changes", placed, rows=rows)
+    else:
+        yield Lane("Changes", "none of what is watched, in this time", "nothing")
 
 
 def _bare(text: str) -> str:
@@ -207,6 +209,8 @@ def _alerts(axis: _Axis, entries: Sequence[dict[str, Any]]) -> Iterable[Lane]:
     )
     if marks:
         yield Lane("Alerts", wording.count(len(marks), "rule"), "alerts", marks)
+    else:
+        yield Lane("Alerts", "none in this time", "nothing")
 
 
 def _signals(
@@ -225,7 +229,7 @@ def _signals(
             for entry in entries
             if entry["kind"] == "anomaly"
         )
-        return ([Lane("Signals", "begin of episodes; their ends are not published", "signals", marks)] if marks else []), 0
+        return [Lane("Signals", "only where episodes began", "signals", marks) if marks else Lane("Signals", "no watched series deviated", "nothing")], 0
     severest = sorted(lanes, key=lambda key: (-max(one["score"] or 0.0 for one in lanes[key]), key))[:SERIES]
     found = []
     for key in sorted(severest, key=lambda key: (min(one["started_at"] for one in lanes[key]), key)):
@@ -234,7 +238,7 @@ def _signals(
         name = f"{signal.replace('_', ' ')}{f' of {subject}' if subject else ''}{f' ({region})' if region else ''}"
         ways = sorted({one["direction"] or "" for one in there} - {""})
         series = len({one["series_id"] for one in there})
-        note = ", ".join([*(f"went {way}" for way in ways), *([f"{series} series"] if series > 1 else [])])
+        note = ", ".join([*ways, *([f"{series} series"] if series > 1 else [])])
         bars = tuple(_bar(axis, name, begin, until, kind) for begin, until, kind in _stretches(there))
         alarms = {axis.x(one["alarmed_at"]) for one in there if one["alarmed_at"] and axis.holds(one["alarmed_at"])}
         marks = tuple(Mark(x, "alarm", "alarm raised") for x in sorted(alarms)[:1])
@@ -262,6 +266,7 @@ def _bar(axis: _Axis, name: str, begin: datetime, until: datetime, kind: str) ->
 def _placed(marks: Sequence[Mark]) -> tuple[tuple[Mark, ...], int]:
     """Give every mark's label a row in which it stands in nobody's way, or none; return how many rows that takes."""
     taken: list[list[tuple[float, float]]] = [[] for _ in range(ROWS)]
+    taken[0] = [(mark.x - 0.7, mark.x + 0.7) for mark in marks]
     found, most = [], 1
     for mark in sorted(marks, key=lambda one: (one.kind not in ("phase", "suspect"), one.x)):
         if not mark.label:
@@ -269,7 +274,7 @@ def _placed(marks: Sequence[Mark]) -> tuple[tuple[Mark, ...], int]:
             continue
         wide = (len(mark.label) * LETTER + 18) * 100 / PIXELS
         end = mark.x + wide > 100
-        span = (mark.x - wide, mark.x) if end else (mark.x, mark.x + wide)
+        span = (mark.x - wide, mark.x - 0.7) if end else (mark.x + 0.7, mark.x + wide)
         row = next((row for row in range(ROWS) if all(span[1] <= left or span[0] >= right for left, right in taken[row])), None)
         if row is None or span[0] < 0:
             found.append(Mark(mark.x, mark.kind, mark.title))
