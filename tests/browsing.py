@@ -1,4 +1,4 @@
-"""A real browser for tests: Debian's Chromium without a window, led by the Chrome DevTools protocol over two pipes; nothing is downloaded."""
+"""A real browser for tests: Debian's Chromium without a window, led by the Chrome DevTools protocol over two pipes. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -134,19 +134,14 @@ def browsing(binary: str) -> Iterator[Browser]:
     profile = tempfile.mkdtemp(prefix="aftercast-browser-")
     to_read, to_write = os.pipe(), os.pipe()
 
-    def fds() -> None:
-        # The browser reads commands from 3 and writes answers to 4.
-        read, write = os.dup(to_read[0]), os.dup(to_write[1])
-        os.dup2(read, 3)
-        os.dup2(write, 4)
-
+    # The browser reads commands from 3 and writes answers to 4.
+    command = f'exec "$@" 3<&{to_read[0]} 4>&{to_write[1]}'
     process = subprocess.Popen(
-        [binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        ["/bin/sh", "-c", command, "sh", binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=fds,
-        close_fds=False,
+        pass_fds=(to_read[0], to_write[1]),
         start_new_session=True,
         env={**os.environ, "HOME": profile},
     )

@@ -21,17 +21,22 @@ def found(mart: Mart, incident_id: str) -> dict[str, Any] | None:
     if row is None:
         return None
     given = [incident_id]
-    candidates = mart.rows("select * from mart_incident_candidates where incident_id = ? order by rank nulls last, kind, candidate_id", given)
-    top = next((one for one in candidates if one["kind"] == row["top_candidate_kind"] and one["candidate_id"] == row["top_candidate_id"]), {})
+    candidates = mart.rows(
+        "select * from mart_incident_candidates where incident_id = ? order by rank nulls last, kind, candidate_id", given
+    )
+    top = next(
+        (one for one in candidates if one["kind"] == row["top_candidate_kind"] and one["candidate_id"] == row["top_candidate_id"]), {}
+    )
     entries = mart.rows("select * from mart_incident_timeline where incident_id = ? order by position nulls last, occurred_at", given)
     episodes = mart.rows("select * from mart_anomalies where incident_id = ? order by started_at, anomaly_id", given)
-    as_of: datetime = row["as_of"] or max(filter(None, (row["started_at"], row["resolved_at"], *(one["occurred_at"] for one in entries))))
+    times = (row["as_of"], row["started_at"], row["resolved_at"], *(one["occurred_at"] for one in entries))
+    as_of: datetime | None = row["as_of"] or max(filter(None, times), default=None)
     shown = _shown(candidates)
     probabilities = {one["candidate_id"]: one["probability"] for one in candidates if one["kind"] == "change" and one["probability"]}
     return {
         "i": line(row | {"top_title": top.get("title")}),
         "phases": _phases(row),
-        "timeline": timeline.drawn(row, entries, episodes, probabilities, as_of),
+        "timeline": timeline.drawn(row, entries, episodes, probabilities, as_of) if as_of else None,
         "entries": [one | {"offset": timeline.offset(one["occurred_at"], row["started_at"])} for one in entries if one["occurred_at"]]
         if row["started_at"]
         else [],
@@ -40,14 +45,16 @@ def found(mart: Mart, incident_id: str) -> dict[str, Any] | None:
         "rest": sum(one["probability"] or 0.0 for one in candidates) - sum(one["probability"] or 0.0 for one in shown),
         "segments": _segments(mart, given),
         "slos": mart.rows(
-            "select * from mart_incident_slo where incident_id = ? and budget_share is not null order by budget_share desc, slo limit 5", given
+            "select * from mart_incident_slo where incident_id = ? and budget_share is not null order by budget_share desc, slo limit 5",
+            given,
         ),
         "family": mart.row("select * from mart_families where family_id = ?", [row["family_id"]]) if row["family_id"] else None,
         "similar": mart.rows("select * from mart_similar_incidents where incident_id = ? order by rank nulls last limit 5", given),
         "items": [
             one | {"url": safe_url(one["url"])}
             for one in mart.rows(
-                "select * from mart_action_items where incident_id = ? order by is_open desc, due_at nulls last, action_item_id limit 20", given
+                "select * from mart_action_items where incident_id = ? order by is_open desc, due_at nulls last, action_item_id limit 20",
+                given,
             )
         ],
         "advice": mart.rows("select * from mart_recommendations where family_id = ? order by rank limit 3", [row["family_id"]])
@@ -99,11 +106,13 @@ def _phases(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     for name, moment in (
         ("Until detected", row["detected_at"]),
         ("Until acknowledged", row["acknowledged_at"]),
-        ("Until customers were spared", row["mitigated_at"]),
+        ("Until impact ended", row["mitigated_at"]),
         ("Until resolved", row["resolved_at"]),
     ):
         if moment is None or started is None:
-            words.append((name, "still open" if row["is_open"] and name in ("Until customers were spared", "Until resolved") else wording.NOT_KNOWN, ""))
+            words.append(
+                (name, "still open" if row["is_open"] and name in ("Until impact ended", "Until resolved") else wording.NOT_KNOWN, "")
+            )
         else:
             minutes = (moment - started).total_seconds() / 60
             after = wording.minutes(abs(minutes)) + (" before it began" if minutes <= -0.5 else "")

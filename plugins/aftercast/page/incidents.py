@@ -162,7 +162,8 @@ def safe_url(url: str | None) -> str | None:
 
 
 def _where(mart: Mart, wish: Asked, notes: list[str]) -> tuple[str, list[Any]]:
-    conditions, parameters = ["true"], []
+    conditions: list[str] = ["true"]
+    parameters: list[Any] = []
     if wish.week:
         try:
             week = weeks.parse(wish.week)

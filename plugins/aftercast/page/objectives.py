@@ -22,7 +22,8 @@ def journeys(mart: Mart) -> list[dict[str, Any]]:
         days = int(row["slo_window_days"] or 28)
         since = row["day"] - (days - 1) * DAY
         known = mart.rows(
-            "select day, total, good from mart_journey_health where journey = ? and day >= ? and day <= ? and total is not null order by day",
+            "select day, total, good from mart_journey_health "
+            "where journey = ? and day >= ? and day <= ? and total is not null order by day",
             [row["journey"], since, row["day"]],
         )
         frame = pl.DataFrame(known, schema={"day": pl.Date, "total": pl.Int64, "good": pl.Int64})

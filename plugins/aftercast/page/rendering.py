@@ -1,4 +1,7 @@
-"""Rows to HTML: everything from a mart is text, escaped by the template and isolated in its own direction; words as in the weekly report."""
+"""Rows to HTML, in the words and colours of the weekly report.
+
+Everything from a mart is text: escaped by the template, isolated in its own direction, never markup or a script.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def _environment() -> Environment:
         day=wording.day,
         day_and_time=wording.day_and_time,
         moment=lambda at: f"{at:%a} {at.day} {at:%b %Y %H:%M}",
-        shorten=wording.shorten,
+        shorten=lambda text, most: wording.shorten(str(text or ""), most),
         shell=lambda text: shlex.quote(str(text)),
         words=lambda text: str(text or "").replace("_", " "),
     )

@@ -51,7 +51,14 @@ def application(mart: Callable[[], Path], guards: Sequence[Callable[..., Any]], 
 
     def page(request: Request, name: str, status: int = 200, **context: Any) -> HTMLResponse:
         base = request.scope.get("root_path", "")
-        shared: dict[str, Any] = {"base": base, "airflow": base.rsplit("/", 1)[0], "version": version, "here": name, "banners": [], "run": NO_RUN}
+        shared: dict[str, Any] = {
+            "base": base,
+            "airflow": base.rsplit("/", 1)[0],
+            "version": version,
+            "here": name,
+            "banners": [],
+            "run": NO_RUN,
+        }
         return HTMLResponse(rendering.html(name, **(shared | context)), status, headers=HEADERS)
 
     def answered(request: Request, name: str, answer: Answer) -> HTMLResponse:
@@ -113,6 +120,6 @@ def application(mart: Callable[[], Path], guards: Sequence[Callable[..., Any]], 
         if error.status_code not in DENIED:
             return page(request, "missing", error.status_code)
         title, text = DENIED[error.status_code]
-        return page(request, "denied", error.status_code, title=title, text=text, status=error.status_code)
+        return page(request, "denied", error.status_code, title=title, text=text, code=error.status_code)
 
     return app

@@ -14,7 +14,7 @@ from typing import Any
 from aftercast.reporting import wording
 
 SERIES = 10  # lanes of signals; the others are counted
-ROWS = 4  # labels above each other in one lane
+ROWS = 5  # labels above each other in one lane
 PIXELS = 760.0  # the width labels are laid out for; narrower pages hide them
 LETTER = 6.5
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 10080)  # minutes between ticks
@@ -111,7 +111,8 @@ def drawn(
     told = (
         f"From {wording.day_and_time(axis.start)} to {wording.day_and_time(axis.end)} UTC: "
         f"{wording.count(kinds.count('change'), 'change')}, {wording.count(kinds.count('alert'), 'entry of alerts', 'entries of alerts')}, "
-        f"{wording.count(kinds.count('anomaly'), 'episode')} of watched series and the steps of people; the list below says them all in order."
+        f"{wording.count(kinds.count('anomaly'), 'episode')} of watched series and the steps of people; "
+        "the list below says them all in order."
     )
     return Timeline(
         axis.start,
@@ -213,9 +214,7 @@ def _alerts(axis: _Axis, entries: Sequence[dict[str, Any]]) -> Iterable[Lane]:
         yield Lane("Alerts", "none in this time", "nothing")
 
 
-def _signals(
-    axis: _Axis, episodes: Sequence[dict[str, Any]], entries: Sequence[dict[str, Any]], as_of: datetime
-) -> tuple[list[Lane], int]:
+def _signals(axis: _Axis, episodes: Sequence[dict[str, Any]], entries: Sequence[dict[str, Any]], as_of: datetime) -> tuple[list[Lane], int]:
     """Lanes of the severest signals, first to deviate first; series of one signal, subject and region share a lane."""
     lanes: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for episode in episodes:
@@ -229,7 +228,11 @@ def _signals(
             for entry in entries
             if entry["kind"] == "anomaly"
         )
-        return [Lane("Signals", "only where episodes began", "signals", marks) if marks else Lane("Signals", "no watched series deviated", "nothing")], 0
+        return [
+            Lane("Signals", "only where episodes began", "signals", marks)
+            if marks
+            else Lane("Signals", "no watched series deviated", "nothing")
+        ], 0
     severest = sorted(lanes, key=lambda key: (-max(one["score"] or 0.0 for one in lanes[key]), key))[:SERIES]
     found = []
     for key in sorted(severest, key=lambda key: (min(one["started_at"] for one in lanes[key]), key)):
@@ -264,22 +267,35 @@ def _bar(axis: _Axis, name: str, begin: datetime, until: datetime, kind: str) ->
 
 
 def _placed(marks: Sequence[Mark]) -> tuple[tuple[Mark, ...], int]:
-    """Give every mark's label a row in which it stands in nobody's way, or none; return how many rows that takes."""
-    taken: list[list[tuple[float, float]]] = [[] for _ in range(ROWS)]
-    taken[0] = [(mark.x - 0.7, mark.x + 0.7) for mark in marks]
-    found, most = [], 1
-    for mark in sorted(marks, key=lambda one: (one.kind not in ("phase", "suspect"), one.x)):
-        if not mark.label:
-            found.append(mark)
-            continue
+    """Give every mark's label a row in which nothing crosses it, or none; return how many rows that takes.
+
+    From right to left, so that labels climb to the left and the line from a label down to its mark stays clear of the others.
+    """
+    dots = [one.x for one in marks]
+    placed: list[tuple[float, tuple[float, float], int]] = []
+    found = []
+    for mark in sorted(marks, key=lambda one: (one.kind not in ("phase", "suspect"), -one.x)):
         wide = (len(mark.label) * LETTER + 18) * 100 / PIXELS
         end = mark.x + wide > 100
-        span = (mark.x - wide, mark.x - 0.7) if end else (mark.x + 0.7, mark.x + wide)
-        row = next((row for row in range(ROWS) if all(span[1] <= left or span[0] >= right for left, right in taken[row])), None)
-        if row is None or span[0] < 0:
+        span = (mark.x - wide, mark.x) if end else (mark.x, mark.x + wide)
+        row = next((row for row in range(ROWS) if _clear(mark.x, span, row, dots, placed)), None) if mark.label and span[0] >= 0 else None
+        if row is None:
             found.append(Mark(mark.x, mark.kind, mark.title))
             continue
-        taken[row].append(span)
-        most = max(most, row + 1)
+        placed.append((mark.x, span, row))
         found.append(Mark(mark.x, mark.kind, mark.title, mark.label, row, end))
-    return tuple(sorted(found, key=lambda one: one.x)), most
+    return tuple(sorted(found, key=lambda one: one.x)), max((row for _, _, row in placed), default=0) + 1
+
+
+def _clear(
+    x: float, span: tuple[float, float], row: int, dots: Sequence[float], placed: Sequence[tuple[float, tuple[float, float], int]]
+) -> bool:
+    """Return whether a label would cross no mark, no other label, and no line from a label down to its mark."""
+    if row == 0 and any(span[0] - 0.7 < dot < span[1] + 0.7 and dot != x for dot in dots):
+        return False
+    for other, there, level in placed:
+        if level == row and span[0] < there[1] and there[0] < span[1]:
+            return False
+        if (level > row and span[0] < other < span[1]) or (row > level and there[0] < x < there[1]):
+            return False
+    return True
