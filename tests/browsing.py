@@ -55,13 +55,13 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, script: str, patience: float = PATIENCE) -> Any:
-        """Return the first truthy worth of a script."""
+    def until(self, script: str, patience: float = PATIENCE) -> None:
+        """Wait until a script is worth something true."""
         deadline = time.monotonic() + patience
         while True:
             with contextlib.suppress(AssertionError):
-                if found := self.evaluate(script):
-                    return found
+                if self.evaluate(f"Boolean({script})"):
+                    return
             assert time.monotonic() < deadline, f"never came true: {script}\n{self.errors}"
             time.sleep(0.1)
 

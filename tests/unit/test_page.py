@@ -35,6 +35,8 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self.open: list[str] = []
+        self.isolated: list[bool] = []
+        self.loose: list[str] = []
         self.wrong: list[str] = []
         self.feed(text)
         self.wrong += self.open
@@ -43,6 +45,8 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
+            keeps = tag in ("bdi", "option", "title", "caption", "text") or dict(attrs).get("dir") == "auto"
+            self.isolated.append(keeps or (bool(self.isolated) and self.isolated[-1]))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -50,11 +54,14 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in VOID:
             return
+        self.isolated = self.isolated[:-1]
         if not self.open or self.open.pop() != tag:
             self.wrong.append(f"</{tag}>")
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
+        if "\u202e" in data and not self.isolated[-1]:
+            self.loose.append(f"{self.open}: {data}")
 
     @property
     def words(self) -> str:
@@ -106,6 +113,7 @@ def test_hostile_text_is_text(mart: Path, address: str):
     scripts = page.all("script")
     assert [script["src"].split("?")[0] for script in scripts if script["src"]] == ["/aftercast/page.js"] and len(scripts) == 1
     assert page.all("img") == []
+    assert page.loose == []  # a text that turns the direction of writing turns its own and no other
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on") or name == "style"]
     links = [link["href"] or "" for link in page.all("a")]
     assert all(link.startswith(("/", "?", "#", "https://pager.example/", "https://ci.example/")) for link in links), links
