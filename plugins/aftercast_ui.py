@@ -7,6 +7,7 @@ DAG `refresh_warehouse`, which makes the mart, may read the page.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ class Late:
     """An application that is built when it is first asked."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
-        self._build, self._app = build, None
+        self._build, self._app, self._alone = build, None, asyncio.Lock()
 
     async def __call__(
         self,
@@ -44,7 +45,9 @@ class Late:
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
         if self._app is None:
-            self._app = self._build()
+            async with self._alone:
+                # In a thread: the api-server goes on answering others meanwhile.
+                self._app = self._app or await asyncio.to_thread(self._build)
         await self._app(scope, receive, send)
 
 

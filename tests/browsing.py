@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -133,20 +134,21 @@ def browsing(binary: str) -> Iterator[Browser]:
     """Start a browser of its own profile, and end it with every process it started."""
     profile = tempfile.mkdtemp(prefix="aftercast-browser-")
     to_read, to_write = os.pipe(), os.pipe()
+    given = [fcntl.fcntl(one, fcntl.F_DUPFD, 50) for one in (to_read[0], to_write[1])]
 
     # The browser reads commands from 3 and writes answers to 4.
-    command = f'exec "$@" 3<&{to_read[0]} 4>&{to_write[1]}'
+    command = f'exec "$@" 3<&{given[0]} 4>&{given[1]}'
     process = subprocess.Popen(
-        ["/bin/sh", "-c", command, "sh", binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        ["/bin/bash", "-c", command, "bash", binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        pass_fds=(to_read[0], to_write[1]),
+        pass_fds=given,
         start_new_session=True,
         env={**os.environ, "HOME": profile},
     )
-    os.close(to_read[0])
-    os.close(to_write[1])
+    for one in (to_read[0], to_write[1], *given):
+        os.close(one)
     try:
         yield Browser(to_write[0], to_read[1])
     finally:

@@ -159,9 +159,36 @@ def test_it_is_led_by_the_keyboard(airflow: Running, marts: dict[str, Path], bro
     browser.key("ArrowDown", 40)
     browser.key("Enter", 13, "\r")
     browser.until("location.pathname.endsWith('/incidents/INC-1') && document.querySelector('.suspects')")
-    browser.evaluate("document.querySelectorAll('.suspect summary')[1].focus()")
+    browser.evaluate("document.querySelectorAll('.suspect > summary')[1].focus()")
     browser.key("Enter", 13, "\r")
     browser.until("document.querySelectorAll('.suspect')[1].open")
+
+
+def test_a_draft_that_waits_leads_to_its_review(airflow: Running, marts: dict[str, Path], browser: Browser):
+    airflow.publish(marts["small"])
+    task = {"dag_id": "review_postmortems", "dag_run_id": "run+1", "task_id": "review.ask", "map_index": 2, "state": "awaiting_input"}
+    waiting = [
+        {"body": "**INC-1**, sev1, draft", "task_instance": task},
+        {"body": "**INC-3**", "task_instance": task | {"state": "success"}},
+        {"body": None, "task_instance": task},
+    ]
+    answer = json.dumps({"hitl_details": waiting})
+    script = f"window.fetch = async (url) => {{ window.asked = url; return {{ ok: true, json: async () => ({answer}) }}; }};"
+    mock = browser.call("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"]
+    browser.open(f"{airflow.base}/aftercast/")
+    browser.until("document.querySelector('[data-review=\"INC-1\"] a')")
+    assert browser.evaluate("window.asked").startswith("/api/v2/dags/review_postmortems/dagRuns/~/hitlDetails?")
+    link = "document.querySelector('[data-review=\"INC-1\"] a')"
+    assert browser.evaluate(f"{link}.pathname") == "/dags/review_postmortems/runs/run%2B1/tasks/review.ask/mapped/2/required_actions"
+    assert browser.evaluate(f"{link}.textContent") == "draft waits for review"
+    assert browser.evaluate("document.querySelectorAll('td[data-review] a').length") == 1
+    assert browser.evaluate("document.querySelector('.waiting').textContent") == "2"
+    # Airflow's real answer, of which none waits, leaves the page as it was made.
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=mock)
+    browser.open(f"{airflow.base}/aftercast/")
+    asked = "fetch('/api/v2/dags/review_postmortems/dagRuns/~/hitlDetails?response_received=false').then((one) => one.json())"
+    assert browser.evaluate(asked)["hitl_details"] == []
+    assert browser.evaluate("document.querySelectorAll('td[data-review] a').length") == 0
 
 
 def test_nothing_runs_over_on_any_screen_and_nothing_hostile_runs(

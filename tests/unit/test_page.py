@@ -332,6 +332,22 @@ def test_colours_are_those_of_the_weekly_report_in_light_and_dark():
     assert not re.search(r"#[0-9a-f]{3,6}\b", style[style.index("* {") :])  # every colour has a name
 
 
+def test_words_stand_out_from_their_ground_in_light_and_dark():
+    def light(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    blocks = re.findall(r"\{ ((?:[^{}]*--paper)[^{}]*)\}", rendering.style())
+    assert len(blocks) == 3
+    for block in blocks:
+        colours = {name: value if len(value) == 7 else "#" + "".join(2 * digit for digit in value[1:])
+                   for name, value in re.findall(r"--(\w+): (#[0-9a-f]+)", block)}  # fmt: skip
+        for words in ("ink", "muted", "alarm", "line"):
+            brighter, darker = sorted((light(colours[words]), light(colours["paper"])), reverse=True)
+            assert (brighter + 0.05) / (darker + 0.05) >= 4.5, words
+
+
 def entry(kind: str, minutes: float, text: str = "x", subject: str = "") -> dict[str, Any]:
     return {"kind": kind, "occurred_at": after(minutes), "text": text, "subject_id": subject}
 
