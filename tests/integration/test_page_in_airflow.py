@@ -161,7 +161,7 @@ def test_it_is_led_by_the_keyboard(airflow: Running, marts: dict[str, Path], bro
     browser.until("location.pathname.endsWith('/incidents/INC-1') && document.querySelector('.suspects')")
     browser.evaluate("document.querySelectorAll('.suspect > summary')[1].focus()")
     browser.key("Enter", 13, "\r")
-    browser.until("document.querySelectorAll('.suspect')[1].open")
+    browser.until("document.querySelectorAll('details.suspect')[1].open")
 
 
 def test_a_draft_that_waits_leads_to_its_review(airflow: Running, marts: dict[str, Path], browser: Browser):

@@ -338,7 +338,7 @@ def test_words_stand_out_from_their_ground_in_light_and_dark():
         red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    blocks = re.findall(r"\{ ((?:[^{}]*--paper)[^{}]*)\}", rendering.style())
+    blocks = re.findall(r"\{ ((?:[^{}]*--paper:)[^{}]*)\}", rendering.style())
     assert len(blocks) == 3
     for block in blocks:
         colours = {name: value if len(value) == 7 else "#" + "".join(2 * digit for digit in value[1:])
