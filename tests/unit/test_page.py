@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from aftercast.page import application, incidents, rendering, timeline
 from aftercast.page.reading import MARTS, opened
-from aftercast.page.searching import search
+from aftercast.page.searching import Found, search
 from tests.unit import page_fixture as fixture
 from tests.unit.page_fixture import AS_OF, NOW, START, after, incident
 
@@ -416,11 +416,11 @@ def test_an_incident_without_a_start_has_no_drawing():
     assert timeline.drawn(incident("INC-1", started_at=None), [], [], {}, AS_OF) is None
 
 
-def test_search_is_one_seam(mart: Path):
+def test_a_mart_without_an_index_is_searched_by_names(mart: Path):
     with opened(mart) as there:
         assert search(there, "  ") is None
-        assert search(there, "fails checkout inc-1") == ["INC-1"]
-        assert search(there, "y" * 100_000) == []
+        assert search(there, "fails checkout inc-1") == Found(["INC-1"], [])
+        assert search(there, "y" * 100_000) == Found([], [])
 
 
 def test_addresses_keep_what_was_asked():

@@ -1,4 +1,4 @@
-"""`make bi` really starts: Superset shows the marts to a reader in a browser, asks nothing of the internet, and lets the reader change nothing."""
+"""`make bi` starts: Superset shows the marts to a reader in a browser, asks nothing of the internet, and the reader changes nothing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def enter(running: Running, name: str) -> None:
 @pytest.mark.slow
 def test_a_reader_sees_the_marts_on_dashboards_and_changes_nothing(superset: Running, company: Settings, tmp_path: Path):
     browser = superset.browser
-    with pytest.raises(urllib.error.HTTPError, match="401|403"):
+    with pytest.raises(urllib.error.HTTPError, match=r"401|403"):
         urllib.request.urlopen(f"{superset.address}/api/v1/chart/1", timeout=30)
     enter(superset, "reader")
     for slug, charts in (("reliability", 9), ("learning", 6)):

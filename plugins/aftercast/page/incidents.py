@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from aftercast.errors import ConfigError
 from aftercast.page.reading import Mart
-from aftercast.page.searching import LONGEST, search
+from aftercast.page.searching import LONGEST, Found, search
 from aftercast.reporting import losses, weeks, wording
 from aftercast.reporting.intervals import Range
 
@@ -79,7 +79,8 @@ def asked(given: Mapping[str, str]) -> Asked:
 def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
     """Return what the list shows: lines, sums, choices, the pages there are, and notes on what could not be asked for."""
     notes: list[str] = []
-    where, parameters = _where(mart, wish, notes)
+    found = search(mart, wish.q)
+    where, parameters = _where(wish, found, notes)
     sums = mart.row(
         f"""
         select count(*) as n, count(*) filter (where is_open) as n_open,
@@ -129,6 +130,7 @@ def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
         "first": (page - 1) * PER_PAGE + 1 if lines else 0,
         "choices": _choices(mart, wish),
         "notes": notes,
+        "beside": found.beside if found else [],
         "any": bool(sums["n"]) or (mart.row("select count(*) as n from mart_incidents") or {"n": 0})["n"] > 0,
     }
 
@@ -161,7 +163,7 @@ def safe_url(url: str | None) -> str | None:
     return url if url and url.startswith(("https://", "http://")) and not any(ord(letter) < 33 for letter in url) else None
 
 
-def _where(mart: Mart, wish: Asked, notes: list[str]) -> tuple[str, list[Any]]:
+def _where(wish: Asked, found: Found | None, notes: list[str]) -> tuple[str, list[Any]]:
     conditions: list[str] = ["true"]
     parameters: list[Any] = []
     if wish.week:
@@ -184,10 +186,9 @@ def _where(mart: Mart, wish: Asked, notes: list[str]) -> tuple[str, list[Any]]:
     elif wish.postmortem:
         conditions.append("postmortem_status = ?")
         parameters.append(wish.postmortem)
-    found = search(mart, wish.q)
     if found is not None:
-        conditions.append("list_contains(?, incident_id)" if found else "false")
-        parameters += [found] if found else []
+        conditions.append("list_contains(?, incident_id)" if found.incidents else "false")
+        parameters += [found.incidents] if found.incidents else []
     return " and ".join(conditions), parameters
 
 
