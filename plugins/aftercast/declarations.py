@@ -299,11 +299,13 @@ class MaskRow(CalendarRow):
     """A time in which a version of the detector expects what it would else call an anomaly: its episodes there are explained.
 
     Nothing is scored or learnt otherwise, so that versions with and without it judge the same scores. It explains episodes that began at or
-    after `since`: history is not rewritten. It names signals and whose they are; a mask of everything would hide every failure.
+    after `since`: history is not rewritten. It names signals, whose they are and which way they go; a mask of everything would hide every
+    failure.
     """
 
     name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
     kind: Literal["holiday", "promotion", "other"] = "other"
+    expects: Literal["up", "down", "both"]
     since: Since = None
     insight: str = ""
 
@@ -313,8 +315,6 @@ class MaskRow(CalendarRow):
             raise ValueError("name the `signals` it expects to move")
         if not (self.services or self.journeys):
             raise ValueError("name the `services` or `journeys` it is of")
-        if "expects" not in self.model_fields_set:
-            raise ValueError("say `expects`: up, down, or both (which explains failures of either direction away)")
         return self
 
 

@@ -226,5 +226,17 @@ def runs_in(advice: Advice, model: DetectorRow | RankerRow) -> bool:
 
 
 def version_name(advice: Advice, live: str) -> str:
-    """The name of the version that is the live one and this advice."""
-    return re.sub(r"-insight-[0-9a-f]{8}$", "", live) + f"-insight-{advice.slug.rpartition('_')[2]}"
+    """The name of the version that is the live one and this advice; upon another live version it is another."""
+    name = hashlib.sha256(f"{live}|{advice.feature}".encode()).hexdigest()[:8]
+    return re.sub(r"-insight-[0-9a-f]{8}$", "", live) + f"-insight-{name}"
+
+
+def is_on(advice: Advice, shadow: DetectorRow | RankerRow, live: DetectorRow | RankerRow) -> bool:
+    """Whether a shadow is what is live now and this advice, nothing else."""
+    made: DetectorRow | RankerRow
+    if isinstance(live, DetectorRow):
+        made = detector_with(advice, live, version="", since=advice.recorded_at)
+    else:
+        made = ranker_with(advice, live, version="", since=advice.recorded_at)
+    same = {"version": "", "state": "live", "since": None, "note": ""}
+    return shadow.model_copy(update=same) == made.model_copy(update=same)
