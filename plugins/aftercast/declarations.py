@@ -350,15 +350,15 @@ DEFAULT_DETECTOR = DetectorRow(version="prophet-episodes-2", state="live")
 
 
 class RuleRow(Row):
-    """What people know of changes before looking: changes of some `kinds` `on` some services are known to hurt some services, or never do.
+    """What people know of changes before looking: changes of some `kinds` `of` some services are known to hurt some services, or never do.
 
-    An empty `on` or `hurts` means any service. A change that fits is `known`, which speaks for it, or `harmless`, which speaks against it;
+    An empty `of` or `hurts` means any service. A change that fits is `known`, which speaks for it, or `harmless`, which speaks against it;
     it stays a candidate. `confidence` scales how much. It counts in incidents that began at or after `since`: history is not rewritten.
     """
 
     name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
     kinds: tuple[str, ...] = Field(min_length=1)
-    on: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
     hurts: tuple[str, ...] = ()
     says: Literal["known", "harmless"]
     confidence: float = Field(default=1.0, gt=0, le=1)
@@ -370,8 +370,8 @@ class RuleRow(Row):
         for kind in self.kinds:
             if kind not in CHANGE_KINDS:
                 raise ValueError(f"unknown kind of change {kind!r}{nearest(kind, CHANGE_KINDS)}")
-        if not (self.on or self.hurts):
-            raise ValueError("name the services the changes are `on`, or those it `hurts`: a rule of every change says nothing")
+        if not (self.of or self.hurts):
+            raise ValueError("name the services the changes are `of`, or those it `hurts`: a rule of every change says nothing")
         return self
 
 

@@ -26,7 +26,7 @@ EXAMPLES: dict[str, str] = {
     "threshold": "threshold: {signal: latency_p95_ms, subject: payments, sensitivity: 0.8}",
     "mask": "mask: {services: [payments], signals: [latency_p95_ms], expects: up, "
     "weekly: {days: [mon], starts: '02:00', ends: '04:00'}, zone: Europe/Berlin}",
-    "rule": "rule: {kinds: [migration], on: [ledger-db], hurts: [payments], says: known}",
+    "rule": "rule: {kinds: [migration], of: [ledger-db], hurts: [payments], says: known}",
 }
 OURS = ("since", "insight")  # filled in when it is adopted
 
@@ -70,7 +70,7 @@ class Prescription(Row):
                 moved = {"both": "up or down"}.get(one.expects, one.expects)
                 return f"expect {', '.join(one.signals)} of {whose} to go {moved} {_when(one)}"
             case RuleRow() as one:
-                on = f" on {', '.join(one.on)}" if one.on else ""
+                on = f" on {', '.join(one.of)}" if one.of else ""
                 known = "are known to hurt" if one.says == "known" else "do not hurt"
                 return f"changes of kind {', '.join(one.kinds)}{on} {known} {', '.join(one.hurts) or 'services'}"
 
@@ -193,7 +193,7 @@ def names_unknown(prescription: Prescription, signals: Iterable[str], services: 
             *([("service", row.services, catalogued)] * bool(catalogued)),
         ]
     elif catalogued:
-        named = [("service", [*row.on, *row.hurts], catalogued)]
+        named = [("service", [*row.of, *row.hurts], catalogued)]
     for what, names, known in named:
         among = frozenset(known)
         for name in names:

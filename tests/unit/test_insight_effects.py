@@ -197,7 +197,7 @@ def test_an_insight_that_was_retired_says_so():
 
 
 def test_rules_and_what_cannot_be_used_are_not_the_detectors():
-    rule = told("rule: {kinds: [deploy], on: [api], says: known}")
+    rule = told("rule: {kinds: [deploy], of: [api], says: known}")
     frames = (pl.DataFrame(schema=one) for one in (READ_ANOMALIES, VERDICTS, READ_INCIDENTS, SUBJECTS))
     assert effects([rule, Advice("x", NOTED, None, problem="?")], *frames, (LIVE,), AS_OF).is_empty()
 

@@ -21,8 +21,8 @@ DAYS = 20
 AS_OF = ONSET + timedelta(days=DAYS + 1)
 NOTED = ONSET + timedelta(days=5, hours=6)
 LIVE = RankerRow(version="live", state="live")
-KNOWN = "rule: {kinds: [migration], on: [store], hurts: [web], says: known}"
-HARMLESS = "rule: {kinds: [deploy], on: [mail], says: harmless}"
+KNOWN = "rule: {kinds: [migration], of: [store], hurts: [web], says: known}"
+HARMLESS = "rule: {kinds: [deploy], of: [mail], says: harmless}"
 
 
 def told(text: str) -> Advice:
@@ -171,7 +171,7 @@ def test_a_signal_defined_otherwise_is_another_feature_and_one_judged_otherwise_
         ),
         (
             "rankers.yml",
-            "rankers: [{version: a, state: live, rules: [{name: r, kinds: [flag], on: [weeb], says: known}]}]",
+            "rankers: [{version: a, state: live, rules: [{name: r, kinds: [flag], of: [weeb], says: known}]}]",
             "service 'weeb'",
         ),
         (

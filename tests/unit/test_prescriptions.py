@@ -64,10 +64,10 @@ def test_what_we_say_to_write_can_be_read_and_means_the_same_as_yaml_and_as_json
         ("mask: {services: [a], signals: [x], expects: up}", "say when"),
         ("mask: {services: [a], signals: [x], expects: up, weekly: {starts: '25:00', ends: '04:00'}}", "mask.weekly.starts"),
         ("mask: {services: [a], signals: [x], expects: up, weekly: {days: [monday], starts: '2:00', ends: '04:00'}}", "mask.weekly.days"),
-        ("rule: {kinds: [deplo], on: [a], says: known}", "unknown kind of change 'deplo'; did you mean 'deploy'"),
+        ("rule: {kinds: [deplo], of: [a], says: known}", "unknown kind of change 'deplo'; did you mean 'deploy'"),
         ("rule: {kinds: [deploy], says: harmless}", "a rule of every change says nothing"),
-        ("rule: {kinds: [deploy], on: [a], says: maybe}", "rule.says"),
-        ("rule: {kinds: [], on: [a], says: known}", "rule.kinds"),
+        ("rule: {kinds: [deploy], of: [a], says: maybe}", "rule.says"),
+        ("rule: {kinds: [], of: [a], says: known}", "rule.kinds"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_to_write(written_as: str, message: str):
@@ -84,9 +84,9 @@ def test_columns_a_file_leaves_empty_are_not_read_as_said():
 
 
 def test_reworded_is_another_version_and_reordered_is_not():
-    one = parse("rule: {kinds: [migration], on: [ledger-db], says: known}")
-    assert parse("rule: {says: known, on: [ledger-db], kinds: [migration]}").version == one.version
-    assert parse("rule: {kinds: [migration], on: [ledger-db], says: harmless}").version != one.version
+    one = parse("rule: {kinds: [migration], of: [ledger-db], says: known}")
+    assert parse("rule: {says: known, of: [ledger-db], kinds: [migration]}").version == one.version
+    assert parse("rule: {kinds: [migration], of: [ledger-db], says: harmless}").version != one.version
 
 
 def test_names_that_are_not_declared_are_told_with_the_nearest():
@@ -113,7 +113,7 @@ def test_a_row_knows_its_insight_and_does_not_rewrite_history():
 
 
 def test_a_confidence_said_in_the_rule_counts_before_that_of_its_author():
-    sure = parse("rule: {kinds: [flag], on: [a], says: known, confidence: 0.2}")
+    sure = parse("rule: {kinds: [flag], of: [a], says: known, confidence: 0.2}")
     row = Advice("I", NOTED, sure, 0.9).row()
     assert isinstance(row, RuleRow)
     assert row.confidence == 0.2

@@ -43,7 +43,7 @@ def touches(rule: RuleRow, incident: Incident, candidate: Candidate) -> bool:
         change is not None
         and (rule.since is None or incident.started >= micros(rule.since))
         and change.kind in rule.kinds
-        and (not rule.on or change.service in rule.on)
+        and (not rule.of or change.service in rule.of)
         and (not rule.hurts or bool(set(rule.hurts) & set(incident.services)))
     )
 
@@ -61,6 +61,6 @@ def _findings(rules: Sequence[RuleRow], incident: Incident, candidate: Candidate
 
 
 def _why(rule: RuleRow) -> str:
-    on = f" on {', '.join(rule.on)}" if rule.on else ""
+    on = f" on {', '.join(rule.of)}" if rule.of else ""
     hurt = "are known to hurt" if rule.says == "known" else "are held harmless for"
     return f"changes of kind {', '.join(rule.kinds)}{on} {hurt} {', '.join(rule.hurts) or 'what is hit'}, people noted"
