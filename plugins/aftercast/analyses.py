@@ -122,7 +122,7 @@ DERIVED: dict[str, Schema] = {
         "live_version": TEXT,
         "shadow_version": TEXT,
         "compared_from": TIME,  # when it was recorded, or declared in shadow
-        "alarms_before": COUNT,  # of its signals and subjects, before it was recorded; null for rules, as the next 18
+        "alarms_before": COUNT,  # of its signals and subjects, before it was recorded; null for rules, as the next 22
         "alarms_now": COUNT,  # without it, from compared_from on
         "alarms_then": COUNT,  # with it
         "confirmed_now": COUNT,
@@ -138,6 +138,7 @@ DERIVED: dict[str, Schema] = {
         "incidents_n": COUNT,  # that concern its subjects
         "incidents_caught_now": COUNT,
         "incidents_caught_then": COUNT,
+        "incidents_lost": COUNT,  # noticed by some alarm without it, by none of any signal with it
         "recall_now": NUMBER,
         "recall_now_low": NUMBER,
         "recall_now_high": NUMBER,

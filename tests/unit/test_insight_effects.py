@@ -125,8 +125,16 @@ def test_an_incident_without_its_only_alarm_is_reason_enough_to_keep():
     row = row_of(told(NIGHT), mondays(6), incidents=[during, incident("INC-8", 24 * 17 + 12)])
     assert (row["incidents_n"], row["incidents_caught_now"], row["incidents_caught_then"]) == (2, 2, 1)
     assert row["verdict"] == "keep"
-    assert "1 incident would have gone without an alarm" in row["reason"]
-    assert (row["recall_now"], row["recall_then"]) == (1.0, 0.5)
+    assert "1 incident would have gone without any alarm" in row["reason"]
+    assert (row["recall_now"], row["recall_then"], row["incidents_lost"]) == (1.0, 0.5, 1)
+
+
+def test_an_incident_that_another_signal_tells_of_is_not_lost():
+    during = incident("INC-9", 24 * 14 + 2.6)
+    other = alarm(99, (24 * 14 + 2.7, 2.0, None), signal="latency")
+    row = row_of(told(NIGHT), mondays(6), incidents=[during], alarms=[other])
+    assert (row["incidents_caught_now"], row["incidents_caught_then"], row["incidents_lost"]) == (1, 0, 0)
+    assert row["verdict"] == "run_in_shadow"
 
 
 @pytest.mark.parametrize(

@@ -605,6 +605,7 @@ def write_derived_company(settings: Settings) -> None:
                 "incidents_n": 1,
                 "incidents_caught_now": 1,
                 "incidents_caught_then": 1,
+                "incidents_lost": 0,
                 "recall_now": 1.0,
                 "recall_now_low": 0.2,
                 "recall_now_high": 1.0,

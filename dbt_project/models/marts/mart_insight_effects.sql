@@ -33,6 +33,7 @@ select
     effects.incidents_n,
     effects.incidents_caught_now,
     effects.incidents_caught_then,
+    effects.incidents_lost,
     effects.recall_now,
     effects.recall_now_low,
     effects.recall_now_high,

@@ -1,8 +1,8 @@
 """What thresholds and masks that insights prescribe would do to the alarms since they were prescribed. Pure.
 
 Time-ordered: an insight is compared on alarms that rang after it was recorded; one that runs in shadow, on those since it was declared.
-The judged alarms of its signal and subjects tell precision, the incidents that concern its subjects tell recall. One that would have
-missed an incident the live version noticed by an alarm is advised against, whatever else it does.
+The judged alarms of its signal and subjects tell precision, the incidents that concern its subjects tell recall. One that would have left
+an incident without any alarm, of whatever signal, is advised against, whatever else it does.
 
 Assumes, as `scorecard` does, that judged alarms stand for the others, and that evidence is in units of the signal's own threshold.
 """
@@ -135,7 +135,10 @@ def _effect(advice: Advice, world: _World) -> Row:
         one for one in world.incidents if one["started_at"] >= since and any(_is_of_subject(advice, *whose) for whose in one["subjects"])
     ]
     caught_now, caught_then = ({one["incident_id"] for one in incidents if _is_caught(one, rung)} for rung in (now, then))
-    compared = _compared(kept_now, kept_then, len(caught_now - caught_then))
+    others = [alarm for alarm in world.alarms if alarm["rang_at"] >= since and not _is_about(advice, alarm)]
+    missed = [one for one in incidents if one["incident_id"] in caught_now - caught_then]
+    lost = sum(not _is_caught(one, _ringing(others, without)) for one in missed)
+    compared = _compared(kept_now, kept_then, lost)
     verdict, reason = verdict_of(compared, since, shadow.version if shadow else "", world.as_of)
     tried = [one.version for one in world.detectors if one.state == "retired" and runs_in(advice, one)]
     if runs is live:
@@ -172,6 +175,7 @@ def _effect(advice: Advice, world: _World) -> Row:
         "incidents_n": len(incidents),
         "incidents_caught_now": len(caught_now),
         "incidents_caught_then": len(caught_then),
+        "incidents_lost": lost,
         **ends,
         "verdict": verdict,
         "reason": reason,
@@ -255,7 +259,7 @@ def _compared(now: Kept, then: Kept, lost: int) -> Compared:
         else "nobody has judged an alarm of its signals and subjects"
     )
     holds = then.worth > now.worth and not then.loses_too_much(now)
-    loses = f"{lost} incident{'s' * (lost != 1)} would have gone without an alarm of it" if lost else ""
+    loses = f"{lost} incident{'s' * (lost != 1)} would have gone without any alarm" if lost else ""
     return Compared(max(now.n, then.n), better, worse, holds, loses, seen, "judged alarms")
 
 

@@ -28,6 +28,7 @@ select
     incidents_n,
     incidents_caught_now,
     incidents_caught_then,
+    incidents_lost,
     recall_now,
     recall_now_low,
     recall_now_high,
