@@ -142,7 +142,7 @@ def _effect(advice: Advice, world: _World) -> Row:
     verdict, reason = verdict_of(compared, since, shadow.version if shadow else "", world.as_of)
     tried = [one.version for one in world.detectors if one.state == "retired" and runs_in(advice, one)]
     if runs is live:
-        verdict, reason = "adopted", f"live as {live.version}; since {since:%Y-%m-%d} without it the other way round: {compared.seen}"
+        verdict, reason = "adopted", f"live as {live.version}; since {since:%Y-%m-%d} with it: {compared.seen}"
     elif _cannot_tell(candidate, advice, world):
         verdict, reason = (
             ("run_in_shadow" if shadow else "not_enough_data"),
