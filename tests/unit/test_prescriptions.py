@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aftercast.conform import conform
 from aftercast.declarations import (
     DEFAULT_DETECTOR,
     DEFAULT_RANKER,
@@ -23,8 +25,11 @@ from aftercast.declarations import (
     WeeklyRow,
 )
 from aftercast.detection.known_times import occurrences
+from aftercast.entities import ENTITIES
 from aftercast.errors import ConfigError
 from aftercast.prescriptions import EXAMPLES, Advice, detector_with, is_on, names_unknown, parse, ranker_with, runs_in, version_name
+from aftercast.settings import PROJECT
+from aftercast.sources.postmortems.documents import parse as parse_document
 from aftercast.versions_file import with_states, with_version, written
 from aftercast.window import Window
 
@@ -195,3 +200,25 @@ def test_a_weekly_window_crosses_midnight_and_follows_the_clocks_of_its_zone():
     assert window == Window.parse("2026-10-24T20:00Z", "2026-10-25T03:00Z")  # clocks go back in that night
     assert night.on(datetime(2026, 10, 25).date(), "Europe/Berlin") is None
     assert WeeklyRow.model_validate({"starts": 14 * 60 + 30, "ends": "15:00"}).starts == "14:30"
+
+
+def test_what_the_documentation_shows_can_be_read():
+    page = (PROJECT / "docs" / "insights.md").read_text(encoding="utf-8")
+    blocks = [block.split("\n```")[0] for block in page.split("```yaml\n")[1:]]
+    front = parse_document(blocks[0]).front["prescriptions"]
+    shown = [parse({name: value for name, value in one.items() if name in EXAMPLES}) for one in front]
+    assert [one.kind for one in shown] == ["mask", "threshold", "rule"]
+    live = "  - {version: one, state: live}\n"
+    for block in blocks[1:]:
+        rows = RankersFile.model_validate(yaml.safe_load(f"rankers:\n{live}{block}")).rankers
+        assert rows[1].rules or rows[1].without
+
+
+def test_an_insight_of_any_source_is_refused_when_what_it_prescribes_cannot_be_read():
+    insight = {"insight_id": "I", "version": 1, "text": "Words", "recorded_at": NOTED}
+    prescribed = [EXAMPLES["mask"], json.dumps(yaml.safe_load(EXAMPLES["rule"])), None, "threshold: {}", "soon"]
+    frame = pl.DataFrame([{**insight, "prescription": one} for one in prescribed])
+    found = conform(ENTITIES["insights"], frame, origin="insights.csv", key=b"k", first_row=2)
+    assert found.accepted["prescription"].to_list() == prescribed[:3]
+    assert found.rejected.select("origin", "row").rows() == [("insights.csv", 5), ("insights.csv", 6)]
+    assert all(reason.startswith("prescription: ") and "write e.g. " in reason for reason in found.rejected["reason"])
