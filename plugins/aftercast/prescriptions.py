@@ -232,11 +232,13 @@ def version_name(advice: Advice, live: str) -> str:
 
 
 def is_on(advice: Advice, shadow: DetectorRow | RankerRow, live: DetectorRow | RankerRow) -> bool:
-    """Whether a shadow is what is live now and this advice, nothing else."""
-    made: DetectorRow | RankerRow
-    if isinstance(live, DetectorRow):
-        made = detector_with(advice, live, version="", since=advice.recorded_at)
-    else:
-        made = ranker_with(advice, live, version="", since=advice.recorded_at)
-    same = {"version": "", "state": "live", "since": None, "note": ""}
-    return shadow.model_copy(update=same) == made.model_copy(update=same)
+    """Whether a shadow that follows an advice is what is live now and the advice, nothing else; its own row stays as it was declared."""
+    if isinstance(live, DetectorRow) and isinstance(shadow, DetectorRow):
+        own = {(row.signal, row.subject) for row in shadow.tuning if row.insight == advice.feature}
+        tunings = ([one for one in model.tuning if (one.signal, one.subject) not in own] for model in (shadow, live))
+        masks = ([one for one in model.masks if one.insight != advice.feature] for model in (shadow, live))
+        return next(tunings) == next(tunings) and next(masks) == next(masks)
+    assert isinstance(live, RankerRow)
+    assert isinstance(shadow, RankerRow)
+    rules = [one for one in shadow.rules if one.insight != advice.feature]
+    return (rules, shadow.weights, shadow.without) == (list(live.rules), live.weights, live.without)

@@ -173,6 +173,14 @@ def test_once_the_live_version_has_moved_on_its_shadow_is_another_version():
     moved = detector_with(advice("threshold"), DEFAULT_DETECTOR, version="y", since=SINCE)
     assert not is_on(told, shadow, moved)
     assert is_on(told, detector_with(told, moved, version="z", since=SINCE), moved)
+    written_later = Advice(told.insight_id, NOTED + timedelta(days=9), told.prescription, 0.1)
+    assert is_on(written_later, shadow, DEFAULT_DETECTOR)
+    sharper = DEFAULT_DETECTOR.model_copy(update={"tuning": (TuningRow(signal="latency_p95_ms", subject="payments", sensitivity=2.0),)})
+    assert is_on(advice("threshold"), detector_with(advice("threshold"), sharper, version="w", since=SINCE), sharper)
+    rule = advice("rule")
+    known = ranker_with(rule, DEFAULT_RANKER, version="r", since=SINCE)
+    assert is_on(rule, known, DEFAULT_RANKER)
+    assert not is_on(rule, known, DEFAULT_RANKER.model_copy(update={"weights": "learned"}))
     assert len({version_name(told, one) for one in ("x", "y", DEFAULT_DETECTOR.version)}) == 3
     assert version_name(told, version_name(told, "base")).count("insight") == 1
 

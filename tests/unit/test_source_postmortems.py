@@ -425,6 +425,9 @@ def test_an_insight_prescribed_the_same_keeps_its_id_whatever_else_is_edited(fol
     write(folder, "7.md", PRESCRIBES)
     extract(folder)
     before = {row["insight_id"] for row in folder.landed("insights")}
-    write(folder, "7.md", PRESCRIBES.replace("updated: 2026-09-04", "updated: 2026-09-05").replace("0.7", "0.9"))
+    reviewed = "reviewed_at: 2026-09-04T12:00:00Z\nupdated: 2026-09-05"
+    write(folder, "7.md", PRESCRIBES.replace("updated: 2026-09-04", reviewed).replace("0.7", "0.9"))
     extract(folder)
-    assert {row["insight_id"] for row in folder.landed("insights")} == before
+    after = folder.landed("insights")
+    assert {row["insight_id"] for row in after} == before
+    assert {row["recorded_at"] for row in after} == {at(4, 12)}, "closing a postmortem later does not make what it prescribes younger"

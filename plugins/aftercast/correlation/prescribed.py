@@ -60,8 +60,10 @@ def _effect(
     runs = next((one for state in ("live", "shadow") for one in rankers if one.state == state and runs_in(advice, one)), None)
     shadow = runs if runs is not None and runs.state == "shadow" else None
     without = live.model_copy(update={"rules": tuple(one for one in live.rules if one.insight != advice.feature)})
+    own = [one for one in runs.rules if one.insight == advice.feature] if runs else []
     follows = ranker_with(advice, without, version=version_name(advice, live.version), since=advice.recorded_at)
-    rule = follows.rules[-1]
+    rule = own[0] if own else follows.rules[-1]  # as it was declared
+    follows = without.model_copy(update={"rules": (*without.rules, rule)})
     since = max(advice.recorded_at, shadow.since) if shadow and shadow.since else advice.recorded_at
     later = [hearing for hearing in hearings if hearing.incident.started >= micros(since)]
     touched = {one.incident.incident_id for one in later if any(touches(rule, one.incident, candidate) for candidate, _ in one.examined)}

@@ -178,11 +178,11 @@ class _Reader:
         }
         self.found.rows["postmortems"] = [{**self._postmortem(), **same, "created_at": _time(begun, self.zone), "updated_at": updated}]
         self.found.rows["incident_events"] = [self._event(entry, moment) for entry in told.entries if not self._is_ours(entry.text)]
-        said = [*self._insights(), *self._prescriptions()]
-        self.found.rows["insights"] = [{**one, **same, "recorded_at": updated} for one in said]
+        decided = _time(_first(front, "reviewed_at"), self.zone) or updated
+        said = [{**one, **same, "recorded_at": updated} for one in self._insights()]
+        self.found.rows["insights"] = [*said, *({**one, **same, "recorded_at": decided} for one in self._prescriptions())]
         actions = [{"created_at": _time(begun, self.zone), **one, **same, "updated_at": updated} for one in self._actions()]
         self.found.rows["action_items"] = actions
-        decided = _time(_first(front, "reviewed_at"), self.zone) or updated
         self.found.rows["verdicts"] = [{**one, **same, "decided_at": decided} for one in self._verdicts()]
         return self.found
 
