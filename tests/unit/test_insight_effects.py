@@ -159,7 +159,8 @@ def test_an_alarm_belongs_to_an_incident_as_the_warehouse_says():
     assert timedelta(minutes=variables["signal_lookback_minutes"]) == LOOKBACK
 
 
-def test_incidents_of_something_else_are_not_counted():
+def test_incidents_of_something_else_or_from_before_the_insight_are_not_counted():
+    assert row_of(told(NIGHT), mondays(6), incidents=[incident("INC-1", 12)])["incidents_n"] == 0
     assert row_of(told(NIGHT), mondays(6), incidents=[incident("INC-8", 24 * 17 + 12)], subject=("service", "web"))["incidents_n"] == 0
 
 

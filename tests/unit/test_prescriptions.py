@@ -161,10 +161,10 @@ def test_a_file_that_cannot_be_changed_safely_is_refused_with_the_row_to_paste()
         with pytest.raises(ConfigError, match="by hand") as refused:
             with_version(text, shadow)
         assert written(shadow) in str(refused.value)
-    with pytest.raises(ConfigError, match="one: retired"):
-        with_states(
-            "detectors: [{version: one, state: live}, {version: two, state: shadow, since: 2026-01-01}]\n", {"one": "retired"}, shadow
-        )
+    flow = "detectors: [{version: one, state: live}, {version: two, state: shadow, since: 2026-01-01}]\n"
+    for states in ({"one": "retired"}, {"one": "retired", "two": "live"}):
+        with pytest.raises(ConfigError, match="one: retired"):
+            with_states(flow, states, shadow)
 
 
 def test_once_the_live_version_has_moved_on_its_shadow_is_another_version():
