@@ -769,6 +769,16 @@ DECLARED: dict[str, Schema] = {
         "rules": TEXT,  # JSON: what people know of changes
         **LEARNT,
     },
+    "runbooks": {
+        "runbook": TEXT,
+        "title": TEXT,
+        "version": COUNT,
+        "owner_team": TEXT,
+        "services": TEXTS,
+        "families": TEXTS,
+        "causes": TEXTS,
+        "text": TEXT,  # the words of its steps
+    },
     "sources": {"source": TEXT, "kind": TEXT, "owner": TEXT, "schedule": TEXT, "entities": TEXTS},
     # One row: what this refresh is a function of.
     "run": {
