@@ -36,6 +36,7 @@ DERIVED: dict[str, Schema] = {
         "explained_by": TEXT,  # name of the calendar row that expected it, null when none did
         "mode": TEXT,  # live | shadow | retired
         "detector_version": TEXT,
+        "feature_version": TEXT,  # of its signal: what its series are made of
         "trained_from": TIME,
         "trained_until": TIME,
         "masked_windows": COUNT,
@@ -109,6 +110,55 @@ DERIVED: dict[str, Schema] = {
         "reason": TEXT,
         "model_version": TEXT,
     },
+    # One row per insight that prescribes something: what it would change of what happened since.
+    "insight_effects": {
+        "insight_id": TEXT,
+        "kind": TEXT,  # threshold | mask | rule; '' when it cannot be used
+        "prescription": TEXT,  # JSON
+        "prescribes": TEXT,  # a sentence
+        "feature_version": TEXT,
+        "state": TEXT,  # proposed | shadow | live
+        "model_kind": TEXT,  # detector | ranker
+        "live_version": TEXT,
+        "shadow_version": TEXT,
+        "compared_from": TIME,  # when it was recorded, or declared in shadow
+        "alarms_before": COUNT,  # of its signals and subjects, before it was recorded; null for rules, as the next 22
+        "alarms_now": COUNT,  # without it, from compared_from on
+        "alarms_then": COUNT,  # with it
+        "confirmed_now": COUNT,
+        "confirmed_then": COUNT,
+        "rejected_now": COUNT,
+        "rejected_then": COUNT,
+        "precision_now": NUMBER,
+        "precision_now_low": NUMBER,
+        "precision_now_high": NUMBER,
+        "precision_then": NUMBER,
+        "precision_then_low": NUMBER,
+        "precision_then_high": NUMBER,
+        "incidents_n": COUNT,  # that concern its subjects
+        "incidents_caught_now": COUNT,
+        "incidents_caught_then": COUNT,
+        "incidents_lost": COUNT,  # noticed by some alarm without it, by none of any signal with it
+        "recall_now": NUMBER,
+        "recall_now_low": NUMBER,
+        "recall_now_high": NUMBER,
+        "recall_then": NUMBER,
+        "recall_then_low": NUMBER,
+        "recall_then_high": NUMBER,
+        "rankings_n": COUNT,  # of incidents from compared_from on; null for thresholds and masks, as the rest
+        "rankings_touched_n": COUNT,
+        "causes_known_n": COUNT,
+        "top1_now": COUNT,
+        "top1_then": COUNT,
+        "brier_now": NUMBER,
+        "brier_then": NUMBER,
+        "brier_difference": NUMBER,  # then - now
+        "brier_difference_low": NUMBER,
+        "brier_difference_high": NUMBER,
+        "verdict": TEXT,  # run_in_shadow | promote | keep | not_enough_data | adopted | unusable
+        "reason": TEXT,
+        "model_version": TEXT,
+    },
     # One row per series and training cut: the fitted parameters.
     "models": {
         "series_id": TEXT,
@@ -131,6 +181,7 @@ DERIVED: dict[str, Schema] = {
         "strength": NUMBER,  # log-odds contribution
         "why": TEXT,
         "pointer": TEXT,  # JSON: table, keys, span
+        "feature_version": TEXT,  # of the check, or of the rules it follows
         "model_version": TEXT,
     },
     # One row per incident and candidate; probabilities of an incident sum to one.
@@ -643,6 +694,14 @@ DERIVED: dict[str, Schema] = {
     },
 }
 
+# What a version of a model uses, beside the live one (ablation.py).
+LEARNT: Schema = {
+    "learning_signals": TEXT,  # beyond the checks and watched signals that every version has
+    "differs_by": TEXT,  # +signal: the live version does not use it; -signal: only the live one does
+    "isolates": TEXT,  # the one signal it differs by; '' when there is none or more than one
+    "features_version": TEXT,
+}
+
 DECLARED: dict[str, Schema] = {
     "services": {"service": TEXT, "kind": TEXT, "title": TEXT, "team": TEXT, "criticality": TEXT, "runbook": TEXT},
     "dependencies": {"caller": TEXT, "callee": TEXT},
@@ -697,7 +756,9 @@ DECLARED: dict[str, Schema] = {
         "state": TEXT,  # live | shadow | retired
         "since": TIME,
         "note": TEXT,
-        "tuning": TEXT,  # JSON: [{signal, subject, sensitivity}]
+        "tuning": TEXT,  # JSON: [{signal, subject, sensitivity, insight}]
+        "masks": TEXT,  # JSON: what it expects
+        **LEARNT,
     },
     "rankers": {
         "version": TEXT,
@@ -705,6 +766,8 @@ DECLARED: dict[str, Schema] = {
         "since": TIME,
         "note": TEXT,
         "weights": TEXT,  # prior | learned
+        "rules": TEXT,  # JSON: what people know of changes
+        **LEARNT,
     },
     "runbooks": {
         "runbook": TEXT,

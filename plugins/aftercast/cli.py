@@ -1,5 +1,6 @@
 """The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox`, what
-people write, `draft | postmortems`, what to do about incidents, `advise | runbooks`, and what goes out of the house, `actions | outbox`.
+people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, and what goes out of
+the house, `actions | outbox`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -18,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast.commands import actions, inbox, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, inbox, insights, postmortems, responses, search, sources, trying
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
@@ -38,6 +39,7 @@ app.command()(actions.actions)
 app.command()(postmortems.draft)
 app.add_typer(postmortems.app, name="postmortems")
 app.add_typer(responses.app, name="runbooks")
+app.add_typer(insights.app, name="insights")
 app.command()(responses.advise)
 
 MOST_UNMAPPED = 20  # names that `status` lists

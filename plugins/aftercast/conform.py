@@ -15,6 +15,8 @@ from datetime import datetime
 import polars as pl
 
 from aftercast.entities import COUNT, FLAG, LINEAGE, NUMBER, ORIGIN_ROW, TEXT, TEXTS, TIME, Entity
+from aftercast.errors import ConfigError
+from aftercast.prescriptions import parse
 from aftercast.privacy import protect, protect_unknown
 
 EARLIEST_YEAR, LATEST_YEAR = 2000, 2100  # outside lie epochs in the wrong unit and empty dates
@@ -186,6 +188,15 @@ def _declared_currency(currencies: Mapping[str, str]) -> pl.Expr:
     return pl.col("journey").replace_strict(list(currencies), list(currencies.values()), default=None, return_dtype=TEXT)
 
 
+def _unreadable(prescription: str) -> str | None:
+    """Why a prescription cannot be read, with what to write instead; None when it can."""
+    try:
+        parse(prescription)
+    except ConfigError as error:
+        return f"prescription: {error}"
+    return None
+
+
 def _problem(mask: pl.Expr, reason: str) -> pl.Expr:
     return pl.when(mask).then(pl.lit(reason, TEXT))
 
@@ -238,6 +249,9 @@ def conform(
         converted = converted.with_columns(pl.coalesce("currency", _declared_currency(currencies)).alias("currency"))
     rules = [_problem(mask, reason) for mask, reason in _rules(entity, frame, currencies or {}, latest, latest_is)]
     reason = converted.select(pl.coalesce("__problem", *rules).alias("reason"))["reason"]
+    if entity.name == "insights":
+        unread = converted["prescription"].map_elements(_unreadable, return_dtype=TEXT, skip_nulls=True)
+        reason = pl.DataFrame({"reason": reason, "unread": unread}).select(pl.coalesce("reason", "unread"))["reason"]
     converted = converted.drop("__problem")
     if reason.null_count() == len(reason):
         accepted = protect(entity.name, converted, key)

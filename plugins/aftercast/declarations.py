@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from aftercast.entities import ENTITIES
+from aftercast.entities import CHANGE_KINDS, ENTITIES
 from aftercast.errors import ConfigError
+from aftercast.features import CHECKS, digest
 from aftercast.window import Window, parse_utc
 
 
@@ -105,13 +106,23 @@ class SignalRow(Row):
                 raise ValueError(f"cannot group {self.fact} points by {column!r}; choose from {', '.join(sorted(allowed))}")
         return self
 
+    @property
+    def feature_version(self) -> str:
+        """What its series are made of, as a digest: another formula, grain or grouping is another feature. How it is judged is not part."""
+        judged = {"name", "hurts", "sensitivity", "minimum_effect"}
+        return digest(self.model_dump(mode="json", exclude=judged))
+
 
 class TuningRow(Row):
-    """How much more (above 1) or less (below 1) sensitive than its row in signals.yml a signal is, for one subject or for all of them."""
+    """How much more (above 1) or less (below 1) sensitive than its row in signals.yml a signal is, for one subject or for all of them.
+
+    `insight` is what it was learnt from, where that is an insight: `<insight_id>@<version of what it prescribes>`.
+    """
 
     signal: str
     subject: str = ""
     sensitivity: float = Field(gt=0, allow_inf_nan=False)
+    insight: str = ""
 
 
 def _since(value: Any) -> Any:
@@ -125,45 +136,6 @@ def _since(value: Any) -> Any:
 
 
 Since = Annotated[datetime | None, BeforeValidator(_since)]
-
-
-class DetectorRow(Row):
-    """A version of the detector: the live one decides, a shadow is only judged, a retired one is kept for comparison."""
-
-    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    state: Literal["live", "shadow", "retired"]
-    since: Since = None
-    note: str = ""
-    tuning: tuple[TuningRow, ...] = ()
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> DetectorRow:
-        if self.state == "shadow" and self.since is None:
-            raise ValueError(f"shadow version {self.version!r} needs `since`: how long it ran decides when it may go live")
-        contexts = [(row.signal, row.subject) for row in self.tuning]
-        for signal, subject in contexts:
-            if contexts.count((signal, subject)) > 1:
-                raise ValueError(f"version {self.version!r} tunes signal {signal!r} of {subject or 'every subject'} twice")
-        return self
-
-
-DEFAULT_DETECTOR = DetectorRow(version="prophet-episodes-2", state="live")
-
-
-class RankerRow(Row):
-    """A version of the ranker of causes: the live one decides, the others rank the same incidents for comparison only.
-
-    `prior` weighs the evidence as declared in the code; `learned` by what people had said of earlier incidents.
-    """
-
-    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    state: Literal["live", "shadow", "retired"]
-    since: Since = None
-    note: str = ""
-    weights: Literal["prior", "learned"] = "prior"
-
-
-DEFAULT_RANKER = RankerRow(version="evidence-ranking-2", state="live")
 
 
 class StepRow(Row):
@@ -203,11 +175,43 @@ class SpanRow(Row):
     ends: TimeText
 
 
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
+
+
+def _clock(value: Any) -> Any:
+    """A time of the day as HH:MM; YAML reads an unquoted 14:30 as the number of its minutes."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1440:
+        return f"{value // 60:02d}:{value % 60:02d}"
+    return value
+
+
+Clock = Annotated[str, BeforeValidator(_clock), Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+class WeeklyRow(Row):
+    """A span of the day on some days of every week; one that ends no later than it starts ends on the next day."""
+
+    days: tuple[Day, ...] = Field(default=DAYS, min_length=1)
+    starts: Clock
+    ends: Clock
+
+    def on(self, day: date, zone: str) -> Window | None:
+        """Its window that begins on a day of a zone; None when there is none, or none is left of it where clocks change."""
+        if DAYS[day.weekday()] not in self.days:
+            return None
+        begin, end = (time.fromisoformat(one) for one in (self.starts, self.ends))
+        until = day + timedelta(days=1) if end <= begin else day
+        moments = [datetime.combine(*one, ZoneInfo(zone)).astimezone(UTC) for one in ((day, begin), (until, end))]
+        return Window(moments[0], moments[1]) if moments[0] < moments[1] else None
+
+
 class CalendarRow(Row):
     """A known unusual time that may come again: what it is, when, where, and which way it moves which signals.
 
-    When: one window (`starts`, `ends`), several (`times`), or the public holidays of a `country`. Times need a zone; a bare date is its
-    midnight in `zone`, and so begins every holiday. An empty list of the scope means all. Without `signals` it moves those of journeys.
+    When: one window (`starts`, `ends`), several (`times`), a span of every week (`weekly`), or the public holidays of a `country`. Times
+    need a zone; a bare date is its midnight in `zone`, and so begins every holiday; `weekly` is told in `zone`. An empty list of the scope
+    means all. Without `signals` it moves those of journeys.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -215,6 +219,7 @@ class CalendarRow(Row):
     starts: TimeText | None = None
     ends: TimeText | None = None
     times: tuple[SpanRow, ...] = ()
+    weekly: WeeklyRow | None = None
     country: str | None = None
     subdivision: str | None = None
     zone: str = "UTC"
@@ -244,8 +249,8 @@ class CalendarRow(Row):
     def _has_times(self) -> CalendarRow:
         if (self.starts is None) != (self.ends is None):
             raise ValueError("give both starts and ends")
-        if (self.starts is not None) + bool(self.times) + (self.country is not None) != 1:
-            raise ValueError("say when: either starts and ends, or times, or country")
+        if (self.starts is not None) + bool(self.times) + (self.weekly is not None) + (self.country is not None) != 1:
+            raise ValueError("say when: either starts and ends, or times, or weekly, or country")
         if self.subdivision is not None and self.country is None:
             raise ValueError("a subdivision needs its country")
         if self.country is not None:
@@ -261,7 +266,7 @@ class CalendarRow(Row):
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """The windows written in the row, in the order of time; none where a country says when."""
+        """The windows written in the row, in the order of time; none where a week or a country says when."""
         written = [(span.starts, span.ends) for span in self.times]
         if self.starts is not None and self.ends is not None:
             written = [(self.starts, self.ends)]
@@ -288,6 +293,112 @@ def _check_holidays_of(country: str, subdivision: str | None) -> None:
         raise ValueError(
             f"no public holidays are known of subdivision {subdivision!r} of {country!r}{nearest(str(subdivision), known[country])}"
         ) from error
+
+
+class MaskRow(CalendarRow):
+    """A time in which a version of the detector expects what it would else call an anomaly: its episodes there are explained.
+
+    Nothing is scored or learnt otherwise, so that versions with and without it judge the same scores. It explains episodes that began at or
+    after `since`: history is not rewritten. It names signals, whose they are and which way they go; a mask of everything would hide every
+    failure.
+    """
+
+    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
+    kind: Literal["holiday", "promotion", "other"] = "other"
+    expects: Literal["up", "down", "both"]
+    since: Since = None
+    insight: str = ""
+
+    @model_validator(mode="after")
+    def _says_whose(self) -> MaskRow:
+        if not self.signals:
+            raise ValueError("name the `signals` it expects to move")
+        if not (self.services or self.journeys):
+            raise ValueError("name the `services` or `journeys` it is of")
+        return self
+
+
+class DetectorRow(Row):
+    """A version of the detector: the live one decides, a shadow is only judged, a retired one is kept for comparison.
+
+    All versions judge the same scores; they differ in how sensitive they are (`tuning`) and in what they expect (`masks`).
+    """
+
+    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    state: Literal["live", "shadow", "retired"]
+    since: Since = None
+    note: str = ""
+    tuning: tuple[TuningRow, ...] = ()
+    masks: tuple[MaskRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> DetectorRow:
+        if self.state == "shadow" and self.since is None:
+            raise ValueError(f"shadow version {self.version!r} needs `since`: how long it ran decides when it may go live")
+        contexts = [(row.signal, row.subject) for row in self.tuning]
+        for signal, subject in contexts:
+            if contexts.count((signal, subject)) > 1:
+                raise ValueError(f"version {self.version!r} tunes signal {signal!r} of {subject or 'every subject'} twice")
+        names = [row.name for row in self.masks]
+        for name in names:
+            if not name or names.count(name) > 1:
+                raise ValueError(f"every mask of version {self.version!r} needs a name of its own, found {', '.join(map(repr, names))}")
+        return self
+
+
+DEFAULT_DETECTOR = DetectorRow(version="prophet-episodes-2", state="live")
+
+
+class RuleRow(Row):
+    """What people know of changes before looking: changes of some `kinds` `of` some services are known to hurt some services, or never do.
+
+    An empty `of` or `hurts` means any service. A change that fits is `known`, which speaks for it, or `harmless`, which speaks against it;
+    it stays a candidate. `confidence` scales how much. It counts in incidents that began at or after `since`: history is not rewritten.
+    """
+
+    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
+    kinds: tuple[str, ...] = Field(min_length=1)
+    of: tuple[str, ...] = ()
+    hurts: tuple[str, ...] = ()
+    says: Literal["known", "harmless"]
+    confidence: float = Field(default=1.0, gt=0, le=1)
+    since: Since = None
+    insight: str = ""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> RuleRow:
+        for kind in self.kinds:
+            if kind not in CHANGE_KINDS:
+                raise ValueError(f"unknown kind of change {kind!r}{nearest(kind, CHANGE_KINDS)}")
+        if not (self.of or self.hurts):
+            raise ValueError("name the services the changes are `of`, or those it `hurts`: a rule of every change says nothing")
+        return self
+
+
+class RankerRow(Row):
+    """A version of the ranker of causes: the live one decides, the others rank the same incidents for comparison only.
+
+    `prior` weighs the evidence as declared in the code; `learned` by what people had said of earlier incidents. `rules` are evidence of
+    this version alone; it ranks `without` the checks named, which tells what they are worth.
+    """
+
+    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    state: Literal["live", "shadow", "retired"]
+    since: Since = None
+    note: str = ""
+    weights: Literal["prior", "learned"] = "prior"
+    rules: tuple[RuleRow, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_what_exists(self) -> RankerRow:
+        for check in self.without:
+            if check not in CHECKS:
+                raise ValueError(f"version {self.version!r} ranks without unknown check {check!r}{nearest(check, CHECKS)}")
+        return self
+
+
+DEFAULT_RANKER = RankerRow(version="evidence-ranking-2", state="live")
 
 
 class ReportRow(Row):

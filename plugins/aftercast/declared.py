@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from aftercast.ablation import Learnt, of_detectors, of_rankers
 from aftercast.analyses import DECLARED
 from aftercast.declarations import SignalRow
 from aftercast.settings import Deployment
@@ -22,6 +23,15 @@ def _formula(signal: SignalRow) -> str:
 
 def _frame(table: str, rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=DECLARED[table], orient="row")
+
+
+def _learnt(version: Learnt) -> dict[str, Any]:
+    return {
+        "learning_signals": ", ".join(version.extras),
+        "differs_by": ", ".join(version.differs_by),
+        "isolates": version.isolates,
+        "features_version": version.features_version,
+    }
 
 
 def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
@@ -75,11 +85,26 @@ def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
         "detectors": _frame(
             "detectors",
             (
-                {**row.model_dump(exclude={"tuning"}), "tuning": json.dumps([one.model_dump() for one in row.tuning])}
+                {
+                    **row.model_dump(exclude={"tuning", "masks"}),
+                    "tuning": json.dumps([one.model_dump() for one in row.tuning]),
+                    "masks": json.dumps([one.model_dump(mode="json", exclude_defaults=True) for one in row.masks]),
+                    **_learnt(of_detectors(deployment.detectors, deployment.signals)[row.version]),
+                }
                 for row in deployment.detectors
             ),
         ),
-        "rankers": _frame("rankers", (row.model_dump() for row in deployment.rankers)),
+        "rankers": _frame(
+            "rankers",
+            (
+                {
+                    **row.model_dump(exclude={"rules", "without"}),
+                    "rules": json.dumps([one.model_dump(mode="json", exclude_defaults=True) for one in row.rules]),
+                    **_learnt(of_rankers(deployment.rankers)[row.version]),
+                }
+                for row in deployment.rankers
+            ),
+        ),
         "runbooks": _frame(
             "runbooks",
             (

@@ -350,6 +350,7 @@ INSIGHTS = Entity(
         "origin": TEXT,
         "author_token": TEXT,
         "confidence": NUMBER,
+        "prescription": TEXT,
     },
     required=frozenset({"text", "recorded_at"}),
     choices={"mood": frozenset({"descriptive", "prescriptive"})},

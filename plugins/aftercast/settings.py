@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aftercast import backstage, openslo, runbooks
+from aftercast import backstage, openslo, prescriptions, runbooks
 from aftercast.declarations import (
     DEFAULT_RANKER,
     ActionsFile,
@@ -279,6 +279,17 @@ def load_deployment(folder: Path) -> Deployment:
                     f"{folder / 'detectors.yml'}: version {detector.version!r} tunes signal {tuning.signal!r}, "
                     f"which is not in signals.yml{nearest(tuning.signal, watched)}"
                 )
+        for mask in detector.masks:
+            unknown_name = prescriptions.names_unknown(
+                prescriptions.Prescription(mask=mask), watched, known, [row.journey for row in journeys]
+            )
+            if unknown_name:
+                raise ConfigError(f"{folder / 'detectors.yml'}: mask {mask.name!r} of version {detector.version!r}: {unknown_name}")
+    for ranker in rankers:
+        for rule in ranker.rules:
+            unknown_name = prescriptions.names_unknown(prescriptions.Prescription(rule=rule), (), known, ())
+            if unknown_name:
+                raise ConfigError(f"{folder / 'rankers.yml'}: rule {rule.name!r} of version {ranker.version!r}: {unknown_name}")
     calendar = _read_yaml(folder / "calendar.yml", CalendarFile).calendar
     _unique(folder / "calendar.yml", "calendar row", (row.name for row in calendar))
     for journey in journeys:

@@ -59,7 +59,7 @@ FRIDAY = "starts: '2026-11-27', ends: '2026-11-28'"
         (f"{SALE}, starts: 2026-11-27T08:00:00, ends: 2026-11-28", "has no time zone"),
         (f"{SALE}, starts: '', ends: '2026-11-28'", "is not an ISO 8601 date"),
         (f"{SALE}, starts: '2026-11-27'", "give both starts and ends"),
-        (SALE, "say when: either starts and ends, or times, or country"),
+        (SALE, "say when: either starts and ends, or times, or weekly, or country"),
         (f"{SALE}, {FRIDAY}, country: DE", "say when"),
         (f"{SALE}, {FRIDAY}, subdivision: BY", "a subdivision needs its country"),
         (f"{SALE}, times: [{{{FRIDAY}}}, {{starts: '2026-11-27T23:00Z', ends: '2026-11-29'}}]", "its times overlap"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aftercast import quality
 from aftercast.errors import ConfigError, SourceUnavailable
+from aftercast.prescriptions import parse as read_prescription
 from aftercast.privacy import token, token_key
 from aftercast.sources.postmortems.documents import Broken, kind_of, parse
 from aftercast.sources.postmortems.rows import Options, rows_of
@@ -374,3 +375,59 @@ def test_every_text_is_read_or_refused_by_line(lines: list[str]):
         assert error.line >= 1
     else:
         assert all(row["line"] for rows in found.rows.values() for row in rows)
+
+
+PRESCRIBES = """---
+incident_id: INC-7
+date: 2026-09-01
+updated: 2026-09-04T09:00:00Z
+services: [checkout]
+authors: [anna]
+prescriptions:
+  - mask: {services: [payments], signals: [latency_p95_ms], expects: up, weekly: {days: [mon], starts: 14:00, ends: 16:00}}
+    because: The export of @anna doubles latency, nobody is hurt
+    confidence: 0.7
+  - threshold: {signal: latency_p95_ms, sensitivty: 0.8}
+  - rule:
+      kinds: [migration]
+      of: [ledger-db]
+      says: known
+    service: ledger-db
+  - be more careful
+  - rule: {kinds: [flag], of: [web], says: known}
+    becuase: typed too fast
+---
+Words.
+"""
+
+
+def test_what_a_front_matter_prescribes_lands_as_insights_and_what_cannot_be_read_is_refused_with_its_line(folder: Tracker):
+    write(folder, "7.md", PRESCRIBES)
+    extract(folder)
+    mask, rule = sorted(folder.landed("insights"), key=lambda row: row["service"])
+    assert (mask["service"], mask["confidence"], mask["recorded_at"], mask["mood"]) == ("checkout", 0.7, at(4, 9), "prescriptive")
+    prescribed = read_prescription(mask["prescription"]).mask
+    assert prescribed is not None
+    assert (prescribed.weekly.starts if prescribed.weekly else "") == "14:00"
+    assert "@tok_" in mask["text"]
+    assert "anna" not in folder.everything()
+    assert (rule["service"], rule["text"]) == ("ledger-db", "changes of kind migration on ledger-db are known to hurt services")
+    (path,) = folder.place.quarantine.glob("insights/**/*.jsonl")
+    refused = {found["row"]: found["reason"] for found in map(json.loads, path.read_text().splitlines()) if found["origin"] == "7.md"}
+    assert refused.keys() == {11, 17, 18}
+    assert "prescription: threshold.sensitiv" in refused[11]
+    assert "expected names and values, found 'be more careful'" in refused[17]
+    assert "found becuase, rule" in refused[18]
+    assert all("; write e.g. " in reason for reason in refused.values())
+
+
+def test_an_insight_prescribed_the_same_keeps_its_id_whatever_else_is_edited(folder: Tracker):
+    write(folder, "7.md", PRESCRIBES)
+    extract(folder)
+    before = {row["insight_id"] for row in folder.landed("insights")}
+    reviewed = "reviewed_at: 2026-09-04T12:00:00Z\nupdated: 2026-09-05"
+    write(folder, "7.md", PRESCRIBES.replace("updated: 2026-09-04", reviewed).replace("0.7", "0.9"))
+    extract(folder)
+    after = folder.landed("insights")
+    assert {row["insight_id"] for row in after} == before
+    assert {row["recorded_at"] for row in after} == {at(4, 12)}, "closing a postmortem later does not make what it prescribes younger"

@@ -386,3 +386,28 @@ def test_gaps_say_what_is_missing_and_which_incidents_nothing_announced(ask: Que
         "traces": "missing",
     }, "metrics ended days before the as-of"
     assert {(row["incidents_n"], row["incidents_without_signal_n"], row["without_signal_share"]) for row in gaps} == {(1, 0, 0.0)}
+
+
+def test_what_an_insight_prescribes_is_told_beside_its_words_and_what_cannot_be_used_says_why(ask: Query):
+    first, second = ask("select * from marts.mart_insight_effects order by insight_id").to_dicts()
+    assert (first["insight_id"], first["text"], first["state"], first["verdict"]) == (
+        "IN-1",
+        "Ship cards to one region first",
+        "shadow",
+        "run_in_shadow",
+    )
+    assert (first["alarms_now"], first["alarms_then"], first["incidents_lost"], first["brier_difference"]) == (4, 2, 0, None)
+    assert (second["verdict"], second["reason"], second["kind"]) == ("unusable", "signal 'x' is not declared", "")
+
+
+def test_scorecards_say_by_which_learning_signal_versions_differ(ask: Query):
+    columns = "learning_signals, differs_by, isolates, features_version"
+    everything = f"select mode, {columns} from marts.mart_detector_scorecard where signal = '' order by mode"
+    assert ask(everything).rows() == [
+        ("live", None, None, None, "f0"),
+        ("shadow", "insight:IN-1@ab12", "+insight:IN-1@ab12", "insight:IN-1@ab12", "f1"),
+    ]
+    assert ask(f"select mode, {columns} from marts.mart_ranker_scorecard order by mode").rows() == [
+        ("live", None, None, None, "f0"),
+        ("shadow", "verdicts", "-check:saturation@1, +verdicts", None, "f2"),
+    ]

@@ -23,6 +23,7 @@ select
     verdicts.verdict as human_verdict,
     anomalies.explained_by,
     anomalies.detector_version,
+    anomalies.feature_version,
     anomalies.model_version,
     anomalies.expected,
     anomalies.actual,

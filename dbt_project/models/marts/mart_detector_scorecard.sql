@@ -8,6 +8,10 @@ with totals as (
 select
     counts.detector_version,
     counts.mode,
+    nullif(detectors.learning_signals, '') as learning_signals,
+    nullif(detectors.differs_by, '') as differs_by,
+    nullif(detectors.isolates, '') as isolates,
+    detectors.features_version,
     counts.signal,
     counts.subject_kind,
     counts.subject,
@@ -59,3 +63,5 @@ select
 from {{ ref('int_detectors__counts') }} as counts
 cross join totals
 cross join {{ ref('dim_run') }} as run
+left join {{ ref('dim_detector') }} as detectors
+    on counts.detector_version = detectors.detector_version

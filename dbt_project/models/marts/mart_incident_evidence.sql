@@ -7,6 +7,7 @@ select
     evidence.check_name,
     evidence.why,
     evidence.pointer,
+    evidence.feature_version,
     evidence.model_version,
     evidence.strength,
     evidence.is_interesting,

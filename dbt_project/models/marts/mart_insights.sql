@@ -7,6 +7,7 @@ select
     services.team as owner_team,
     scored.mood,
     scored.text,
+    scored.prescription,
     scored.origin,
     scored.confidence,
     scored.relevance,

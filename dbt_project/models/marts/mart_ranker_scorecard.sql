@@ -3,6 +3,10 @@ select
     rankers.ranker_version,
     rankers.state as mode,
     rankers.weights,
+    nullif(rankers.learning_signals, '') as learning_signals,
+    nullif(rankers.differs_by, '') as differs_by,
+    nullif(rankers.isolates, '') as isolates,
+    rankers.features_version,
     case
         when coalesce(counts.cause_known_n, 0) < {{ var('least_known_causes') }}
             then coalesce(counts.cause_known_n, 0) || ' of {{ var("least_known_causes") }} known causes'

@@ -8,6 +8,7 @@ select
     insights.text,
     insights.origin,
     insights.confidence,
+    insights.prescription,
     insights.recorded_at
 from {{ source('landing', 'insights') }} as insights
 {{ declared_name_joins('insights', ['service']) }}

@@ -4,5 +4,10 @@ select
     state,
     note,
     weights,
+    rules,
+    learning_signals,
+    differs_by,
+    isolates,
+    features_version,
     since
 from {{ source('declared', 'rankers') }}

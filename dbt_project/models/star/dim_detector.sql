@@ -4,5 +4,10 @@ select
     state,
     note,
     tuning,
+    masks,
+    learning_signals,
+    differs_by,
+    isolates,
+    features_version,
     since
 from {{ ref('stg_detectors') }}

@@ -8,6 +8,7 @@ select
     text,
     origin,
     confidence,
+    prescription,
     recorded_at
 from {{ ref('stg_insights') }}
 where recorded_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)

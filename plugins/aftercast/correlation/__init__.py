@@ -21,9 +21,11 @@ from aftercast.correlation.proposal_rows import match_rows, member_rows, proposa
 from aftercast.correlation.rankers import rank_all
 from aftercast.correlation.ranking import Examined, candidate_rows, evidence_rows, gather, order
 from aftercast.correlation.reading import query
+from aftercast.correlation.rules import seen_by
 from aftercast.correlation.situation import Incident, Situation, look
 from aftercast.correlation.surroundings import incidents_of, micros, surroundings_of
 from aftercast.declarations import DEFAULT_RANKER, RankerRow
+from aftercast.prescriptions import Advice
 
 __all__ = [
     "CLUSTERING_VERSION",
@@ -39,12 +41,14 @@ __all__ = [
 ]
 
 
-def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (DEFAULT_RANKER,)) -> Correlation:
+def correlate(
+    inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (DEFAULT_RANKER,), advice: Sequence[Advice] = ()
+) -> Correlation:
     """Propose incidents, rank the causes of every one that began by `as_of` or was proposed, and place it among earlier ones.
 
     Telemetry, changes, dependencies, alerts and logs of an incident's own environment are the only ones looked at. The result does not
     depend on the order of input rows. An incident about which nothing is known still gets `none`, with the reason. Every version in
-    `rankers` ranks; only the live one has a say in anything but the scorecard.
+    `rankers` ranks; only the live one has a say in anything but the scorecard. Rules among `advice` are compared, and change nothing.
     """
     inputs = inputs.conformed()
     incidents = incidents_of(inputs, as_of)
@@ -65,7 +69,8 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
         for proposal in undeclared:
             if proposal.environment == environment:
                 unheard.append((proposal, gather(look(proposal, around.panel, around.graph, around.as_of, around.book), around)))
-    rankings = rank_all([hearing for _, hearing in heard], inputs.verdicts, as_of, rankers)
+    rankings = rank_all([hearing for _, hearing in heard], inputs.verdicts, as_of, rankers, advice)
+    live = next(ranker for ranker in rankers if ranker.state == "live")
     for situation, hearing in heard:
         ranked, weights = rankings.live[hearing.incident.incident_id]
         evidence.extend(evidence_rows(hearing.incident.incident_id, ranked))
@@ -73,7 +78,9 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
         portraits.append(portrait(situation, ranked, hearing.around, inputs.action_items))
     tops = [row for row in candidates if row["rank"] == 1]
     for proposal, examined in unheard:
-        tops.extend(candidate_rows(proposal.incident_id, order(examined, rankings.weights_at(proposal.started))[:1]))
+        tops.extend(
+            candidate_rows(proposal.incident_id, order(seen_by(live, proposal, examined), rankings.weights_at(proposal.started))[:1])
+        )
     portraits.sort(key=lambda each: (each.started, each.incident_id))
     grouped = family_tables(portraits, micros(as_of))
     family_of = dict(grouped["families"].select("incident_id", "family_id").iter_rows())
@@ -86,6 +93,7 @@ def correlate(inputs: Inputs, as_of: datetime, rankers: Sequence[RankerRow] = (D
         ranked_in_shadow=table("ranked_in_shadow", rankings.in_shadow),
         judged_rankings=table("judged_rankings", rankings.judged),
         ranker_weights=table("ranker_weights", rankings.weights),
+        insight_effects=table("insight_effects", rankings.effects),
         proposals=table("proposals", proposal_rows(proposed, {str(row["incident_id"]): row for row in tops})),
         proposal_members=table("proposal_members", member_rows(proposed)),
         proposal_incidents=table("proposal_incidents", match_rows(proposed)),

@@ -35,6 +35,8 @@ STRENGTHS = {
     "region_mismatch": -1.5,
     "global_change_regional_harm": -0.3,
     "named_origin": 0.3,
+    "rule_known": 0.7,
+    "rule_harmless": -1.5,
     "first_to_deviate": 0.4,
     "later_per_bucket": -0.4,
     "latest": -1.2,
@@ -84,12 +86,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One evidence row before it gets its ids."""
+    """One evidence row before it gets its ids; `version` is that of the feature where it is not that of its check."""
 
     check: str
     strength: float
     why: str
     pointer: str
+    version: str = ""
 
     @property
     def is_interesting(self) -> bool:

@@ -229,6 +229,7 @@ class Correlation:
     ranked_in_shadow: pl.DataFrame
     judged_rankings: pl.DataFrame
     ranker_weights: pl.DataFrame
+    insight_effects: pl.DataFrame  # of rules; detection tells those of thresholds and masks
     proposals: pl.DataFrame
     proposal_members: pl.DataFrame
     proposal_incidents: pl.DataFrame

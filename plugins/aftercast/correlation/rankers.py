@@ -15,11 +15,14 @@ import polars as pl
 from aftercast.correlation.inputs import MODEL_VERSION
 from aftercast.correlation.judging import Hearing, Judgement, Word, case_of, judgements, words
 from aftercast.correlation.learned import learn, numbers_of
+from aftercast.correlation.prescribed import effect_rows
 from aftercast.correlation.ranking import Ranked, order
+from aftercast.correlation.rules import heard_by
 from aftercast.correlation.surroundings import micros
 from aftercast.correlation.telemetry import DAY
 from aftercast.correlation.weights import PRIOR, Weights
 from aftercast.declarations import DEFAULT_RANKER, RankerRow
+from aftercast.prescriptions import Advice
 
 Row = dict[str, object]
 WEEK, MONDAY = 7 * DAY, 4 * DAY  # 1970-01-05 was a Monday
@@ -27,12 +30,13 @@ WEEK, MONDAY = 7 * DAY, 4 * DAY  # 1970-01-05 was a Monday
 
 @dataclass(slots=True)
 class Rankings:
-    """What the versions made of the incidents: the live ranking of each with its weights, and the rows of three derived tables."""
+    """What the versions made of the incidents: the live ranking of each with its weights, and the rows of four derived tables."""
 
     live: dict[str, tuple[list[Ranked], Weights]] = field(default_factory=dict)
     in_shadow: list[Row] = field(default_factory=list)
     judged: list[Row] = field(default_factory=list)
     weights: list[Row] = field(default_factory=list)
+    effects: list[Row] = field(default_factory=list)
     by_week: dict[int, Weights] = field(default_factory=dict)
 
     def weights_at(self, moment: int) -> Weights:
@@ -41,17 +45,22 @@ class Rankings:
 
 
 def rank_all(
-    hearings: Sequence[Hearing], verdicts: pl.DataFrame, as_of: datetime, rankers: Sequence[RankerRow] = (DEFAULT_RANKER,)
+    hearings: Sequence[Hearing],
+    verdicts: pl.DataFrame,
+    as_of: datetime,
+    rankers: Sequence[RankerRow] = (DEFAULT_RANKER,),
+    advice: Sequence[Advice] = (),
 ) -> Rankings:
-    """Let every declared version rank every incident, and compare each with what people had said by `as_of`."""
+    """Let every declared version rank every incident, and compare each with what people had said by `as_of`; and so the rules advised."""
     known = {hearing.incident.incident_id: hearing for hearing in hearings}
     said = words(verdicts)
     judged = judgements(said, known, micros(as_of))
     found = Rankings()
     for ranker in rankers:
-        weights = _weights_of(ranker, known, said)
+        own = heard_by(ranker, hearings)
+        weights = _weights_of(ranker, {hearing.incident.incident_id: hearing for hearing in own}, said)
         ranked: dict[str, tuple[list[Ranked], Weights]] = {}
-        for hearing in hearings:
+        for hearing in own:
             weighed = weights[_week(hearing.incident.started)]
             ranked[hearing.incident.incident_id] = order(hearing.examined, weighed), weighed
         if ranker.state == "live":
@@ -60,6 +69,8 @@ def rank_all(
             found.in_shadow.extend(_shadow_rows(ranker, ranked))
         found.judged.extend(_judged_row(ranker, judgement, ranked.get(judgement.incident_id)) for judgement in judged)
         found.weights.extend(_weight_rows(ranker, weights))
+    live = {incident: weights for incident, (_, weights) in found.live.items()}
+    found.effects.extend(effect_rows(advice, hearings, judged, live, rankers, as_of))
     return found
 
 

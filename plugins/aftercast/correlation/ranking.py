@@ -20,6 +20,7 @@ from aftercast.correlation.situation import NEAR_HOPS, Situation
 from aftercast.correlation.surroundings import Surroundings
 from aftercast.correlation.telemetry import HOUR, MINUTE
 from aftercast.correlation.weights import PRIOR, PRIOR_KINDS, Weights, softmax
+from aftercast.features import CHECKS
 
 KIND_ORDER = {"change": 0, "service": 1, "provider": 2, "none": 3}
 NONE = "none"
@@ -216,6 +217,7 @@ def evidence_rows(incident_id: str, ranked: list[Ranked]) -> list[dict[str, obje
             "strength": round(finding.strength, 4),
             "why": finding.why,
             "pointer": finding.pointer,
+            "feature_version": finding.version or str(CHECKS[finding.check]),
             "model_version": MODEL_VERSION,
         }
         for row in ranked

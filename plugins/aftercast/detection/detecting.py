@@ -22,6 +22,7 @@ from aftercast.analyses import DERIVED
 from aftercast.declarations import DEFAULT_DETECTOR, CalendarRow, DetectorRow, SignalRow
 from aftercast.detection.episodes import ENTER, Episode, find_episodes, severity_score
 from aftercast.detection.known_times import Events, events_of
+from aftercast.detection.masks import explained_by
 from aftercast.detection.prophet_batch import MODEL_VERSION
 from aftercast.detection.scores import Scored, no_scores, score
 from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS
@@ -211,7 +212,8 @@ def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow)
     started_at = panel.at(episode.start)
     direction = "up" if episode.sign > 0 else "down"
     expected, low, high = _interval(judged, series, _day_at(judged.scored, peak), slice(peak, peak + 1))
-    explained_by = judged.events.explains(series, episode.start, episode.end, episode.sign)
+    told = {**who, "direction": direction, "started_at": started_at, "ended_at": panel.at(episode.end)}
+    explained = judged.events.explains(series, episode.start, episode.end, episode.sign) or explained_by(detector.masks, told)
     name = f"{who['series_id']}|{started_at.isoformat()}|{detector.version}"
     return {
         "anomaly_id": "anomaly-" + hashlib.sha256(name.encode()).hexdigest()[:16],
@@ -221,7 +223,7 @@ def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow)
         "peak_at": panel.at(peak),
         "alarmed_at": panel.at(episode.alarm + 1),
         "direction": direction,
-        "hurts": explained_by is None and panel.signal.hurts in (direction, "both"),
+        "hurts": explained is None and panel.signal.hurts in (direction, "both"),
         "expected": float(expected[0]),
         "actual": float(panel.value[series, peak]),
         "low": float(low[0]),
@@ -229,9 +231,10 @@ def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow)
         "score": severity_score(episode.severity),
         "evidence": episode.evidence / ENTER * panel.signal.sensitivity,
         "n_points": int(np.isfinite(judged.scored.surprise[series, episode.start : episode.end]).sum()),
-        "explained_by": explained_by,
+        "explained_by": explained,
         "mode": detector.state,
         "detector_version": detector.version,
+        "feature_version": panel.signal.feature_version,
         "trained_from": trained["trained_from"],
         "trained_until": trained["day_at"],
         "masked_windows": _overlapping(judged, series, day),

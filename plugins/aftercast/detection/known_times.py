@@ -159,7 +159,7 @@ def events_of(
     for row in calendar:
         if not (panel.signal.name in row.signals if row.signals else panel.signal.fact == "kpi"):
             continue
-        touches = np.array([_is_in_scope(row, *one) for one in who], dtype=bool)
+        touches = np.array([is_in_scope(row, *one) for one in who], dtype=bool)
         margins = timedelta(minutes=row.before_minutes), timedelta(minutes=row.after_minutes)
         spans = _apart(_buckets(panel, one, *margins) for one in occurrences(row, window))
         if spans and touches.any():
@@ -170,12 +170,16 @@ def events_of(
 
 
 def occurrences(row: CalendarRow, window: Window) -> list[Window]:
-    """Return when a calendar row happens, in the order of time: its windows and holidays that overlap the window, margins not added."""
+    """Return when a calendar row happens, in the order of time: its windows and days that overlap the window, margins not added."""
     windows = row.windows
     if row.country is not None:
         zone = ZoneInfo(row.zone)
         years = range(window.start.year - 1, window.end.year + 2)
         windows = tuple(_day(day, zone) for day in _public_holidays(row.country, row.subdivision, years))
+    if row.weekly is not None:
+        first, n_days = window.start.date() - 3 * DAY, (window.end - window.start).days + 7  # begun before it, zones, margins
+        told = (row.weekly.on(first + number * DAY, row.zone) for number in range(n_days))
+        windows = tuple(one for one in told if one is not None)
     margins = timedelta(minutes=row.before_minutes), timedelta(minutes=row.after_minutes)
     return [one for one in windows if one.start - margins[0] < window.end and one.end + margins[1] > window.start]
 
@@ -196,7 +200,7 @@ def _country() -> pl.Expr:
     return pl.col("segment").str.extract(r"(?:^|,)country=([^,]*)").fill_null("")
 
 
-def _is_in_scope(row: CalendarRow, subject_kind: str, subject: str, environment: str, region: str, country: str) -> bool:
+def is_in_scope(row: CalendarRow, subject_kind: str, subject: str, environment: str, region: str, country: str) -> bool:
     """Whether a row moves a series; one that does not tell subjects, regions or countries apart is moved with any of them."""
     subjects = row.journeys if subject_kind == "journey" else row.services
     if not subjects and (row.journeys or row.services):

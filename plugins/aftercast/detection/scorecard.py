@@ -26,17 +26,16 @@ from aftercast.analyses import DERIVED
 from aftercast.declarations import DetectorRow
 from aftercast.detection.versions import multiplier_of
 from aftercast.entities import TEXT, TIME, ColumnType
+from aftercast.promoting import LEAST_HOLDOUT, LUCK, SHADOW_DAYS, luck
 
 MODEL_VERSION = "verdict-tuning-1"
 VERDICTS: dict[str, ColumnType] = {"anomaly_id": TEXT, "verdict": TEXT, "decided_at": TIME}
 """The newest verdict of each judged episode (`intermediate.int_anomalies__verdicts`)."""
 READ = ("anomaly_id", "signal", "subject", "detector_version", "hurts", "evidence", "started_at", "alarmed_at")
 FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
-LEAST_TRAIN, LEAST_HOLDOUT = 8, 5
+LEAST_TRAIN = 8
 TRAIN_SHARE = 0.6
 MAY_LOSE = 0.05
-SHADOW_DAYS = 14
-LUCK = 0.05  # a shadow goes live only where a coin would agree less often than this
 
 Row = dict[str, Any]
 
@@ -234,9 +233,9 @@ def _tried(context: _Context, as_of: datetime) -> Iterator[Row]:
         elif not _holds(now, then):
             verdict, reason = "keep", f"{ran}; not better"
         else:
-            luck = _luck(now, then)
-            verdict = "promote" if luck <= LUCK else "run_in_shadow"
-            reason = f"{ran}; a coin would agree with a chance of {luck:.2g}"
+            chance = _luck(now, then)
+            verdict = "promote" if chance <= LUCK else "run_in_shadow"
+            reason = f"{ran}; a coin would agree with a chance of {chance:.2g}"
         yield _row(context, tried, verdict, reason, n_train=len(train), cut=since, holdout=(now, then, len(holdout)), shadow=shadow.version)
 
 
@@ -245,10 +244,9 @@ def _holds(now: Kept, then: Kept) -> bool:
 
 
 def _luck(now: Kept, then: Kept) -> float:
-    """Chance that so many of the changed alarms changed for the better if each were a coin's toss (exact sign test, one-sided)."""
     better = max(now.rejected - then.rejected, 0) + max(then.confirmed - now.confirmed, 0)
     worse = max(then.rejected - now.rejected, 0) + max(now.confirmed - then.confirmed, 0)
-    return float(stats.binomtest(better, better + worse, 0.5, alternative="greater").pvalue) if better + worse else 1.0
+    return luck(better, worse)
 
 
 def _seen(now: Kept, then: Kept) -> str:

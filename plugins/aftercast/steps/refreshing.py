@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import polars as pl
 
 from aftercast import landing, warehouse
 from aftercast.analyses import DERIVED
+from aftercast.errors import ConfigError
 from aftercast.landing import working
+from aftercast.prescriptions import Advice, names_unknown, parse
 from aftercast.settings import Settings
 from aftercast.version import code_version, folder_fingerprint
 from aftercast.window import Window, parse_utc
@@ -110,6 +113,24 @@ REAL_INCIDENTS = "select * from star.fct_incident where not exclude_from_metrics
 EVERY_VERDICT = "select * from staging.stg_verdicts"
 
 
+PRESCRIBED = """
+select insight_id, recorded_at, confidence, prescription
+from star.fct_insight
+where prescription is not null
+order by insight_id
+"""
+
+
+CONCERNED = """
+select incident_id, 'service' as subject_kind, service as subject from star.bridge_incident_service
+union
+select services.incident_id, 'journey', journeys.journey
+from star.bridge_incident_service as services
+inner join star.bridge_journey_service as journeys on services.service = journeys.service
+order by all
+"""
+
+
 SERIES_PER_TASK = 256
 
 
@@ -189,12 +210,15 @@ def correlate() -> None:
         frames = {name: _read_for_correlation(connection, name, f"star.{table}") for name, table in CORRELATION_READS.items()}
         frames["incidents"] = warehouse.frame(connection, REAL_INCIDENTS)
         frames["verdicts"] = warehouse.frame(connection, EVERY_VERDICT)
+        advice = _advice(settings, warehouse.frame(connection, PRESCRIBED))
+        effects = _effects_of_detectors(settings, connection, advice)
     frames["anomalies"] = _live_anomalies(settings)
     inputs, as_of = correlation.Inputs.of(frames), _window(settings).end
     inferred = correlation.infer_edges(inputs, as_of)
     inputs = correlation.beside_calls(inputs, inferred)
-    found = correlation.correlate(inputs, as_of, settings.deployment.rankers)
+    found = correlation.correlate(inputs, as_of, settings.deployment.rankers, advice)
     together = correlation.correlate_kpis(inputs, as_of)
+    found = replace(found, insight_effects=pl.concat([found.insight_effects, effects]))
     reach = {"inferred_edges": inferred, "blast_radius": correlation.blast_radius(inputs), "kpi_correlations": together}
     for table, rows in (found.tables() | reach).items():
         landing.write_derived(settings, table, rows)
@@ -218,6 +242,41 @@ def correlate() -> None:
         found.judged_rankings.filter(pl.col("status") == "judged")["incident_id"].n_unique(),
         found.judged_rankings["incident_id"].n_unique(),
     )
+
+
+def _advice(settings: Settings, insights: pl.DataFrame) -> list[Advice]:
+    """Return what insights prescribe; one that names what is not declared any more, or cannot be read, says so."""
+    rules, found = settings.deployment, list[Advice]()
+    names = [row.name for row in rules.signals], [row.service for row in rules.services], [row.journey for row in rules.journeys]
+    for insight_id, recorded_at, confidence, text in insights.iter_rows():
+        try:
+            prescription, problem = parse(text), ""
+            problem = names_unknown(prescription, *names)
+        except ConfigError as error:
+            prescription, problem = None, str(error)
+        found.append(Advice(insight_id, recorded_at, None if problem else prescription, confidence, problem))
+    return found
+
+
+def _effects_of_detectors(settings: Settings, connection: Any, advice: list[Advice]) -> pl.DataFrame:
+    """Return what thresholds and masks would do to alarms, and why what cannot be used cannot."""
+    schema = dict(DERIVED["insight_effects"])
+    unusable = [
+        {"insight_id": one.insight_id, "kind": "", "state": "proposed", "verdict": "unusable", "reason": one.problem}
+        for one in advice
+        if one.problem
+    ]
+    refused = pl.DataFrame([{"model_version": "insight-effects-1", **row} for row in unusable], schema=schema, orient="row")
+    if len(unusable) == len(advice):
+        return refused
+    from aftercast.detection import prescribed, scorecard
+
+    verdicts = warehouse.frame(connection, f"select {', '.join(scorecard.VERDICTS)} from intermediate.int_anomalies__verdicts")
+    incidents = warehouse.frame(connection, f"select {', '.join(prescribed.READ_INCIDENTS)} from ({REAL_INCIDENTS})")
+    subjects = warehouse.frame(connection, CONCERNED)
+    anomalies, detectors = _derived(settings, "anomalies"), settings.deployment.detectors
+    told = prescribed.effects(advice, anomalies, verdicts, incidents, subjects, detectors, _window(settings).end)
+    return pl.concat([refused, told])
 
 
 def _read_for_correlation(connection: Any, name: str, table: str) -> pl.DataFrame:

@@ -12,6 +12,7 @@ select
     coalesce(mode, 'live') as mode,
     nullif(explained_by, '') as explained_by,
     detector_version,
+    feature_version,
     model_version,
     expected,
     actual,

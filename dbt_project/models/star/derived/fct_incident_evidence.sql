@@ -7,6 +7,7 @@ select
     check_name,
     why,
     pointer,
+    feature_version,
     model_version,
     strength,
     coalesce(is_interesting, false) as is_interesting

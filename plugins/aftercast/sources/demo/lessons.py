@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -308,4 +309,21 @@ def insight_rows(seed: int, start: datetime, end: datetime) -> list[Row]:
                 "confidence": round(float(chance.uniform(0.5, 0.95)), 2),
             }
         )
+        if mood == "prescriptive":
+            rows[-1] |= _prescribed(service, int(chance.integers(3)))
     return _within(rows, "recorded_at", start, end)
+
+
+def _prescribed(service: str, number: int) -> Row:
+    """What some of the rules people write prescribe, so that a machine can weigh them; the others are for people only.
+
+    Who looks after the gateway sees the latency of all, others that of their own service.
+    """
+    whose = {} if service == "gateway" else {"subject": service}
+    threshold = {"threshold": {"signal": "latency_p95_ms", "sensitivity": 0.8, **whose}}
+    rule = {"rule": {"kinds": ["config"], "of": [service], "hurts": [service], "says": "known"}}
+    return [
+        {},
+        {"text": f"Configuration of {service} has hurt it before: look there first", "prescription": json.dumps(rule)},
+        {"text": "A little more latency than usual has never reached a customer: ring later", "prescription": json.dumps(threshold)},
+    ][number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -60,10 +60,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Front matter as texts, and sections in order."""
+    """Front matter as texts, the lines at which the items of its lists begin, and sections in order."""
 
     front: Mapping[str, Any]
     sections: tuple[Section, ...]
+    lines: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[Section]:
         return [one for one in self.sections if one.kind in kinds]
@@ -91,7 +92,20 @@ def parse(content: str) -> Document:
         raise Broken(f"front matter is no YAML: {error}", 2) from error
     if not isinstance(front, dict):
         raise Broken("front matter is no mapping of names to values", 2, lines[1].text)
-    return Document({str(name).strip().casefold(): value for name, value in front.items()}, tuple(_sections(lines[end + 1 :])))
+    named = {str(name).strip().casefold(): value for name, value in front.items()}
+    return Document(named, tuple(_sections(lines[end + 1 :])), _places("\n".join(line.text for line in lines[1:end])))
+
+
+def _places(front: str) -> dict[str, tuple[int, ...]]:
+    """At which lines of the document (from 1) the values of a front matter begin; of a list each of its items."""
+    node = yaml.compose(front, Loader=yaml.BaseLoader)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {
+        str(name.value).strip().casefold(): tuple(
+            one.start_mark.line + 2 for one in (value.value if isinstance(value, yaml.SequenceNode) else [value])
+        )
+        for name, value in pairs
+    }
 
 
 def kind_of(title: str) -> str:

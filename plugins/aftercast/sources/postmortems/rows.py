@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import model_validator
 
 from aftercast.declarations import Row
+from aftercast.errors import ConfigError
+from aftercast.prescriptions import parse
 from aftercast.sources.lifecycle import text, text_at
 from aftercast.sources.postmortems import timelines
 from aftercast.sources.postmortems.documents import PEOPLE_LINE, TASK, Broken, Document, Line, items, tables
@@ -44,6 +47,7 @@ BRACKETS = re.compile(r"\s*\(([^()]*:[^()]*)\)\s*$")
 HANDLE = re.compile(r"(?<![\w/.@])@[A-Za-z][\w-]*(?:\.[\w-]+)*(?![\w/])")
 FELT = {"well": "What went well", "badly": "What went wrong", "lucky": "Where we got lucky"}
 NOBODY = {"@here", "@channel", "@everyone"}
+ABOUT = frozenset({"id", "because", "confidence", "service"})  # what stands beside a prescription
 NOTHING = {"", "-", "n/a", "none", "tbd", "?"}
 
 
@@ -107,6 +111,14 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\n".join(" ".join(part.casefold().split()) for part in parts).encode()).hexdigest()[:12]
 
 
+def _sentence(prescription: str) -> str:
+    """What it prescribes in words; as written when it cannot be read."""
+    try:
+        return parse(prescription).sentence()
+    except ConfigError:
+        return prescription
+
+
 def _standing(front: Mapping[str, Any]) -> str | None:
     """The state a document says it is in, in our words where we know its own."""
     status = (_first(front, "status") or "").casefold()
@@ -166,10 +178,11 @@ class _Reader:
         }
         self.found.rows["postmortems"] = [{**self._postmortem(), **same, "created_at": _time(begun, self.zone), "updated_at": updated}]
         self.found.rows["incident_events"] = [self._event(entry, moment) for entry in told.entries if not self._is_ours(entry.text)]
-        self.found.rows["insights"] = [{**one, **same, "recorded_at": updated} for one in self._insights()]
+        decided = _time(_first(front, "reviewed_at"), self.zone) or updated
+        said = [{**one, **same, "recorded_at": updated} for one in self._insights()]
+        self.found.rows["insights"] = [*said, *({**one, **same, "recorded_at": decided} for one in self._prescriptions())]
         actions = [{"created_at": _time(begun, self.zone), **one, **same, "updated_at": updated} for one in self._actions()]
         self.found.rows["action_items"] = actions
-        decided = _time(_first(front, "reviewed_at"), self.zone) or updated
         self.found.rows["verdicts"] = [{**one, **same, "decided_at": decided} for one in self._verdicts()]
         return self.found
 
@@ -265,6 +278,25 @@ class _Reader:
                     "mood": "prescriptive" if rule else "descriptive",
                     "text": self._unnamed(said),
                 }
+
+    def _prescriptions(self) -> Iterable[dict[str, Any]]:
+        """What the front matter prescribes, an insight each; what cannot be read is refused when it lands, with its line."""
+        given = self.document.front.get("prescriptions")
+        listed = given if isinstance(given, list) else [given] if given else []
+        services = _listed(self.document.front.get("services") or self.document.front.get("service"))
+        for item, line in zip(listed, self.document.lines.get("prescriptions", ()), strict=False):
+            told = item if isinstance(item, dict) else {}
+            content = {name: value for name, value in told.items() if name not in ABOUT} if told else item
+            written = json.dumps(content, sort_keys=True)
+            yield {
+                "line": line,
+                "insight_id": f"{self.id_}:{_key('prescription', str(told.get('id') or written))}",
+                "service": told.get("service") or (services[0] if services else None),
+                "mood": "prescriptive",
+                "text": self._unnamed(str(told.get("because") or _sentence(written))),
+                "confidence": told.get("confidence"),
+                "prescription": written,
+            }
 
     def _actions(self) -> Iterable[dict[str, Any]]:
         for section in self.document.of("actions"):
