@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from aftercast import warehouse
 from aftercast.errors import ConfigError
 from aftercast.page.reading import Mart
-from aftercast.page.searching import LONGEST, search
+from aftercast.page.searching import LONGEST, others, search
 from aftercast.reporting import losses, weeks, wording
 from aftercast.reporting.intervals import Range
 
@@ -18,6 +19,7 @@ NO_POSTMORTEM = "none"
 
 # What a column is sorted by, and which way comes first.
 SORTS = {
+    "found": ("place_found", "asc"),
     "started": ("started_at", "desc"),
     "title": ("lower(title)", "asc"),
     "severity": ("coalesce(severity_rank, 99)", "asc"),
@@ -55,17 +57,19 @@ class Asked:
     def address(self, **changes: Any) -> str:
         """Return the query string of this list with some of it changed; filters that change lead to the first page."""
         now = {name: getattr(self, name) for name in (*FILTERS, "sort", "order")} | {"page": self.page} | changes
-        usual = {"sort": "started", "order": "desc", "page": 1}
-        said = {name: value for name, value in now.items() if value and value != usual.get(name)}
-        if "sort" in said and "order" not in said:
-            said["order"] = now["order"]
+        if now["sort"] == "found" and not now["q"]:
+            now |= {"sort": "started", "order": "desc"}
+        said = {name: value for name, value in now.items() if value and (name, value) != ("page", 1)}
+        if said["sort"] == ("found" if now["q"] else "started") and said["order"] == SORTS[said["sort"]][1]:
+            del said["sort"], said["order"]
         return f"?{urlencode(said)}" if said else "?"
 
 
 def asked(given: Mapping[str, str]) -> Asked:
     """Return what a query string asks for; what it says of sorting and pages that makes no sense is as if it were not said."""
-    sort = given.get("sort", "started")
-    sort = sort if sort in SORTS else "started"
+    usual = "found" if given.get("q", "").strip() else "started"
+    sort = given.get("sort", usual)
+    sort = sort if sort in SORTS and (sort != "found" or usual == "found") else usual
     order = given.get("order", SORTS[sort][1])
     page = given.get("page", "1")
     return Asked(
@@ -79,7 +83,8 @@ def asked(given: Mapping[str, str]) -> Asked:
 def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
     """Return what the list shows: lines, sums, choices, the pages there are, and notes on what could not be asked for."""
     notes: list[str] = []
-    where, parameters = _where(mart, wish, notes)
+    found = search(mart, wish.q)
+    where, parameters = _where(wish, found, notes)
     sums = mart.row(
         f"""
         select count(*) as n, count(*) filter (where is_open) as n_open,
@@ -101,6 +106,9 @@ def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
     pages = max(1, -(-sums["n"] // PER_PAGE))
     page = min(wish.page, pages)
     by, way = SORTS[wish.sort][0], wish.order
+    if wish.sort == "found":
+        ids = ", ".join(warehouse.literal(one) for one in found or ())
+        by = f"list_position([{ids}]::varchar[], incident_id)" if ids else "started_at"
     rows = mart.rows(
         f"""
         with shown as (
@@ -129,6 +137,7 @@ def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
         "first": (page - 1) * PER_PAGE + 1 if lines else 0,
         "choices": _choices(mart, wish),
         "notes": notes,
+        "others": others(mart, wish.q) if wish.q and page == 1 else [],
         "any": bool(sums["n"]) or (mart.row("select count(*) as n from mart_incidents") or {"n": 0})["n"] > 0,
     }
 
@@ -161,7 +170,7 @@ def safe_url(url: str | None) -> str | None:
     return url if url and url.startswith(("https://", "http://")) and not any(ord(letter) < 33 for letter in url) else None
 
 
-def _where(mart: Mart, wish: Asked, notes: list[str]) -> tuple[str, list[Any]]:
+def _where(wish: Asked, found: list[str] | None, notes: list[str]) -> tuple[str, list[Any]]:
     conditions: list[str] = ["true"]
     parameters: list[Any] = []
     if wish.week:
@@ -184,7 +193,6 @@ def _where(mart: Mart, wish: Asked, notes: list[str]) -> tuple[str, list[Any]]:
     elif wish.postmortem:
         conditions.append("postmortem_status = ?")
         parameters.append(wish.postmortem)
-    found = search(mart, wish.q)
     if found is not None:
         conditions.append("list_contains(?, incident_id)" if found else "false")
         parameters += [found] if found else []
