@@ -45,7 +45,7 @@ def search(mart: Mart, text: str) -> list[str] | None:
 
 
 def others(mart: Mart, text: str) -> list[dict[str, Any]]:
-    """Return what else a text finds, the best first: postmortems, insights, action items, recommendations, runbooks, with an excerpt each."""
+    """Return what else a text finds, the best first, with an excerpt each: postmortems, insights, action items, advice, runbooks."""
     asked = text[:LONGEST].strip()
     if not _indexed(mart, asked):
         return []
