@@ -36,7 +36,7 @@ app.command()(trying.build)
 app.command()(trying.series)
 app.command()(actions.actions)
 app.command()(postmortems.draft)
-app.command()(postmortems.postmortems)
+app.add_typer(postmortems.app, name="postmortems")
 app.add_typer(responses.app, name="runbooks")
 app.command()(responses.advise)
 
@@ -288,6 +288,8 @@ def summarise(settings: Settings, seconds: float) -> None:
     out.print(f"  mart      {settings.mart}   [dim]aftercast sql 'from marts.mart_incidents limit 5'[/]", soft_wrap=True)
     latest = reporting.latest_report(settings)
     out.print(f"  report    {latest if latest else 'none: no report is declared in reports.yml'}")
+    if outside := actions.line(settings):
+        out.print(f"  actions   {outside}   [dim]aftercast actions[/]", soft_wrap=True)
     out.print("  tour      aftercast demo   [dim](five questions, answered)[/]")
     out.print(f"  took      {seconds:.0f} s")
 

@@ -139,7 +139,7 @@ def search(
     wrong = [kind for kind in kinds if kind not in KINDS]
     if wrong:
         raise ConfigError(f"kind {wrong[0]!r} is not searched; kinds are {', '.join(KINDS)}")
-    if not re.search(r"[^\W_]", asked):
+    if not words_of(asked):
         raise ConfigError("nothing to search for: give one word or more")
     if page < 1 or size < 1:
         raise ConfigError(f"page {page} of {size} rows cannot be shown; both begin at 1")
@@ -184,12 +184,17 @@ def search(
     return Page(hits, total, page, -(-total // size))
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words that a text asks for, in lower case."""
+    return re.findall(r"[^\W_]+", text.lower())
+
+
 def excerpt(text: str, asked: str, width: int = EXCERPT) -> str:
     """Return the part of a text around the first of the words asked for, cut between words; the beginning when none stands there."""
     plain = re.sub(r"\s+", " ", text).strip()
     if len(plain) <= width:
         return plain
-    stems = [re.escape(word[: max(4, len(word) - 2)]) for word in re.findall(r"[^\W_]+", asked.lower())]
+    stems = [re.escape(word[: max(4, len(word) - 2)]) for word in words_of(asked)]
     found = re.search(rf"\b(?:{'|'.join(stems)})", plain.lower()) if stems else None
     start = max(0, found.start() - width // 4) if found else 0
     start = 0 if start == 0 else plain.find(" ", start) + 1

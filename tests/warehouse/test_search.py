@@ -12,6 +12,9 @@ import snowballstemmer
 
 from aftercast import cli, publishing, searching, warehouse
 from aftercast.errors import ConfigError, WarehouseError
+from aftercast.page import incidents
+from aftercast.page import searching as page_searching
+from aftercast.page.reading import opened
 from aftercast.settings import Settings
 from tests.warehouse.conftest import Query
 
@@ -133,6 +136,23 @@ def test_a_kind_that_is_none_and_a_mart_without_an_index_say_so(mart: Path, tmp_
         warehouse.execute(connection, "create schema marts")
     with pytest.raises(WarehouseError, match="published by a version that had no search; `aftercast run` publishes it anew"):
         searching.search(old, "payments")
+
+
+def test_the_page_finds_incidents_by_what_belongs_to_them_and_other_documents_beside(mart: Path):
+    with opened(mart) as one:
+        by_words = page_searching.search(one, "restart workers")
+        assert by_words is not None
+        assert [row["entity_id"] for row in by_words.beside] == ["restart-payments"]
+        incident = one.rows("select incident_id, title from mart_incidents order by incident_id")[0]
+        by_title = page_searching.search(one, incident["title"])
+        assert by_title is not None
+        assert incident["incident_id"] in by_title.incidents
+        assert page_searching.search(one, "  ") is None
+        nothing = page_searching.search(one, "zebra !?")
+        assert nothing is not None
+        assert (nothing.incidents, nothing.beside) == ([], [])
+        shown = incidents.listed(one, incidents.Asked(q="restart workers"))
+        assert [row["kind"] for row in shown["beside"]] == ["runbook"]
 
 
 def test_an_excerpt_shows_where_the_words_stand():

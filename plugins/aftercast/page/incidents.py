@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from aftercast import warehouse
 from aftercast.errors import ConfigError
 from aftercast.page.reading import Mart
-from aftercast.page.searching import LONGEST, others, search
+from aftercast.page.searching import LONGEST, Found, search
 from aftercast.reporting import losses, weeks, wording
 from aftercast.reporting.intervals import Range
 
@@ -19,7 +19,7 @@ NO_POSTMORTEM = "none"
 
 # What a column is sorted by, and which way comes first.
 SORTS = {
-    "found": ("place_found", "asc"),
+    "found": ("", "asc"),  # the best match first, while a text is asked for
     "started": ("started_at", "desc"),
     "title": ("lower(title)", "asc"),
     "severity": ("coalesce(severity_rank, 99)", "asc"),
@@ -107,8 +107,8 @@ def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
     page = min(wish.page, pages)
     by, way = SORTS[wish.sort][0], wish.order
     if wish.sort == "found":
-        ids = ", ".join(warehouse.literal(one) for one in found or ())
-        by = f"list_position([{ids}]::varchar[], incident_id)" if ids else "started_at"
+        ids = ", ".join(warehouse.literal(one) for one in (found.incidents if found else ()))
+        by = f"list_position([{ids}]::varchar[], incident_id)"
     rows = mart.rows(
         f"""
         with shown as (
@@ -137,7 +137,7 @@ def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
         "first": (page - 1) * PER_PAGE + 1 if lines else 0,
         "choices": _choices(mart, wish),
         "notes": notes,
-        "others": others(mart, wish.q) if wish.q and page == 1 else [],
+        "beside": found.beside if found else [],
         "any": bool(sums["n"]) or (mart.row("select count(*) as n from mart_incidents") or {"n": 0})["n"] > 0,
     }
 
@@ -170,7 +170,7 @@ def safe_url(url: str | None) -> str | None:
     return url if url and url.startswith(("https://", "http://")) and not any(ord(letter) < 33 for letter in url) else None
 
 
-def _where(wish: Asked, found: list[str] | None, notes: list[str]) -> tuple[str, list[Any]]:
+def _where(wish: Asked, found: Found | None, notes: list[str]) -> tuple[str, list[Any]]:
     conditions: list[str] = ["true"]
     parameters: list[Any] = []
     if wish.week:
@@ -194,8 +194,8 @@ def _where(wish: Asked, found: list[str] | None, notes: list[str]) -> tuple[str,
         conditions.append("postmortem_status = ?")
         parameters.append(wish.postmortem)
     if found is not None:
-        conditions.append("list_contains(?, incident_id)" if found else "false")
-        parameters += [found] if found else []
+        conditions.append("list_contains(?, incident_id)" if found.incidents else "false")
+        parameters += [found.incidents] if found.incidents else []
     return " and ".join(conditions), parameters
 
 

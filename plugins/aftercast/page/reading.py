@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +112,6 @@ class Mart:
         listed = "select table_name, column_name from duckdb_columns() where schema_name = 'marts' and not internal"
         for table, column in warehouse.frame(connection, listed).rows():
             self._held.setdefault(table, set()).add(column)
-
-    @cached_property
-    def can_search(self) -> bool:
-        """Whether this mart was published with its search, `marts.search`."""
-        listed = "select count(*) from duckdb_functions() where schema_name = 'marts' and function_name = 'search'"
-        return bool(warehouse.frame(self._connection, listed).item())
 
     def has(self, mart: str) -> bool:
         """Return whether a mart is published, whatever its columns."""

@@ -1,65 +1,53 @@
-"""What a text finds: the one place that knows how the page searches.
+"""What a text finds: the incidents of the list, and the documents beside them. The one place that knows how the page searches.
 
-The index of the published mart (`aftercast.searching`) is asked where it is there; a mart of an older version is searched by title, id,
-service and family.
+The index of the mart is asked where it was published (`aftercast.searching`); a mart of an earlier version has names only.
 """
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from typing import Any
 
 from aftercast.page.reading import Mart
-from aftercast.searching import excerpt
+from aftercast.searching import words_of
 
 LONGEST = 200
-OTHERS = 8
+MOST_BESIDE = 8
 
 
-def search(mart: Mart, text: str) -> list[str] | None:
-    """Return the ids of the incidents that a text finds, the best first; None for a text without words.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What holds every word of a text.
 
-    An incident is found by what stands in it or in what belongs to it (postmortem, insights, action items), when that holds as many of the
-    words as anything does. Of a longer text the first 200 characters count.
+    Attributes:
+        incidents: ids of incidents that do so themselves, or to which a postmortem, insight or action item that does belongs,
+            the best first.
+        beside: rows of other documents (`kind`, `entity_id`, `title`, `incident_id`), the best first.
     """
-    asked = text[:LONGEST].strip()
-    if not asked:
+
+    incidents: list[str]
+    beside: list[dict[str, Any]]
+
+
+def search(mart: Mart, text: str) -> Found | None:
+    """Return what a text finds; None for a text without words.
+
+    Letters count alike in either case and with or without accents. Of a longer text the first 200 characters count.
+    """
+    asked = text[:LONGEST]
+    if not asked.split():
         return None
-    if _indexed(mart, asked):
-        rows = mart.rows(
-            """
-            with found as (select * from marts.search(?) where incident_id is not null)
-            select incident_id from found
-            where matched_n = (select max(matched_n) from found)
-            group by incident_id order by min(position)
-            """,
-            [asked],
-        )
-        return [row["incident_id"] for row in rows]
-    words = asked.split()
+    if not mart.has("mart_search_terms") or not words_of(asked):
+        return Found(_by_name(mart, asked.split()), [])
+    sql = "select kind, entity_id, title, incident_id from marts.search(?) where matched_n = asked_n order by position"
+    rows = mart.rows(sql, [asked])
+    incidents = dict.fromkeys(row["incident_id"] for row in rows if row["incident_id"])
+    return Found(list(incidents), [row for row in rows if row["kind"] != "incident"][:MOST_BESIDE])
+
+
+def _by_name(mart: Mart, words: list[str]) -> list[str]:
     held = "strip_accents(lower(concat_ws(' ', incident_id, title, service_origin, family_title)))"
     every = " and ".join(f"contains({held}, strip_accents(lower(?)))" for _ in words)
     return [
         row["incident_id"] for row in mart.rows(f"select incident_id from mart_incidents where {every} order by started_at desc", words)
     ]
-
-
-def others(mart: Mart, text: str) -> list[dict[str, Any]]:
-    """Return what else a text finds, the best first, with an excerpt each: postmortems, insights, action items, advice, runbooks."""
-    asked = text[:LONGEST].strip()
-    if not _indexed(mart, asked):
-        return []
-    rows = mart.rows(
-        """
-        with found as (select * from marts.search(?))
-        select kind, entity_id, title, text, incident_id, url from found
-        where kind <> 'incident' and matched_n = (select max(matched_n) from found)
-        order by position limit ?
-        """,
-        [asked, OTHERS],
-    )
-    return [row | {"excerpt": excerpt(row["text"] or "", asked)} for row in rows]
-
-
-def _indexed(mart: Mart, asked: str) -> bool:
-    return bool(re.search(r"[^\W_]", asked)) and mart.can_search
