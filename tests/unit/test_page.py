@@ -17,11 +17,12 @@ from fastapi import FastAPI, HTTPException
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
+from aftercast import searching
 from aftercast.page import application, incidents, rendering, timeline
 from aftercast.page.reading import MARTS, opened
 from aftercast.page.searching import Found, search
 from tests.unit import page_fixture as fixture
-from tests.unit.page_fixture import AS_OF, NOW, START, after, incident
+from tests.unit.page_fixture import AS_OF, HOSTILE, NOW, START, after, incident
 
 PAGES = ("/", "/incidents/INC-1", "/journeys", "/health")
 VOID = {"meta", "link", "input", "path", "circle", "rect", "line", "polyline", "br", "img"}
@@ -151,6 +152,8 @@ def test_the_list_sums_what_counts_and_shows_every_incident(mart: Path):
         ("postmortem=draft", ["INC-6"]),
         ("postmortem=none&severity=sev1&sort=started&order=asc", ["INC-2", "INC-3", "INC-1"]),
         ("q=CHECKOUT+fails", ["INC-1"]),
+        ("q=checkout&sort=started", ["INC-6", "INC-1", "INC-3", "INC/4 ?#%"]),
+        ("sort=found", ["INC-5", "INC-6", "INC-1", "INC-3", "INC-2", "INC/4 ?#%"]),
         ("q=%25", ["INC/4 ?#%"]),
         ("q=תשלומים", ["INC-3"]),
         ("q='%3B+drop+table+marts.mart_incidents", []),
@@ -421,6 +424,36 @@ def test_a_mart_without_an_index_is_searched_by_names(mart: Path):
         assert search(there, "  ") is None
         assert search(there, "fails checkout inc-1") == Found(["INC-1"], [])
         assert search(there, "y" * 100_000) == Found([], [])
+
+
+def test_the_best_match_comes_first_and_what_stands_beside_is_harmless(mart: Path, tmp_path: Path):
+    path = Path(shutil.copy(mart, tmp_path))
+    documents = [
+        ("incident", "INC-3", "INC-3", "Payments"),
+        ("postmortem", "PM-1", "INC-1", HOSTILE),
+        ("runbook", "restart", None, HOSTILE),
+    ]
+    with duckdb.connect(str(path)) as connection:
+        columns = "document_id text, kind text, entity_id text, title text, incident_id text, importance double, occurred_at timestamptz"
+        connection.execute(f"create table marts.mart_search_documents ({columns})")
+        connection.execute("create table marts.mart_search_terms (stem text, document_id text, weight double)")
+        connection.execute("create table marts.mart_search_words (word text, stem text)")
+        for n, (kind, name, incident_id, text) in enumerate(documents):
+            row = [f"{kind}:{name}", kind, name, text, incident_id, 0.5, START]
+            connection.execute("insert into marts.mart_search_documents values (?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("insert into marts.mart_search_terms values ('restart', ?, ?)", [row[0], n + 1.0])
+        connection.execute("insert into marts.mart_search_terms values ('gateway', 'incident:INC-3', 1.0)")
+        connection.execute("insert into marts.mart_search_words values ('restart', 'restart'), ('gateway', 'gateway')")
+        connection.execute(searching.MACRO)
+    for wish, names in (
+        ("restarting", ["INC-1", "INC-3"]),
+        ("restart&sort=started&order=asc", ["INC-3", "INC-1"]),
+        ("restart gateway", ["INC-3"]),
+    ):
+        assert re.findall(r'data-review="([^"]*)"', client(path).get(f"/aftercast/?q={wish}").text) == names
+    page = seen(path, "/?q=restart")
+    assert "Best match first" in page.words and "Also found" in page.words
+    assert page.loose == [] and len(page.all("script")) == 1 and page.all("img") == []
 
 
 def test_addresses_keep_what_was_asked():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from aftercast import warehouse
 from aftercast.errors import ConfigError
 from aftercast.page.reading import Mart
 from aftercast.page.searching import LONGEST, Found, search
@@ -18,6 +19,7 @@ NO_POSTMORTEM = "none"
 
 # What a column is sorted by, and which way comes first.
 SORTS = {
+    "found": ("", "asc"),  # the best match first, while a text is asked for
     "started": ("started_at", "desc"),
     "title": ("lower(title)", "asc"),
     "severity": ("coalesce(severity_rank, 99)", "asc"),
@@ -55,17 +57,19 @@ class Asked:
     def address(self, **changes: Any) -> str:
         """Return the query string of this list with some of it changed; filters that change lead to the first page."""
         now = {name: getattr(self, name) for name in (*FILTERS, "sort", "order")} | {"page": self.page} | changes
-        usual = {"sort": "started", "order": "desc", "page": 1}
-        said = {name: value for name, value in now.items() if value and value != usual.get(name)}
-        if "sort" in said and "order" not in said:
-            said["order"] = now["order"]
+        if now["sort"] == "found" and not now["q"]:
+            now |= {"sort": "started", "order": "desc"}
+        said = {name: value for name, value in now.items() if value and (name, value) != ("page", 1)}
+        if said["sort"] == ("found" if now["q"] else "started") and said["order"] == SORTS[said["sort"]][1]:
+            del said["sort"], said["order"]
         return f"?{urlencode(said)}" if said else "?"
 
 
 def asked(given: Mapping[str, str]) -> Asked:
     """Return what a query string asks for; what it says of sorting and pages that makes no sense is as if it were not said."""
-    sort = given.get("sort", "started")
-    sort = sort if sort in SORTS else "started"
+    usual = "found" if given.get("q", "").strip() else "started"
+    sort = given.get("sort", usual)
+    sort = sort if sort in SORTS and (sort != "found" or usual == "found") else usual
     order = given.get("order", SORTS[sort][1])
     page = given.get("page", "1")
     return Asked(
@@ -102,6 +106,9 @@ def listed(mart: Mart, wish: Asked) -> dict[str, Any]:
     pages = max(1, -(-sums["n"] // PER_PAGE))
     page = min(wish.page, pages)
     by, way = SORTS[wish.sort][0], wish.order
+    if wish.sort == "found":
+        ids = ", ".join(warehouse.literal(one) for one in (found.incidents if found else ()))
+        by = f"list_position([{ids}]::varchar[], incident_id)"
     rows = mart.rows(
         f"""
         with shown as (

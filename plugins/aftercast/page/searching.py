@@ -20,7 +20,8 @@ class Found:
     """What holds every word of a text.
 
     Attributes:
-        incidents: ids of incidents that do so themselves, or to which a postmortem, insight or action item that does belongs.
+        incidents: ids of incidents that do so themselves, or to which a postmortem, insight or action item that does belongs,
+            the best first.
         beside: rows of other documents (`kind`, `entity_id`, `title`, `incident_id`), the best first.
     """
 
@@ -47,4 +48,6 @@ def search(mart: Mart, text: str) -> Found | None:
 def _by_name(mart: Mart, words: list[str]) -> list[str]:
     held = "strip_accents(lower(concat_ws(' ', incident_id, title, service_origin, family_title)))"
     every = " and ".join(f"contains({held}, strip_accents(lower(?)))" for _ in words)
-    return [row["incident_id"] for row in mart.rows(f"select incident_id from mart_incidents where {every}", words)]
+    return [
+        row["incident_id"] for row in mart.rows(f"select incident_id from mart_incidents where {every} order by started_at desc", words)
+    ]
