@@ -295,7 +295,7 @@ class ReportRow(Row):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     schedule: str = "after_refresh"
-    cadence: Literal["weekly"] = "weekly"
+    cadence: Literal["weekly", "monthly", "quarterly"] = "weekly"
     channels: tuple[str, ...] = ("file",)
     recipients: tuple[str, ...] = ()
 

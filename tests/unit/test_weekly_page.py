@@ -15,7 +15,7 @@ import pytest
 
 from aftercast import reporting
 from aftercast.errors import QualityError
-from aftercast.reporting import page, rows, weekly
+from aftercast.reporting import compiling, numbers, page, rows
 from aftercast.settings import Settings
 from tests.unit import weekly_fixture as mart
 from tests.unit.weekly_fixture import WEEK, as_rows, frames, incident
@@ -58,7 +58,7 @@ def parse(text: str) -> Checker:
 
 
 def html_of(found: mart.Frames, absent: tuple[str, ...] = ()) -> str:
-    return page.html(weekly.figures(as_rows(found, absent), WEEK))
+    return page.html(compiling.figures(as_rows(found, absent), WEEK))
 
 
 def hostile() -> mart.Frames:
@@ -93,7 +93,7 @@ def test_hostile_titles_stay_text() -> None:
 
 
 def test_hostile_titles_stay_in_their_markdown_cell() -> None:
-    text = page.markdown(weekly.figures(as_rows(hostile()), WEEK))
+    text = page.markdown(compiling.figures(as_rows(hostile()), WEEK))
     assert "<script>" not in text
     line = next(line for line in text.splitlines() if line.startswith("| INC-2 "))
     assert len(re.findall(r"(?<!\\)\|", line)) == 10
@@ -101,16 +101,16 @@ def test_hostile_titles_stay_in_their_markdown_cell() -> None:
 
 def test_a_cell_of_the_numbers_is_never_a_formula() -> None:
     found = frames([incident("=HYPERLINK(1)", MONDAY, 5.0)])
-    lines = list(csv.DictReader(io.StringIO(page.numbers(weekly.figures(as_rows(found), WEEK)))))
+    lines = list(csv.DictReader(io.StringIO(numbers.to_csv(compiling.figures(as_rows(found), WEEK)))))
     assert {line["item"] for line in lines if line["section"] == "incident"} == {"'=HYPERLINK(1)"}
 
 
 def test_the_numbers_are_those_of_the_page() -> None:
-    lines = list(csv.DictReader(io.StringIO(page.numbers(weekly.figures(as_rows(frames()), WEEK)))))
+    lines = list(csv.DictReader(io.StringIO(numbers.to_csv(compiling.figures(as_rows(frames()), WEEK)))))
     parts = [
-        float(line["value"]) for line in lines if line["section"] == "incident" and line["measure"] == "lost_revenue" and line["value"]
+        float(line["value"]) for line in lines if line["section"] == "incident" and line["name"] == "lost_revenue" and line["value"]
     ]
-    week = next(line for line in lines if line["section"] == "week" and line["measure"] == "lost_revenue")
+    week = next(line for line in lines if line["section"] == "week" and line["name"] == "lost_revenue")
     assert sum(parts) == pytest.approx(float(week["value"]))
     assert week["unit"] == "EUR"
 
@@ -163,7 +163,7 @@ def test_tables_and_drawings_can_be_read_aloud() -> None:
 
 def test_the_severest_episodes_of_the_costliest_incidents_are_drawn() -> None:
     found = frames(episodes=True)
-    figures = weekly.figures(as_rows(found), WEEK)
+    figures = compiling.figures(as_rows(found), WEEK)
     assert [one.incident_id for one in figures.pictures] == ["INC-2871", "INC-2874", "INC-2869"]
     assert figures.pictures[0].finding == "Checkout error ratio in eu reached 12% where 0.55–0.67% was expected, Tue 3 Nov 18:15–19:15"
     text = page.html(figures)
@@ -171,7 +171,7 @@ def test_the_severest_episodes_of_the_costliest_incidents_are_drawn() -> None:
     assert [text.count(one.finding) >= 3 for one in figures.pictures] == [True] * 3
     assert "- INC-2874: Checkout pay conversion in eu, gold fell to 41%" in page.markdown(figures)
     (line,) = [
-        line for line in csv.DictReader(io.StringIO(page.numbers(figures))) if line["item"] == "INC-2874" and line["section"] == "episode"
+        line for line in csv.DictReader(io.StringIO(numbers.to_csv(figures))) if line["item"].startswith("INC-2874: ") and line["section"] == "episode"
     ]
     assert float(line["value"]) == pytest.approx(0.41, abs=0.01)
     assert figures.pictures_text == ""
@@ -193,7 +193,7 @@ def test_a_picture_is_about_its_own_incident() -> None:
         pl.col("started_at", "ended_at") - timedelta(hours=2), anomaly_id=pl.lit("other"), incident_id=pl.lit("INC-1"), score=pl.lit(0.99)
     )
     found["mart_anomalies"] = pl.concat([found["mart_anomalies"], stronger])
-    assert "18:15–19:15" in weekly.figures(as_rows(found), WEEK).pictures[0].finding
+    assert "18:15–19:15" in compiling.figures(as_rows(found), WEEK).pictures[0].finding
 
 
 def test_pictures_that_are_not_published_are_named_and_nothing_is_claimed() -> None:
@@ -212,13 +212,13 @@ def test_a_thousand_incidents_stay_one_page() -> None:
 
 def test_the_report_is_read_from_the_published_file(tmp_path: Path) -> None:
     file = mart.write(tmp_path / "mart.duckdb", frames(episodes=True))
-    report = reporting.render_weekly(file, WEEK)
+    report = reporting.render(file, WEEK)
     assert report.label == "2026-W45"
     assert "INC-2871" in report.html
     assert "INC-2871" in report.markdown
-    assert report.figures["lost"]["value"] == pytest.approx(271_240)
-    assert [one["incident_id"] for one in report.figures["pictures"]] == ["INC-2871", "INC-2874", "INC-2869"]
-    assert report == reporting.render_weekly(file)
+    assert report.figures.lost.value == pytest.approx(271_240)
+    assert [one.incident_id for one in report.figures.pictures] == ["INC-2871", "INC-2874", "INC-2869"]
+    assert report == reporting.render(file)
 
 
 def test_columns_and_marts_that_are_not_published_are_named(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_columns_and_marts_that_are_not_published_are_named(tmp_path: Path) -> N
     held = rows.read(mart.write(tmp_path / "mart.duckdb", found))
     assert held.absent == ("mart_incidents.alerts_n", "mart_incidents.family_title", "mart_fix_impact")
     assert held["mart_incidents"]["alerts_n"].null_count() == held["mart_incidents"].height
-    assert "Not published, so not shown: mart_fix_impact." in page.html(weekly.figures(held, WEEK))
+    assert "Not published, so not shown: mart_fix_impact." in page.html(compiling.figures(held, WEEK))
 
 
 @pytest.fixture
@@ -247,24 +247,24 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_the_report_is_written_with_its_numbers_and_found_again(settings: Settings) -> None:
     assert reporting.latest_report(settings) is None
-    path = reporting.write_weekly(settings, week="2026-W44")
+    path = reporting.write(settings, period="2026-W44").page
     assert path == settings.reports / "2026-W44" / "weekly.html"
-    newest = reporting.write_weekly(settings)
+    newest = reporting.write(settings).page
     assert sorted(file.name for file in newest.parent.iterdir()) == ["weekly.csv", "weekly.html", "weekly.md"]
     assert reporting.latest_report(settings) == newest
     assert "Missing: statuspage has delivered nothing yet" in newest.read_text()
     before = newest.read_bytes()
-    assert reporting.write_weekly(settings).read_bytes() == before
+    assert reporting.write(settings).page.read_bytes() == before
 
 
 def test_a_refused_report_leaves_the_last_one(settings: Settings) -> None:
-    path = reporting.write_weekly(settings)
+    path = reporting.write(settings).page
     before = path.read_bytes()
     found = frames()
     found["mart_incident_impact"] = found["mart_incident_impact"].head(1)
     settings.mart.unlink()
     mart.write(settings.mart, found)
     with pytest.raises(QualityError, match="does not add up"):
-        reporting.write_weekly(settings)
+        reporting.write(settings)
     assert path.read_bytes() == before
     assert len(list(path.parent.iterdir())) == 3

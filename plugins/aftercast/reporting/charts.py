@@ -47,9 +47,7 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
     most = max((float(end) for end in ends), default=0.0)
     ticks = _ticks(most)
     left, plot = 46, width - 46 - 14
-    x = alt.X(
-        "x:Q", scale=alt.Scale(domain=[-0.5, n - 0.5]), axis=axis(list(range(n)), [f"Wk {week.label[-2:]}" for week in weeks], grid=False)
-    )
+    x = alt.X("x:Q", scale=alt.Scale(domain=[-0.5, n - 0.5]), axis=axis(list(range(n)), [week.short for week in weeks], grid=False))
     y_scale, y_axis = alt.Scale(domain=[0, most * 1.16 or 1.0], clamp=True), axis(ticks, [amount(tick) for tick in ticks], grid=True)
     layers: list[Any] = []
     if normal:
