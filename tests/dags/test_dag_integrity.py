@@ -57,9 +57,25 @@ def test_a_landing_triggers_the_refresh_and_a_publish_triggers_the_reports(bag: 
     assert isinstance(trigger, AssetAny | AssetAll)
     assert {asset.uri for asset in trigger.objects} == landings
     assert [outlet.uri for outlet in bag.dags["refresh_warehouse"].get_task("publish").outlets] == [MART.uri]
+    following = {f"send_reports__{row.name}" for row in Settings.from_environment().deployment.reports if row.follows_the_refresh}
+    assert following
     for name, dag in bag.dags.items():
-        if name.startswith("send_reports__") or name == "draft_postmortems":
+        if name in following or name == "draft_postmortems":
             assert {asset.uri for asset in dag.timetable.asset_condition.objects} == {MART.uri}
+
+
+def test_a_report_with_a_schedule_of_its_own_runs_by_the_clock_and_has_patience(bag: DagBag):
+    own = [row for row in Settings.from_environment().deployment.reports if not row.follows_the_refresh]
+    assert own
+    for row in own:
+        dag = bag.dags[f"send_reports__{row.name}"]
+        assert dag.timetable.summary == row.schedule
+        assert dag.get_task("send").retries == 5
+
+
+def test_a_failed_gate_says_so_in_the_place_of_the_reports(bag: DagBag):
+    refresh = bag.dags["refresh_warehouse"]
+    assert [task.task_id for task in refresh.tasks if task.has_on_failure_callback] == ["check"]
 
 
 def test_maintenance_reconciles_the_sources_that_ask_for_it(bag: DagBag):

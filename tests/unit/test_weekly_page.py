@@ -107,9 +107,7 @@ def test_a_cell_of_the_numbers_is_never_a_formula() -> None:
 
 def test_the_numbers_are_those_of_the_page() -> None:
     lines = list(csv.DictReader(io.StringIO(numbers.to_csv(compiling.figures(as_rows(frames()), WEEK)))))
-    parts = [
-        float(line["value"]) for line in lines if line["section"] == "incident" and line["name"] == "lost_revenue" and line["value"]
-    ]
+    parts = [float(line["value"]) for line in lines if line["section"] == "incident" and line["name"] == "lost_revenue" and line["value"]]
     week = next(line for line in lines if line["section"] == "week" and line["name"] == "lost_revenue")
     assert sum(parts) == pytest.approx(float(week["value"]))
     assert week["unit"] == "EUR"
@@ -171,7 +169,9 @@ def test_the_severest_episodes_of_the_costliest_incidents_are_drawn() -> None:
     assert [text.count(one.finding) >= 3 for one in figures.pictures] == [True] * 3
     assert "- INC-2874: Checkout pay conversion in eu, gold fell to 41%" in page.markdown(figures)
     (line,) = [
-        line for line in csv.DictReader(io.StringIO(numbers.to_csv(figures))) if line["item"].startswith("INC-2874: ") and line["section"] == "episode"
+        line
+        for line in csv.DictReader(io.StringIO(numbers.to_csv(figures)))
+        if line["item"].startswith("INC-2874: ") and line["section"] == "episode"
     ]
     assert float(line["value"]) == pytest.approx(0.41, abs=0.01)
     assert figures.pictures_text == ""

@@ -222,7 +222,7 @@ def run(settings: Settings, window: Window, say: Say, ended: Callable[[TaskEnd],
                 for source in deployment.sources:
                     airflow.trigger(f"extract__{source.name}", {"from": window.start.isoformat(), "to": window.end.isoformat()})
                 expected = {f"extract__{source.name}" for source in deployment.sources} | {REFRESH, DRAFTS}
-                expected |= {f"send_reports__{report.name}" for report in deployment.reports}
+                expected |= {f"send_reports__{report.name}" for report in deployment.reports if report.follows_the_refresh}
                 _follow(airflow, since, components, ended, expected, patience)
             finally:
                 airflow.close()

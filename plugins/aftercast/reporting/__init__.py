@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aftercast.errors import ConfigError
 from aftercast.reporting.figures import Report
@@ -21,7 +22,12 @@ from aftercast.reporting.periods import CADENCES, WEEKLY, Cadence
 from aftercast.settings import Settings
 from aftercast.window import Window
 
-__all__ = ["CADENCES", "History", "Rendered", "Report", "Written", "latest_report", "render", "write", "write_plot"]
+if TYPE_CHECKING:
+    from aftercast.reporting.withholding import Notice
+
+WITHHELD = ("html", "md")
+
+__all__ = ["CADENCES", "History", "Rendered", "Report", "Written", "latest_report", "render", "withhold", "write", "write_plot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,38 @@ def write(
     # The page last: who sees a new page finds its numbers beside it.
     for ending, content in (*files, ("html", report.html)):
         _write(folder / f"{cadence}.{ending}", content)
+    for ending in WITHHELD:
+        (folder / f"{cadence}.withheld.{ending}").unlink(missing_ok=True)
     return Written(folder / f"{cadence}.html", report, document)
+
+
+def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> Notice | None:
+    """Write `reports/<period>/<cadence>.withheld.html` and `.md` in the place of the report that is due, saying why there is none.
+
+    Nothing is written, and None returned, when the period has a page: it was made from a mart that passed its gates.
+
+    Args:
+        settings: where the reports are.
+        cadence: weekly, monthly or quarterly.
+        as_of: to which the data reaches; the last complete period before it is due.
+        reason: what failed, a line for each.
+    """
+    from aftercast.reporting import withholding
+    from aftercast.reporting.letters import Letter, Post
+
+    kind = CADENCES[cadence]
+    period = kind.last_complete(as_of)
+    label = kind.label(period)
+    folder = settings.reports / label
+    if (folder / f"{cadence}.html").exists():
+        return None
+    earlier = sorted(page.parent.name for page in settings.reports.glob(f"*/{cadence}.html"))
+    said = withholding.texts(kind, period, as_of, reason, earlier[-1] if earlier else None)
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in reversed(WITHHELD):
+        _write(folder / f"{cadence}.withheld.{ending}", said[ending])
+    letter = Letter(said["headline"], said["txt"], said["html"], ())
+    return withholding.Notice(label, folder / f"{cadence}.withheld.html", letter, Post(said["txt"], ()))
 
 
 def write_plot(title: str, histories: Sequence[History], path: Path) -> Path:

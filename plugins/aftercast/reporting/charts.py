@@ -81,7 +81,7 @@ def _values(rows: list[dict[str, Any]], most: float, x: alt.X, scale: alt.Scale,
     placed: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for before, row, following in zip([None, *rows], rows, [*rows[1:], None], strict=False):
         falls = before is not None and before["value"] - row["value"] > 0.2 * most
-        below = following is not None and following["value"] - row["value"] > 0.2 * most and row["value"] > 0.1 * most
+        below = following is not None and following["value"] - row["value"] > 0.2 * most and row["value"] > 0.2 * most
         end = row["value"] if row["high"] is None else max(row["high"], row["value"])
         offset = (0, 12) if below else (14 if falls else 0, -9)
         placed.setdefault(offset, []).append(row | {"spot": (row["low"] or row["value"]) if below else end})

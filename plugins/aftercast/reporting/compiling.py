@@ -181,6 +181,7 @@ def _tiles(
             [week.lost.value for week in by_week],
             1,
             normal,
+            money.noun,
         ),
         _tile(
             "incidents",
@@ -189,14 +190,19 @@ def _tiles(
             f"{majors} major (sev 1 or 2)" if by_week[-1].n_incidents is not None else "not published",
             [None if week.n_incidents is None else float(week.n_incidents) for week in by_week],
             1,
+            noun=money.noun,
         ),
-        _share_tile("found", "Found by us first", found),
-        _share_tile("mitigated", "Mitigated in 30 min", soon),
+        _share_tile("found", "Found by us first", found, money.noun),
+        _share_tile("mitigated", "Mitigated in 30 min", soon, money.noun),
     ]
     line = journeys.worst(journey_lines)
     if line is not None:
         note = f"target {wording.percent(line.target, 2)}"
-        tiles.append(_tile("journey", f"{line.title} success", lambda value: wording.percent(value, 2), note, line.success_by_week, -1))
+        tiles.append(
+            _tile(
+                "journey", f"{line.title} success", lambda value: wording.percent(value, 2), note, line.success_by_week, -1, noun=money.noun
+            )
+        )
     return tuple(tiles)
 
 
@@ -208,23 +214,24 @@ def _tile(
     values: Sequence[float | None],
     bad: int,
     normal: tuple[float, float] | None = None,
+    noun: str = "week",
 ) -> Tile:
     normal = normal or intervals.normal_range(values[:-1])
     value = values[-1]
     standing = "unknown" if normal is None or value is None else "usual"
     if normal is not None and value is not None and not normal[0] <= value <= normal[1]:
         standing = "worse" if (value > normal[1]) == (bad > 0) else "better"
-    normal_text = wording.between(write(normal[0]), write(normal[1])) if normal else "not enough weeks"
+    normal_text = wording.between(write(normal[0]), write(normal[1])) if normal else f"not enough {noun}s"
     return Tile(
         name, label, value, write(value) if value is not None else wording.NOT_KNOWN, note, standing, normal, normal_text, tuple(values)
     )
 
 
-def _share_tile(name: str, label: str, shares: Sequence[Share]) -> Tile:
+def _share_tile(name: str, label: str, shares: Sequence[Share], noun: str) -> Tile:
     """A share stands outside the normal range only when its whole interval does: 0 of 1 is not news."""
     share = shares[-1]
     note = f"{share.k} of {wording.count(share.n, 'incident')}" if share.n else "no incident to count"
-    tile = _tile(name, label, wording.percent, note, [week.value for week in shares], -1)
+    tile = _tile(name, label, wording.percent, note, [week.value for week in shares], -1, noun=noun)
     outside = tile.normal is not None and share.low is not None and share.high is not None
     if outside and tile.normal and not (share.high < tile.normal[0] or share.low > tile.normal[1]):  # type: ignore[operator]
         return Tile(tile.name, tile.label, tile.value, tile.text, tile.note, "usual", tile.normal, tile.normal_text, tile.values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
@@ -73,15 +74,16 @@ def html(report: Report) -> str:
         ],
         "burn": [charts.budget_burn(report.journeys, width=WIDE), charts.budget_burn(report.journeys, width=NARROW)],
     }
-    return template("report.html.j2").render(**_context(report), charts=drawn)
+    return template("report.html.j2").render(**context(report), charts=drawn)
 
 
 def markdown(report: Report) -> str:
     """Return the page as Markdown, in the same order, for chat, wikis and diffs."""
-    return template("report.md.j2").render(**_context(report))
+    return template("report.md.j2").render(**context(report))
 
 
-def _context(report: Report) -> dict[str, object]:
+def context(report: Report) -> dict[str, Any]:
+    """Return what the templates of a report are filled with."""
     amounts = [line.lost for line in report.incidents if line.lost.value is not None]
     shown = report.incidents[:SHOWN] if len(report.incidents) > SHOWN + 1 else report.incidents
     rest = report.incidents[len(shown) :]
