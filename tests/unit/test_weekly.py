@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from aftercast.errors import ConfigError, QualityError, WarehouseError
 from aftercast.reporting import compiling, intervals, wording
-from aftercast.reporting.periods import WEEKLY
 from aftercast.reporting.figures import Report
 from aftercast.reporting.intervals import wilson
+from aftercast.reporting.periods import WEEKLY
 from aftercast.window import Window
 from tests.unit import weekly_fixture as mart
 from tests.unit.weekly_fixture import AS_OF, WEEK, as_rows, frames, incident

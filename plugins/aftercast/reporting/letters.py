@@ -23,6 +23,8 @@ WIDTH = 576
 SCALE = 2  # screens that show two pixels where the letter asks for one
 INCIDENTS = 6
 OTHER_SECTIONS = ("slo", "patterns", "families", "leading", "indicators", "portfolio", "fixes", "actions", "detection", "health")
+# A subject line of ASCII is not folded into encoded words, which some programs join with a space too many.
+PLAIN = str.maketrans({"’": "'", "“": '"', "”": '"', "–": "-", "−": "-"})
 HEADLINE = 150  # what Slack takes as a header
 LONGEST_PREHEADER = 140
 
@@ -77,7 +79,7 @@ def letter(report: Report, *, link: str | None = None, pdf: bytes | None = None)
     html = css_inline.inline(page.template("letter.html.j2").render(context), load_remote_stylesheets=False)
     text = page.template("letter.txt.j2").render(context)
     attachment = (str(context["attached"]), pdf) if pdf else None
-    return Letter(f"{report.label}: {' '.join(report.headline.split())}", text, html, pictures, attachment)
+    return Letter(f"{report.label}: {' '.join(report.headline.translate(PLAIN).split())}", text, html, pictures, attachment)
 
 
 def _pictures(report: Report) -> Iterator[Picture]:

@@ -22,6 +22,10 @@ MARKS = (
 )
 
 
+# Twenty characters, an entity being one, that more of their kind follow.
+LONG = re.compile(r"((?:&[#a-z0-9]+;|[^\s<>&]){20})(?=[^\s<>])")
+
+
 def pdf(html: str) -> bytes | None:
     """Return a page as PDF; None, with a warning in the log, where the libraries for it are missing.
 
@@ -35,9 +39,18 @@ def pdf(html: str) -> bytes | None:
         log.warning("no PDF was made: WeasyPrint does not start (%s). HTML, Markdown and CSV are written. To get it: %s", reason, INSTALL)
         return None
     _quiet()
-    drawn = re.sub(r'(<svg class="mark [^>]*>)', lambda tag: tag[1] + MARKS, html)
-    made = weasyprint.HTML(string=drawn, url_fetcher=URLFetcher(allowed_protocols=())).write_pdf()
+    made = weasyprint.HTML(string=for_print(html), url_fetcher=URLFetcher(allowed_protocols=())).write_pdf()
     return bytes(made) if made else None
+
+
+def for_print(html: str) -> str:
+    """Return a page in which drawings carry their colours and long runs of letters may break.
+
+    Breaking anywhere costs WeasyPrint a measure for every letter (a hostile title: 38 s); places to break at say the same for nothing.
+    """
+    head, found, rest = html.replace("overflow-wrap: anywhere", "overflow-wrap: break-word").partition("</head>")
+    rest = re.sub(r'(<svg class="mark [^>]*>)', lambda tag: tag[1] + MARKS, rest)
+    return head + found + re.sub(r">[^<>]{20,}<", lambda text: LONG.sub(r"\1&#8203;", text[0]), rest)
 
 
 def _quiet() -> None:
