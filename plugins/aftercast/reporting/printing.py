@@ -49,8 +49,8 @@ def for_print(html: str) -> str:
     Breaking anywhere costs WeasyPrint a measure for every letter (a hostile title: 38 s); places to break at say the same for nothing.
     """
     head, found, rest = html.replace("overflow-wrap: anywhere", "overflow-wrap: break-word").partition("</head>")
-    rest = re.sub(r'(<svg class="mark [^>]*>)', lambda tag: tag[1] + MARKS, rest)
-    return head + found + re.sub(r">[^<>]{20,}<", lambda text: LONG.sub(r"\1&#8203;", text[0]), rest)
+    rest = re.sub(r">[^<>]{20,}<", lambda text: LONG.sub(r"\1&#8203;", text[0]), rest)
+    return head + found + re.sub(r'(<svg class="mark [^>]*>)', lambda tag: tag[1] + MARKS, rest)
 
 
 def _quiet() -> None:
