@@ -268,3 +268,24 @@ def test_a_refused_report_leaves_the_last_one(settings: Settings) -> None:
         reporting.write(settings)
     assert path.read_bytes() == before
     assert len(list(path.parent.iterdir())) == 3
+
+
+def test_every_text_stands_out_from_what_it_stands_on() -> None:
+    """WCAG 2 AA asks for 4.5 to 1, in light and in dark."""
+
+    def luminance(colour: str) -> float:
+        full = colour if len(colour) == 7 else "#" + "".join(digit * 2 for digit in colour[1:])
+        parts = [int(full[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    def contrast(one: str, other: str) -> float:
+        light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+        return (light + 0.05) / (dark + 0.05)
+
+    sheets = [dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]+)", block)) for block in re.findall(r":root \{(.*?)\}", html_of(frames()), re.S)]
+    assert len(sheets) == 3, "light, dark, print"
+    for colours in sheets:
+        pairs = [(colours[name], colours["paper"]) for name in ("ink", "muted", "alarm", "good")]
+        pairs += [(colours["ink"], colours["heat-1"]), ("#fff", colours["heat-2"]), ("#fff", colours["heat"])]
+        assert [pair for pair in pairs if contrast(*pair) < 4.5] == []

@@ -50,7 +50,7 @@ def for_print(html: str) -> str:
     """
     head, found, rest = html.replace("overflow-wrap: anywhere", "overflow-wrap: break-word").partition("</head>")
     rest = re.sub(r">[^<>]{20,}<", lambda text: LONG.sub(r"\1&#8203;", text[0]), rest)
-    return head + found + re.sub(r'(<svg class="mark [^>]*>)', lambda tag: tag[1] + MARKS, rest)
+    return head + found + re.sub(r'<svg class="mark [^>]*>', rf"\g<0>{MARKS}", rest)
 
 
 def _quiet() -> None:
