@@ -10,21 +10,25 @@ was sent is not sent twice. `unsure` may have arrived where nobody can be asked:
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, CronTriggerTimetable, Param, task
 
 from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED
 from aftercast.declarations import ReportRow
 from aftercast.settings import Settings
 
+EMBEDDED = bool(os.environ.get("AFTERCAST_EMBEDDED"))
+
 
 def report_dag(row: ReportRow) -> DAG:
     """Build the DAG of one report."""
-    leaves = row.channels != ("file",) or not row.follows_the_refresh
+    by_the_clock = None if EMBEDDED or row.follows_the_refresh else CronTriggerTimetable(row.schedule, timezone="UTC")
+    waits = not EMBEDDED and (row.channels != ("file",) or not row.follows_the_refresh)
     with DAG(
         dag_id=f"send_reports__{row.name}",
-        schedule=[MART] if row.follows_the_refresh else row.schedule,
+        schedule=[MART] if row.follows_the_refresh else by_the_clock,
         start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
@@ -32,9 +36,12 @@ def report_dag(row: ReportRow) -> DAG:
         params={"period": Param(None, type=["null", "string"]), "again": Param(False, type="boolean")},
         tags=["report"],
     ) as dag:
-        patience = {"retries": 5, "retry_delay": timedelta(minutes=10)} if leaves else {"retries": 1, "retry_delay": timedelta(seconds=20)}
 
-        @task(retry_policy=NO_RETRY_WHEN_REFUSED, **patience)
+        @task(
+            retries=5 if waits else 1,
+            retry_delay=timedelta(minutes=10) if waits else timedelta(seconds=5 if EMBEDDED else 20),
+            retry_policy=NO_RETRY_WHEN_REFUSED,
+        )
         def send(params: dict[str, object] | None = None) -> str:
             from aftercast.steps import reports
 

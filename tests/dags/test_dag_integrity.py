@@ -69,7 +69,7 @@ def test_a_report_with_a_schedule_of_its_own_runs_by_the_clock_and_has_patience(
     assert own
     for row in own:
         dag = bag.dags[f"send_reports__{row.name}"]
-        assert str(dag.schedule) == row.schedule
+        assert dag.timetable.serialize()["expression"] == row.schedule
         assert dag.get_task("send").retries == 5
 
 
