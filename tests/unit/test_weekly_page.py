@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from markupsafe import escape
 
 from aftercast import reporting
 from aftercast.errors import QualityError
@@ -289,3 +290,24 @@ def test_every_text_stands_out_from_what_it_stands_on() -> None:
         pairs = [(colours[name], colours["paper"]) for name in ("ink", "muted", "alarm", "good")]
         pairs += [(colours["ink"], colours["heat-1"]), ("#fff", colours["heat-2"]), ("#fff", colours["heat"])]
         assert [pair for pair in pairs if contrast(*pair) < 4.5] == []
+
+
+def test_sections_stand_in_the_order_in_which_they_are_asked_about() -> None:
+    found = compiling.figures(as_rows(frames()), WEEK)
+    order = ("money", "slo", "incidents", "families", "fixes", "actions", "detection", "leading", "advice", "health")
+    for text, write in ((page.html(found), str), (page.markdown(found), page.markdown_text)):
+        places = [
+            text.index(str(escape(write(found.titles[name])) if text.startswith("<!") else write(found.titles[name])))
+            for name in order
+            if name != "slo" or text.startswith("<!")
+        ]
+        assert places == sorted(places)
+
+
+def test_names_that_nobody_declared_are_said() -> None:
+    found = frames()
+    found["mart_unmapped_names"] = pl.DataFrame(
+        {"kind": ["service", "region"], "name": ["chekout", "<b>eu9</b>"], "nearest_name": ["checkout", None]}
+    )
+    text = html_of(found)
+    assert "2 names that nobody declared, so not told apart from others: region &lt;b&gt;eu9&lt;/b&gt; and service chekout." in text

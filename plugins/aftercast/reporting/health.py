@@ -91,6 +91,11 @@ def notes(rows: Rows, lines: Sequence[SourceLine], n_excluded: int, noun: str) -
         said.append(f"Declared but never delivered: {wording.listing(never, 8)}.")
     if n_excluded:
         said.append(f"{wording.count(n_excluded, 'incident')} of this {noun} left out: tests, drills or excluded by a person.")
+    unmapped = rows["mart_unmapped_names"].sort("kind", "name")
+    if unmapped.height:
+        named = [f"{kind} {wording.shorten(name, 60)}" for kind, name in unmapped.select("kind", "name").rows()]
+        what = wording.count(unmapped.height, "name")
+        said.append(f"{what.capitalize()} that nobody declared, so not told apart from others: {wording.listing(named, 5)}.")
     marts = [name for name in rows.absent if "." not in name and name not in ("mart_incidents", "mart_source_coverage")]
     if marts:
         said.append(f"Not published, so not shown: {wording.listing(marts, 12)}.")

@@ -22,7 +22,7 @@ from aftercast.reporting.wording import shorten
 WIDTH = 576
 SCALE = 2  # screens that show two pixels where the letter asks for one
 INCIDENTS = 6
-OTHER_SECTIONS = ("slo", "patterns", "families", "leading", "indicators", "portfolio", "fixes", "actions", "detection", "health")
+OTHER_SECTIONS = ("slo", "patterns", "families", "portfolio", "fixes", "actions", "detection", "leading", "indicators", "health")
 # A subject line of ASCII is not folded into encoded words, which some programs join with a space too many.
 PLAIN = str.maketrans({"’": "'", "“": '"', "”": '"', "–": "-", "−": "-"})
 HEADLINE = 150  # what Slack takes as a header

@@ -168,6 +168,7 @@ MARTS: dict[str, dict[str, ColumnType]] = {
         "late": COUNT,
         "watermark": TIME,
     },
+    "mart_unmapped_names": {"kind": TEXT, "name": TEXT, "nearest_name": TEXT},
     "mart_signal_quality": {"source_kind": TEXT, "signal_id": TEXT, "signal": TEXT, "subject": TEXT, "status": TEXT, "reason": TEXT},
 }
 
@@ -249,6 +250,7 @@ KEYS = {
     "mart_recommendations": ("rank", "action"),
     "mart_source_coverage": ("source",),
     "mart_signal_quality": ("signal_id", "status"),
+    "mart_unmapped_names": ("kind", "name"),
     "mart_incident_patterns": ("dimension", "period", "period_start_at", "status", "n_incidents"),
     "mart_fix_portfolio": ("cut", "outcome", "n_planned", "n_shipped"),
     "mart_leading_indicators": ("kind", "signal", "status"),
@@ -310,4 +312,6 @@ def read(mart: Path, *, longer: bool = False) -> Rows:
 
 def with_schema(rows: pl.DataFrame, schema: dict[str, ColumnType]) -> pl.DataFrame:
     """Return the columns of a schema, in its order and types; those the rows lack are null."""
+    if not rows.width:  # nulls alone would make a row of them
+        return pl.DataFrame(schema=schema)
     return rows.select((pl.col(name) if name in rows.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in schema.items())
