@@ -16,6 +16,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from aftercast.assets import MART, WRITER_POOL
 from aftercast.settings import PROJECT, Settings
+from tests.unit import reports_fixture, weekly_fixture
 
 HEAVY = {"prophet", "dbt", "great_expectations", "duckdb", "pandas", "sklearn", "altair", "scipy"}
 CHAIN = ["plan", "stage", "star", "watch", "detect", "gather", "correlate", "measure", "marts", "check", "publish"]
@@ -73,9 +74,15 @@ def test_a_report_with_a_schedule_of_its_own_runs_by_the_clock_and_has_patience(
         assert dag.get_task("send").retries == 5
 
 
-def test_a_failed_gate_says_so_in_the_place_of_the_reports(bag: DagBag):
+def test_a_failed_gate_says_so_in_the_place_of_the_reports(bag: DagBag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     refresh = bag.dags["refresh_warehouse"]
     assert [task.task_id for task in refresh.tasks if task.has_on_failure_callback] == ["check"]
+    settings = reports_fixture.deployment(tmp_path, monkeypatch, [{"name": "weekly"}, {"name": "later", "schedule": "0 6 2 * *"}], [])
+    weekly_fixture.write(settings.warehouse, weekly_fixture.frames())
+    (told,) = refresh.get_task("check").on_failure_callback
+    told({"exception": QualityError("suite published__mart_incidents: 3 rows")})
+    (notice,) = settings.reports.glob("*/*.withheld.html")
+    assert "suite published__mart_incidents: 3 rows" in notice.read_text()
 
 
 def test_maintenance_reconciles_the_sources_that_ask_for_it(bag: DagBag):

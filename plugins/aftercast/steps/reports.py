@@ -66,11 +66,13 @@ def send_report(name: str, period: str | None = None, *, now: datetime | None = 
 def withhold_reports(reason: str, now: datetime) -> list[Path]:
     """Say in the place of every report that is due why there is none: the marts that were made did not pass their gates.
 
-    A report whose page was written from an earlier, good mart is left as it is. Returns the notices written.
+    A report whose page was written from an earlier, good mart is left as it is; one with a schedule of its own is not due now. Returns the
+    notices written.
     """
     settings = Settings.from_environment()
     as_of = _as_of(settings.warehouse)
-    notices = [_withhold(settings, row, as_of, reason, now) for row in settings.deployment.reports]
+    due = [row for row in settings.deployment.reports if row.follows_the_refresh]
+    notices = [_withhold(settings, row, as_of, reason, now) for row in due]
     return [notice for notice in notices if notice]
 
 
