@@ -15,6 +15,7 @@ from airflow.sdk import AssetAll, AssetAny
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from aftercast.assets import MART, WRITER_POOL
+from aftercast.errors import QualityError
 from aftercast.settings import PROJECT, Settings
 from tests.unit import reports_fixture, weekly_fixture
 
@@ -70,7 +71,7 @@ def test_a_report_with_a_schedule_of_its_own_runs_by_the_clock_and_has_patience(
     assert own
     for row in own:
         dag = bag.dags[f"send_reports__{row.name}"]
-        assert dag.timetable.serialize()["expression"] == row.schedule
+        assert dag.timetable.expression == row.schedule
         assert dag.get_task("send").retries == 5
 
 
