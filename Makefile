@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_PROJECT_ENVIRONMENT = .venv
 REAL ?= ../shared/real
 
-.PHONY: help setup run up test check bench demo docs clean
+.PHONY: help setup run up bi test check bench demo docs clean
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
 
@@ -30,6 +30,15 @@ run: .venv/.ready ## run the pipeline on the demo company (or EXAMPLE=petshop|sh
 
 up: .venv/.ready ## start Airflow with its UI, DAGs on their schedules
 	@.venv/bin/aftercast up
+
+.venv-bi/.ready: bi/requirements.lock | $(UV)
+	@echo "• installing Superset into .venv-bi (700 MB)"
+	@$(UV) venv --quiet --clear .venv-bi
+	@$(UV) pip install --quiet --python .venv-bi/bin/python -r bi/requirements.lock
+	@touch $@
+
+bi: .venv/.ready .venv-bi/.ready ## start Superset with dashboards over the published mart
+	@.venv/bin/python bi/start.py
 
 demo: .venv/.ready ## the five questions, answered from the published mart
 	@.venv/bin/aftercast demo
@@ -53,4 +62,4 @@ docs: .venv/.ready ## write the generated pages and figures again
 	@.venv/bin/python docs/draw_detection.py
 
 clean: ## remove the environment and all state below var/
-	rm -rf .venv .tools var dbt_project/target dbt_project/logs
+	rm -rf .venv .venv-bi .tools var dbt_project/target dbt_project/logs

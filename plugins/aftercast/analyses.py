@@ -706,6 +706,16 @@ DECLARED: dict[str, Schema] = {
         "note": TEXT,
         "weights": TEXT,  # prior | learned
     },
+    "runbooks": {
+        "runbook": TEXT,
+        "title": TEXT,
+        "version": COUNT,
+        "owner_team": TEXT,
+        "services": TEXTS,
+        "families": TEXTS,
+        "causes": TEXTS,
+        "text": TEXT,  # the words of its steps
+    },
     "sources": {"source": TEXT, "kind": TEXT, "owner": TEXT, "schedule": TEXT, "entities": TEXTS},
     # One row: what this refresh is a function of.
     "run": {

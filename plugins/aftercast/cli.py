@@ -1,5 +1,5 @@
-"""The command line: `aftercast run | up | status | sql | demo | report | plot | verdict | tune | replay | source | inbox`, what people
-write, `draft | postmortems`, what to do about incidents, `advise | runbooks`, and what goes out of the house, `actions | outbox`.
+"""The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox`, what
+people write, `draft | postmortems`, what to do about incidents, `advise | runbooks`, and what goes out of the house, `actions | outbox`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast.commands import actions, inbox, postmortems, responses, sources
+from aftercast.commands import actions, inbox, postmortems, responses, search, sources, trying
 from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
@@ -32,9 +32,12 @@ app = typer.Typer(
 app.add_typer(sources.app, name="source")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
+app.command()(search.search)
+app.command()(trying.build)
+app.command()(trying.series)
 app.command()(actions.actions)
 app.command()(postmortems.draft)
-app.command()(postmortems.postmortems)
+app.add_typer(postmortems.app, name="postmortems")
 app.add_typer(responses.app, name="runbooks")
 app.command()(responses.advise)
 
@@ -303,6 +306,8 @@ def summarise(settings: Settings, seconds: float) -> None:
     out.print(f"  mart      {settings.mart}   [dim]aftercast sql 'from marts.mart_incidents limit 5'[/]", soft_wrap=True)
     latest = reporting.latest_report(settings)
     out.print(f"  report    {latest if latest else 'none: no report is declared in reports.yml'}")
+    if outside := actions.line(settings):
+        out.print(f"  actions   {outside}   [dim]aftercast actions[/]", soft_wrap=True)
     out.print("  tour      aftercast demo   [dim](five questions, answered)[/]")
     out.print(f"  took      {seconds:.0f} s")
 
@@ -325,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         err.print("stopped")
         sys.exit(130)
     except Exception as error:
-        if type(error).__module__.startswith("click") and hasattr(error, "show"):
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a mistake in what was typed; typer brings its own click
             error.show()
-            sys.exit(2)
+            sys.exit(error.exit_code)
         raise

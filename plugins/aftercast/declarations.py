@@ -615,9 +615,13 @@ class ReportsFile(Row):
 
 
 class NudgeRow(Row):
-    """When the owner team is reminded of an item that is overdue: days past the due date, and how often from then on."""
+    """When the owner team is reminded of an item that is overdue: days past the due date, and how often from then on.
+
+    With `before_days` it is also reminded once so many days before each due date.
+    """
 
     channel: str
+    before_days: float = Field(default=0, ge=0, le=365)
     after_days: float = Field(default=1, ge=0, le=365)
     every_days: float = Field(default=7, ge=1, le=365)
 

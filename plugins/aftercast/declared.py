@@ -80,6 +80,22 @@ def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
             ),
         ),
         "rankers": _frame("rankers", (row.model_dump() for row in deployment.rankers)),
+        "runbooks": _frame(
+            "runbooks",
+            (
+                {
+                    "runbook": row.id,
+                    "title": row.title,
+                    "version": row.version,
+                    "owner_team": row.owner_team,
+                    "services": list(row.services),
+                    "families": list(row.families),
+                    "causes": list(row.causes),
+                    "text": " ".join(step.text for step in row.steps),
+                }
+                for row in deployment.runbooks
+            ),
+        ),
         "sources": _frame(
             "sources",
             (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercast import warehouse
+from aftercast import searching, warehouse
 from aftercast.errors import WarehouseError
 from aftercast.settings import Settings
 
@@ -190,6 +190,9 @@ def _build(source: Path, file: Path, folder: Path, tables: list[_Table]) -> None
                 warehouse.execute(connection, comment)
             target = warehouse.literal(str(folder / f"{table.name}.parquet"))
             warehouse.execute(connection, f"copy {name} to {target} (format parquet, compression zstd)")
+        if {"mart_search_documents", "mart_search_terms", "mart_search_words"} <= {table.name for table in tables}:
+            for statement in ("use published", searching.MACRO, "use memory"):
+                warehouse.execute(connection, statement)
         warehouse.execute(connection, "checkpoint published")
         warehouse.execute(connection, "detach published")
 

@@ -1,7 +1,9 @@
 """The text of a ticket that carries an action item, and how the item is read back from it. Pure text; no tracker's syntax.
 
 A ticket says why it exists in words for people, and holds a block of `name: value` lines that begins with `aftercast item`. The block is
-what comes back: people may edit a line (a due date, a criterion), and the item follows. What a person writes around it is left alone.
+what comes back: people may edit a line (a due date, a criterion), and the item follows. `outcome` and `target` say exactly what the
+criterion promises, such as `time_to_recover` and `-50 %`; what is no outcome or no number is not taken. What a person writes around the
+block is left alone.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from aftercast.entities import ENTITIES
+
 BEGIN = "aftercast item"
-FIELDS = ("item", "incident", "type", "service", "team", "due", "criterion")
+FIELDS = ("item", "incident", "type", "service", "team", "due", "criterion", "outcome", "target")
 # Names of the block and the columns of `action_items` they fill.
 COLUMNS = {
     "item": "action_item_id",
@@ -20,9 +24,13 @@ COLUMNS = {
     "team": "owner_team",
     "due": "due_at",
     "criterion": "success_criterion",
+    "outcome": "criterion_outcome",
+    "target": "criterion_change",
 }
+OUTCOMES = ENTITIES["action_items"].choices["criterion_outcome"]
 TYPES = ("investigate", "mitigate", "repair", "detect", "prevent")
 _LINE = re.compile(r"^[ \t>|*]*(" + "|".join((*FIELDS, "mark")) + r")[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_SHARE = re.compile(r"^([+-]?\d+(?:\.\d+)?)\s*%$")
 _BLOCK = re.compile(rf"{BEGIN}\s*\n(?:[ \t]*[a-z]+[ \t]*:.*\n?)+", re.IGNORECASE)
 
 
@@ -53,7 +61,26 @@ def read_block(text: str | None) -> dict[str, str]:
         return {}
     if values.get("type", "").lower() not in TYPES:
         values.pop("type", None)
+    if values.get("outcome", "").lower() not in OUTCOMES:
+        values.pop("outcome", None)
+    if (change := relative(values.pop("target", ""))) is not None:
+        values["target"] = str(change)
     return {COLUMNS[name]: value for name, value in values.items() if name in COLUMNS}
+
+
+def relative(text: str) -> float | None:
+    """Return the change a target names, `-50 %` or `-0.5` for half as much; None where it names none from -100 % on."""
+    share = _SHARE.match(text)
+    try:
+        found = float(share[1]) / 100 if share else float(text)
+    except ValueError:
+        return None
+    return round(found, 6) if -1 <= found < 10 else None
+
+
+def target(change: float | None) -> str | None:
+    """Return a change as people write it: -0.5 is `-50 %`."""
+    return None if change is None else f"{100 * change:+g} %"
 
 
 def with_block(text: str | None, new: str) -> str:

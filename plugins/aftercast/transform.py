@@ -191,6 +191,20 @@ def build(settings: Settings, selector: str, *, log_dir: Path | None = None) -> 
     return summary
 
 
+def models() -> list[str]:
+    """Return the names of the models of the project."""
+    return sorted(path.stem for path in (DBT_PROJECT / "models").rglob("*.sql"))
+
+
+def build_models(settings: Settings, names: Sequence[str], *, log_dir: Path | None = None) -> BuildSummary:
+    """Build models by name, and run their data tests and unit tests, from what the warehouse holds.
+
+    Raises:
+        TransformError: dbt could not run, or nodes failed; a model needs that what it reads was built before.
+    """
+    return _run(settings, ["build", "--select", *names], log_dir)
+
+
 def unit_test(settings: Settings, *, log_dir: Path | None = None) -> BuildSummary:
     """Run dbt's unit tests; they need no rows, but the tables of all three selectors must exist.
 

@@ -237,6 +237,34 @@ def test_what_is_long_overdue_is_escalated_once_for_each_due_date(tmp_path: Path
     assert [one.kind for one in moved.effects] == ["escalate", "nudge"]
 
 
+SOON = {"channel": "chat", "before_days": 3}
+
+
+@pytest.mark.parametrize(("due", "words"), [(3.5, None), (3, "in 3 days"), (2.2, "in 3 days"), (0.2, "in 1 day")])
+def test_a_team_hears_once_that_an_item_is_due_soon(tmp_path: Path, due: float, words: str | None):
+    wanted = item(due_at=NOW + days(due), url="https://github.com/acme/shop/issues/7")
+    by = rules(channels=(SLACK,), nudge=SOON)
+    planned = plan(wanted, by=by)
+    if words is None:
+        assert planned.effects == ()
+        return
+    (found,) = planned.effects
+    assert (found.kind, found.key, found.why) == ("nudge", f"action/A-3/nudge/{wanted['due_at']:%Y-%m-%d}/soon", f"due {words}")
+    assert found.payload["subject"] == "Due soon: Cap retries of payments"
+    assert f"due {wanted['due_at']:%Y-%m-%d}, {words} (team money, open)" in str(found.payload["text"])
+    assert "Please do it by then, move its date" in str(found.payload["text"])
+    assert plan(wanted, by=by, sent=carried_out(Outbox(tmp_path), planned).rows()).effects == ()
+
+
+def test_only_what_is_open_is_due_soon_and_a_moved_date_begins_anew(tmp_path: Path):
+    by = rules(channels=(SLACK,), nudge=SOON)
+    first = plan(item(due_at=NOW + days(1)), by=by)
+    again = plan(item(due_at=NOW + days(2)), by=by, sent=carried_out(Outbox(tmp_path), first).rows())
+    assert kinds(first) != kinds(again) != []
+    assert plan(item(due_at=NOW + days(1), status="done"), by=by).effects == ()
+    assert plan(item(due_at=NOW + days(1)), by=rules(channels=(SLACK,), nudge={"channel": "chat"})).effects == ()
+
+
 def test_a_team_without_a_channel_gets_no_message():
     assert plan(late(3, owner_team="web", url=TICKET), by=rules(JIRA, **NUDGES)).effects == ()
 
@@ -325,3 +353,33 @@ def test_a_new_block_leaves_what_people_wrote_as_it_is(before: str, after: str):
     plain = there.replace("\r\n", "\n")
     assert changed == plain.replace("2026-10-10", "2026-12-24")
     assert tickets.with_block(changed, new) == changed
+
+
+def test_what_a_criterion_promises_exactly_travels_with_the_ticket(tmp_path: Path):
+    exact = item(criterion_outcome="time_to_recover", criterion_change=-0.3)
+    planned = plan(exact, by=rules(GITHUB))
+    (found,) = planned.effects
+    assert {name: found.payload[name] for name in ("outcome", "target")} == {"outcome": "time_to_recover", "target": "-30 %"}
+    read = tickets.read_block(tickets.block(found.payload, "aftercast-0"))
+    assert (read["criterion_outcome"], float(read["criterion_change"])) == ("time_to_recover", -0.3)
+    sent = carried_out(Outbox(tmp_path), planned, "acme/shop#1").rows()
+    (update,) = plan(exact | {"criterion_change": -0.5}, by=rules(GITHUB), sent=sent).effects
+    assert (update.kind, update.payload["target"], update.why) == ("update", "-50 %", "target changed since it was last written")
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "value"),
+    [
+        ("target: -0.5", "criterion_change", "-0.5"),
+        ("target: -100%", "criterion_change", "-1.0"),
+        ("target: half", "criterion_change", None),
+        ("target: -120 %", "criterion_change", None),
+        ("target: nan", "criterion_change", None),
+        ("outcome: recurrence", "criterion_outcome", "recurrence"),
+        ("outcome: fewer bugs", "criterion_outcome", None),
+    ],
+)
+def test_a_target_or_outcome_that_is_none_is_not_taken(line: str, column: str, value: str | None):
+    read = tickets.read_block(f"aftercast item\nitem: A-3\n{line}\n")
+    assert read.get(column) == value
+    assert read["action_item_id"] == "A-3"

@@ -138,3 +138,21 @@ def test_a_report_is_rendered_by_the_name_of_its_row_or_its_cadence(
     with pytest.raises(SystemExit):
         cli.main(["report", "leader"])
     assert "did you mean 'leaders'?" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("typed", "said"), [(("nonsense",), "No such command 'nonsense'"), (("demo", "a"), "unexpected extra argument")])
+def test_a_slip_in_what_is_typed_is_answered_in_a_sentence(typed: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run(*typed, capsys=capsys)
+    assert code == 2
+    assert said in errors
+    assert "Traceback" not in errors
+    assert "--help" in errors
+
+
+def test_trying_a_model_or_a_signal_names_what_is_known(home: Path, capsys: pytest.CaptureFixture[str]):
+    code, _, errors = run("build", "mart_incident", capsys=capsys)
+    assert (code, "did you mean 'mart_incidents'?" in " ".join(errors.split())) == (1, True)
+    code, _, errors = run("build", "mart_incidents", capsys=capsys)
+    assert (code, "aftercast run" in errors) == (1, True)
+    code, _, errors = run("series", "error_rati", capsys=capsys)
+    assert (code, "error_rati" in errors) == (1, True)

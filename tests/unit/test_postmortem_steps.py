@@ -195,3 +195,51 @@ def test_before_the_first_run_a_draft_says_what_to_do(home: Path, capsys: pytest
     code, _, errors = aftercast(capsys, "draft", "INC-1")
     assert code == 1
     assert "`aftercast run` builds it" in errors
+
+
+def test_what_people_changed_in_a_draft_is_shown_line_by_line(place: Settings, capsys: pytest.CaptureFixture[str]):
+    postmortems.draft_postmortems(NOW)
+    path = place.postmortems / "INC-1.md"
+    assert "the file as it is says what version 1 (draft) says" in aftercast(capsys, "postmortems", "diff", "INC-1")[1]
+    path.write_text(path.read_text().replace("<!-- yours to write: one item each -->", "- the cart [trusts] everybody"))
+    code, said, _ = aftercast(capsys, "postmortems", "diff", "INC-1")
+    assert code == 0
+    assert "INC-1.md: from version 1 (draft) to the file as it is" in said
+    assert "-<!-- yours to write: one item each --> +- the cart [trusts] everybody" in said
+    assert said.count(" +-") == 1
+    postmortems.record_review("INC-1.md", postmortems.review_request("INC-1.md", NOW)["seen"], answered("Approve"), NOW)
+    said = aftercast(capsys, "postmortems", "diff", "INC-1.md", "--from", "2", "--to", "3")[1]
+    assert "from version 2 (as people had edited it) to version 3 (after a review)" in said
+    assert "-status: draft +status: reviewed" in said
+    assert "trusts" not in said
+    said = aftercast(capsys, "postmortems", "versions", str(path))[1]
+    assert "1 draft" in said
+    assert "2 as people had edited it 1 1 3 after a review" in said
+
+
+def test_a_file_that_cannot_be_parsed_or_is_gone_is_compared_too(place: Settings, capsys: pytest.CaptureFixture[str]):
+    postmortems.draft_postmortems(NOW)
+    path = place.postmortems / "INC-1.md"
+    text = path.read_text()
+    path.write_text(text.replace("status: draft", "status: ["))
+    assert "-status: draft +status: [" in aftercast(capsys, "postmortems", "diff", "INC-1")[1]
+    path.unlink()
+    code, _, errors = aftercast(capsys, "postmortems", "diff", "INC-1")
+    assert code == 1
+    assert "is gone: it was renamed or deleted; name two of its kept versions (1)" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("INC-11",), "has no postmortem of 'INC-11' and no such file; did you mean 'INC-1'?"),
+        (("INC-1", "--from", "7"), "has no kept version 7; kept: 1"),
+        (("own.md",), "people wrote it themselves, so there is no draft of ours to compare it with (kept: none)"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(place: Settings, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str):
+    postmortems.draft_postmortems(NOW)
+    (place.postmortems / "own.md").write_text("---\nincident_id: INC-5\n---\n")
+    code, _, errors = aftercast(capsys, "postmortems", "diff", *arguments)
+    assert code == 1
+    assert words in errors

@@ -365,3 +365,24 @@ def test_runbooks_are_listed_with_their_record_and_their_checks_are_looked_for(
     with pytest.raises(SystemExit):
         cli.main(["runbooks", "check"])
     assert "mart_incidents has no column 'is_opened'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_who_takes_a_precondition_out_of_a_runbook_is_told_and_nothing_is_done(
+    home: Path, executor: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = settings_of(home, level=3)
+    publish(home, world())
+    monkeypatch.setenv("AFTERCAST_CONFIG", str(settings.config))
+    book = settings.config / "catalog" / "runbooks" / "roll-back.md"
+    text = RUNBOOK[: RUNBOOK.index("   precondition:")] + RUNBOOK[RUNBOOK.index("   verify:") :]
+    book.write_text(text)
+    said = "roll-back.md line 13: step 2 does rollback without a precondition; add `precondition`"
+    for command in (["runbooks", "check"], ["advise", "INC-9"]):
+        with pytest.raises(SystemExit):
+            cli.main(command)
+        assert said in " ".join(capsys.readouterr().err.split())
+    for task in (lambda: responses.plan_responses(NOW), lambda: responses.act(KEY, YES, NOW), lambda: responses.recommend(NOW)):
+        with pytest.raises(ConfigError, match=said):
+            task()
+    assert (executor.asked, settings.outbox.exists(), settings.audit.exists()) == ([], False, False)
+    assert book.read_text() == text

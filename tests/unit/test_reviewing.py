@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -199,6 +201,28 @@ def test_the_second_of_two_reviewers_sees_that_the_file_has_moved_on(place: Path
     with pytest.raises(ReviewConflict, match=r"INC-1\.md has moved on since it was shown: it is now 'reviewed' since 2026-11-05 00:10 UTC"):
         reviewing.answer(place, "INC-1.md", shown, reviewing.Answer("Reject"), LATER, known=True)
     assert (place / "INC-1.md").read_text() == before
+
+
+@pytest.mark.parametrize("options", [("Approve", "Approve"), ("Approve", "Reject"), ("Assign", "Approve", "Reject")])
+def test_of_reviewers_who_answer_at_once_one_is_heard_and_the_others_are_told(place: Path, options: tuple[str, ...]):
+    shown, started = seen(place), threading.Barrier(len(options))
+
+    def reviewer(option: str) -> str:
+        started.wait()
+        given = reviewing.Answer(option, team="cart-team" if option == "Assign" else "")
+        try:
+            reviewing.answer(place, "INC-1.md", shown, given, LATER, known=True)
+        except ReviewConflict as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(len(options)) as pool:
+        told = list(pool.map(reviewer, options))
+    assert told.count("") == 1
+    assert all("INC-1.md has moved on since it was shown" in one for one in told if one)
+    heard = options[told.index("")]
+    assert reviewing.read(place, "INC-1.md").state == {"Approve": "reviewed", "Reject": "draft", "Assign": "in review"}[heard]
+    assert kinds(place) == ["draft", "rejected" if heard == "Reject" else "state"]
 
 
 def test_what_was_edited_after_it_was_shown_is_not_approved(place: Path):

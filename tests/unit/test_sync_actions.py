@@ -13,6 +13,8 @@ from airflow.dag_processing.dagbag import DagBag
 
 from aftercast import cli, warehouse
 from aftercast.acting.outbox import Outbox
+from aftercast.commands.actions import line
+from aftercast.embedded import driver
 from aftercast.errors import ConfigError, SourceUnavailable
 from aftercast.settings import PROJECT, Settings
 from aftercast.steps import actions
@@ -114,6 +116,21 @@ def test_without_rows_the_command_says_that_nothing_goes_out(home: Path, capsys:
     published(home, item())
     (Settings.from_environment().config / "actions.yml").unlink()
     assert "no tracker and no channel is declared" in run(capsys, "actions")
+
+
+def test_a_run_speaks_of_actions_only_where_something_is_declared(home: Path, monkeypatch: pytest.MonkeyPatch):
+    published(home, item("A-1"), late(3, action_item_id="A-2"))
+    settings = Settings.from_environment()
+    assert driver.expected_dags(settings.deployment) == {"refresh_warehouse", "draft_postmortems", "sync_actions"}
+    assert line(settings) == "2 open, 1 overdue; to trackers and channels: nothing yet"
+    with serve(JiraSite()) as server:
+        connected(monkeypatch, server.url)
+        actions.sync_actions(NOW)
+    assert line(settings) == "2 open, 1 overdue; to trackers and channels: 1 dry run, 2 sent"
+    (settings.config / "actions.yml").unlink()
+    undeclared = Settings.from_environment()
+    assert driver.expected_dags(undeclared.deployment) == {"refresh_warehouse", "draft_postmortems"}
+    assert line(undeclared) is None
 
 
 def test_the_outbox_is_shown_and_an_unsure_delivery_settled(home: Path, capsys: pytest.CaptureFixture[str]):

@@ -532,3 +532,24 @@ def test_issues_that_people_open_are_items_of_their_own_and_reasons_of_closing_c
         assert all(one.param("labels") == "reliability" for one in server.asked)
     rows = {row["action_item_id"]: row["status"] for row in tracker.landed("action_items")}
     assert rows == {"acme/shop#1": "open", "acme/shop#2": "cancelled", "acme/shop#3": "reopened"}
+
+
+@pytest.mark.parametrize("kind", ["jira", "github"])
+def test_what_a_criterion_promises_exactly_comes_back_and_follows_peoples_edits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    from aftercast.window import Window
+
+    with standing(kind, tmp_path / "outbox", monkeypatch) as place, serve(place.site) as server:
+        place.sync(item(criterion_outcome="time_to_recover", criterion_change=-0.3))
+        secret = {"login": "bot", "password": "k3y"} if kind == "jira" else {"password": "ghp_0123456789"}
+        options = JIRA_ITEMS if kind == "jira" else {"repositories": ["acme/shop"], "from": "issues"}
+        tracker = Tracker(tmp_path, monkeypatch, kind, ("action_items",), **secret)
+
+        def landed() -> tuple[str, float]:
+            tracker.extract(server.url, Window(NOW - days(1), NOW + days(1)), **options)
+            row = tracker.one("action_items")
+            return row["criterion_outcome"], row["criterion_change"]
+
+        assert landed() == ("time_to_recover", -0.3)
+        issue = json.dumps(place.site.issues[0]).replace("target: -30 %", "target: -50 %").replace("time_to_recover", "swiftness")
+        place.site.issues[0] = json.loads(issue)
+        assert landed() == (None, -0.5)

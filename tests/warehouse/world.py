@@ -150,6 +150,18 @@ def write_declared_company(settings: Settings) -> None:
                 {"version": "ranker-1", "state": "live", "weights": "prior"},
                 {"version": "ranker-2", "state": "shadow", "weights": "learned", "since": START, "note": "By verdicts."},
             ],
+            "runbooks": [
+                {
+                    "runbook": "restart-payments",
+                    "title": "Restart the workers of payments",
+                    "version": 2,
+                    "owner_team": "money",
+                    "services": ["payments"],
+                    "families": [],
+                    "causes": ["service"],
+                    "text": "Look at the queue first. Restart one worker at a time.",
+                }
+            ],
             "sources": [
                 {"source": "hand", "kind": "files", "owner": "us", "schedule": "0 * * * *", "entities": ["incidents", "alerts"]},
             ],

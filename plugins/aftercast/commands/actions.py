@@ -51,6 +51,19 @@ def actions(
         out.print(json.dumps(dict(one.payload), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
 
 
+def line(settings: Settings) -> str | None:
+    """Return what a run says of action items and of what left the house for them; None where nothing is declared that could."""
+    from aftercast import warehouse
+
+    rules = settings.deployment.actions
+    if not (rules.trackers or rules.channels):
+        return None
+    items = warehouse.query(settings.mart, OPEN)
+    sent = Outbox(settings.outbox).rows().filter(pl.col("key").str.starts_with("action/"))["state"].value_counts(sort=True)
+    went = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in sorted(sent.iter_rows())) or "nothing yet"
+    return f"{items.height} open, {items['days_overdue'].count()} overdue; to trackers and channels: {went}"
+
+
 @app.callback()
 def outbox(
     context: typer.Context,

@@ -1,4 +1,4 @@
-"""`aftercast draft | postmortems`: draft one postmortem now, and see which wait for whom."""
+"""`aftercast draft | postmortems`: draft one postmortem now, see which wait for whom, and what people made of the drafts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from aftercast.errors import ConfigError
 from aftercast.settings import Settings
 from aftercast.steps import postmortems as steps
 from aftercast.terminal import out, show
+
+app = typer.Typer(help="Which postmortems wait for whom, and what people made of the drafts.", invoke_without_command=True)
+
+CALLED = typer.Argument(help="Incident, or file in the folder: INC-1, INC-1.md.")
 
 
 def draft(
@@ -33,8 +37,11 @@ def draft(
     out.print(f"{incident}: {words[put.outcome]} {put.path}", markup=False, soft_wrap=True)
 
 
-def postmortems() -> None:
+@app.callback()
+def postmortems(context: typer.Context) -> None:
     """List postmortems with their state, age, and the day they are due; the latest first."""
+    if context.invoked_subcommand is not None:
+        return
     settings, now = Settings.from_environment(), datetime.now(UTC)
     place = settings.postmortems
     there, broken = reviewing.standings(place, settings.deployment.postmortems.due_days, now)
@@ -67,6 +74,36 @@ def postmortems() -> None:
         out.print(f"cannot be read: {problem}", markup=False, soft_wrap=True)
     if broken:
         raise ConfigError(f"{len(broken)} of {len(broken) + len(rows)} postmortems cannot be read; nothing was written to them")
+
+
+@app.command()
+def diff(
+    called: Annotated[str, CALLED],
+    older: Annotated[int | None, typer.Option("--from", help="A kept version. Default: the last draft that was put there.")] = None,
+    newer: Annotated[int | None, typer.Option("--to", help="A kept version. Default: the file as it is.")] = None,
+) -> None:
+    """Show what people changed in a draft, or what differs between two kept versions."""
+    place = Settings.from_environment().postmortems
+    name = reviewing.find(place, called)
+    found = reviewing.compare(place, name, older, newer)
+    if not found.lines:
+        out.print(f"{name}: {found.newer} says what {found.older} says", markup=False, soft_wrap=True)
+        return
+    out.print(f"{name}: from {found.older} to {found.newer}", markup=False, soft_wrap=True)
+    for line in found.lines:
+        out.print(line, style={"+": "green", "-": "red", "@": "dim"}.get(line[:1], ""), markup=False, soft_wrap=True)
+
+
+@app.command()
+def versions(called: Annotated[str, CALLED]) -> None:
+    """List the kept versions of a postmortem: why each was kept, and how many lines it added and dropped."""
+    place = Settings.from_environment().postmortems
+    name = reviewing.find(place, called)
+    rows = [
+        (one.number, one.name.partition(" (")[2].rstrip(")") or one.name, one.added, one.dropped) for one in reviewing.kept(place, name)
+    ]
+    show(pl.DataFrame(rows, schema=["version", "what", "lines added", "dropped"], orient="row", infer_schema_length=None))
+    out.print(f"`aftercast postmortems diff {called} --from N --to M` shows what differs", markup=False, soft_wrap=True)
 
 
 def _due(one: reviewing.Standing) -> str | None:

@@ -20,11 +20,13 @@ import httpx
 from aftercast.embedded.components import Component, start, stopping
 from aftercast.embedded.environment import ADMIN, admin_password, airflow_environment, free_port
 from aftercast.errors import RunError
-from aftercast.settings import Settings
+from aftercast.settings import Deployment, Settings
 from aftercast.window import Window
 
 REFRESH = "refresh_warehouse"
 DRAFTS = "draft_postmortems"
+ACTIONS = "sync_actions"
+REPORT = "send_reports__"
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 Say = Callable[[str], None]
@@ -161,7 +163,7 @@ def _error_text(entry: dict[str, Any]) -> str:
 def _follow(
     airflow: Airflow, since: datetime, components: list[Component], ended: Callable[[TaskEnd], None], expected: set[str], patience: float
 ) -> None:
-    """Poll until every expected DAG has finished; reports and drafts follow a successful publish, so they are expected only then."""
+    """Poll until every expected DAG has finished; what follows a publish is expected only after one."""
     reported: set[tuple[str, str, int]] = set()
     finished: dict[str, str] = {}
     deadline = time.monotonic() + patience
@@ -180,7 +182,7 @@ def _follow(
                 if task["state"] == "failed":
                     raise RunError(f"task {dag}.{task['task_id']} failed; its log ends with:\n{airflow.log_tail(task)}")
                 if dag == REFRESH and task["task_id"] == "publish" and task["state"] == "skipped":
-                    expected = {name for name in expected if name != DRAFTS and not name.startswith("send_reports__")}
+                    expected = {name for name in expected if name not in (DRAFTS, ACTIONS) and not name.startswith(REPORT)}
             if state == "success":
                 finished[dag] = state
             elif state == "failed":
@@ -195,6 +197,13 @@ def _follow(
             raise RunError(f"nothing has run for 90 s, still waiting for {', '.join(sorted(expected - finished.keys()))}")
         time.sleep(0.5)
     raise RunError(f"the run did not finish within {patience / 60:.0f} minutes")
+
+
+def expected_dags(deployment: Deployment) -> set[str]:
+    """Return the DAGs that a run with something new goes through. What leaves the house is among them only where it is declared."""
+    found = {f"extract__{source.name}" for source in deployment.sources} | {REFRESH, DRAFTS}
+    found |= {f"{REPORT}{report.name}" for report in deployment.reports if report.follows_the_refresh}
+    return found | ({ACTIONS} if deployment.actions.trackers or deployment.actions.channels else set())
 
 
 def run(settings: Settings, window: Window, say: Say, ended: Callable[[TaskEnd], None], *, patience: float = 3600) -> None:
@@ -221,9 +230,7 @@ def run(settings: Settings, window: Window, say: Say, ended: Callable[[TaskEnd],
                 say(f"extracting {window} from {len(deployment.sources)} source(s)")
                 for source in deployment.sources:
                     airflow.trigger(f"extract__{source.name}", {"from": window.start.isoformat(), "to": window.end.isoformat()})
-                expected = {f"extract__{source.name}" for source in deployment.sources} | {REFRESH, DRAFTS}
-                expected |= {f"send_reports__{report.name}" for report in deployment.reports if report.follows_the_refresh}
-                _follow(airflow, since, components, ended, expected, patience)
+                _follow(airflow, since, components, ended, expected_dags(deployment), patience)
             finally:
                 airflow.close()
 

@@ -9,6 +9,7 @@ the item failed, and a reason to look again. What was sent is known by its key, 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from aftercast import tickets
 from aftercast.declarations import ActionsFile, ChannelRow, TrackerRow
 
 Kind = Literal["create", "update", "comment", "reopen", "nudge", "escalate"]
@@ -195,6 +197,8 @@ def _fields(item: Item, told: Mapping[str, Item]) -> dict[str, object]:
         "team": item["owner_team"],
         "due": _day(item["due_at"]),
         "criterion": item["success_criterion"],
+        "outcome": item.get("criterion_outcome"),
+        "target": tickets.target(item.get("criterion_change")),
     }
     return {name: value for name, value in fields.items() if value}
 
@@ -223,7 +227,11 @@ def _ticket_effects(
     if ticket.is_ours:
         last = [*known.below(_key(item, "create")), *known.below(_key(item, "update"))]
         now, before = _fields(item, told), json.loads(last[-1]["payload"]) if last else {}
-        changed = [name for name in ("title", "type", "service", "team", "due", "criterion") if now.get(name) != before.get(name)]
+        changed = [
+            name
+            for name in ("title", "type", "service", "team", "due", "criterion", "outcome", "target")
+            if now.get(name) != before.get(name)
+        ]
         if changed and last and item["status"] != "cancelled":
             add("update", _key(item, "update", len(last)), now, f"{', '.join(changed)} changed since it was last written")
     if known.rows.get(_key(item, "create"), {}).get("state") == "sent":
@@ -276,14 +284,19 @@ def _recurrences(item: Item, told: Mapping[str, Item], rules: ActionsFile, as_of
 def _messages(
     item: Item, told: Mapping[str, Item], known: _Known, rules: ActionsFile, team_channels: Mapping[str, str], as_of: datetime
 ) -> list[Effect]:
+    def message(kind: Kind, channel: str, *parts: object) -> list[Effect]:
+        return _message(kind, (kind, _day(item["due_at"]), *parts), channel, item, told, known, rules, team_channels, as_of)
+
+    nudge, left = rules.nudge, item["due_at"] - as_of if item["due_at"] else None
+    if nudge and item["is_open"] and left is not None and timedelta(0) < left <= timedelta(days=nudge.before_days):
+        return message("nudge", nudge.channel, "soon")
     if not item["is_overdue"] or item["days_overdue"] is None:
         return []
     days, found = item["days_overdue"], []
     if rules.escalate and days >= rules.escalate.after_days:
-        found += _message("escalate", ("escalate", _day(item["due_at"])), rules.escalate.channel, item, told, known, rules, team_channels)
-    if rules.nudge and days >= rules.nudge.after_days:
-        turn = int((days - rules.nudge.after_days) // rules.nudge.every_days)
-        found += _message("nudge", ("nudge", _day(item["due_at"]), turn), rules.nudge.channel, item, told, known, rules, team_channels)
+        found += message("escalate", rules.escalate.channel)
+    if nudge and days >= nudge.after_days:
+        found += message("nudge", nudge.channel, int((days - nudge.after_days) // nudge.every_days))
     return found
 
 
@@ -296,21 +309,24 @@ def _message(
     known: _Known,
     rules: ActionsFile,
     team_channels: Mapping[str, str],
+    as_of: datetime,
 ) -> list[Effect]:
     channel = next(row for row in rules.channels if row.name == name)
     to = address(channel, item["owner_team"], team_channels)
     key = _key(item, *parts)
     if to is None or known.is_over(key):
         return []
-    days, incident = int(item["days_overdue"]), told.get(item["incident_id"] or "", {})
-    late = f"{days} day{'' if days == 1 else 's'}"
+    is_late, incident = item["days_overdue"] is not None, told.get(item["incident_id"] or "", {})
+    days = int(item["days_overdue"]) if is_late else math.ceil((item["due_at"] - as_of) / timedelta(days=1))
+    length = f"{days} day{'' if days == 1 else 's'}"
+    away = f"{length} ago" if is_late else f"in {length}"
     asked = (
         "It needs a decision: do it, move the date with a reason, or drop it."
         if kind == "escalate"
-        else "Please do it, move its date with a reason, or drop it."
+        else f"Please do it{'' if is_late else ' by then'}, move its date with a reason, or drop it."
     )
     text = [
-        f"{item['title'] or item['action_item_id']}: due {_day(item['due_at'])}, {late} ago (team {item['owner_team']}, {item['status']}).",
+        f"{item['title'] or item['action_item_id']}: due {_day(item['due_at'])}, {away} (team {item['owner_team']}, {item['status']}).",
         f"Why it matters: it came out of incident {item['incident_id']}" + (f", {incident['title']}." if incident.get("title") else ".")
         if item["incident_id"]
         else "",
@@ -318,9 +334,10 @@ def _message(
         asked,
         item["url"] or "",
     ]
-    subject = f"{'Overdue, please decide' if kind == 'escalate' else 'Overdue'}: {item['title'] or item['action_item_id']}"
+    standing = "Due soon" if not is_late else "Overdue, please decide" if kind == "escalate" else "Overdue"
+    subject = f"{standing}: {item['title'] or item['action_item_id']}"
     payload = {"to": to, "subject": subject[:LONGEST_TITLE], "text": "\n".join(one for one in text if one)}
-    return [_effect(kind, key, channel, item, known.payload(key, payload), f"{late} overdue")]
+    return [_effect(kind, key, channel, item, known.payload(key, payload), f"{length} overdue" if is_late else f"due {away}")]
 
 
 def address(channel: ChannelRow, team: str, team_channels: Mapping[str, str]) -> str | None:

@@ -60,7 +60,7 @@ def _line(
     target, days = latest.get("slo_target"), int(latest.get("slo_window_days") or 28)
     long = _between(health, Window(until - days * DAY, until))
     short = _between(health, week)
-    used, burn = _budget(long, target, until - days * DAY)
+    used, burn = budget(long, target, until - days * DAY)
     earlier = [loss.get(name, 0.0) for loss in losses[:-1]]
     hit = [line for line in table if name in line.journeys]
     jump_at, culprit = _jump(burn, days, hit)
@@ -97,7 +97,7 @@ def _between(health: pl.DataFrame, span: Window) -> pl.DataFrame:
     return health.filter((pl.col("day") >= span.start.date()) & (pl.col("day") < span.end.date()))
 
 
-def _budget(days: pl.DataFrame, target: float | None, start: datetime) -> tuple[float | None, tuple[tuple[datetime, float], ...]]:
+def budget(days: pl.DataFrame, target: float | None, start: datetime) -> tuple[float | None, tuple[tuple[datetime, float], ...]]:
     """Return the share of the error budget used and its course, or nothing when there is no SLO or not enough traffic to tell."""
     allowed = (1 - target) * float(days["total"].sum()) if target is not None else 0.0
     if allowed < FEWEST_ALLOWED:

@@ -104,7 +104,7 @@ def _line(row: dict[str, Any], journeys: dict[str, tuple[str, ...]], titles: dic
         lost=money,
         currency=row["currency"] or "",
         impact_status=row["impact_status"],
-        loss_text="" if quantified else _why_no_amount(row),
+        loss_text="" if quantified else why_no_amount(row),
         minutes=row["impact_minutes"],
         is_over=not row["is_censored"],
         cause=candidate_words(kind, candidate, titles.get((kind, candidate))) if kind else "no candidate",
@@ -117,7 +117,8 @@ def _line(row: dict[str, Any], journeys: dict[str, tuple[str, ...]], titles: dic
     )
 
 
-def _why_no_amount(row: dict[str, Any]) -> str:
+def why_no_amount(row: dict[str, Any]) -> str:
+    """Return what stands where an incident has no amount of its own."""
     if row["impact_status"] == "below_noise":
         most = row["lost_revenue_high"]
         return f"within noise, at most {wording.amount(most)}" if most is not None and most > 0 else "within noise"
