@@ -1,13 +1,11 @@
 """Refresh the warehouse after a landing: stage, star, watch, detect, gather, correlate, measure, marts, check, publish.
-
 `watch` deals the watched series to chunks, `detect` refits and scores one chunk a task, `gather` puts together what they found.
 
 **When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
 `plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
-failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the
-suite, the expectation and what was seen. Fix the cause and clear the failed task; every task replaces its whole output.
-
-`plan` skips the rest when nothing changed since the published mart was built.
+failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite,
+the expectation and what was seen, and a notice stands in the place of the reports that are due. Fix the cause and clear the failed task;
+every task replaces its whole output. `plan` skips the rest when nothing changed since the published mart was built.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, WRITER_POOL, landed
 from aftercast.settings import Settings
 
 LANDINGS = [landed(source.name) for source in Settings.from_environment().deployment.sources]
+
 
 with DAG(
     dag_id="refresh_warehouse",
@@ -45,11 +44,17 @@ with DAG(
 
         return run
 
+    def withhold(context: dict) -> None:
+        from aftercast.steps import reports
+
+        reports.withhold_reports(str(context.get("exception")), datetime.now(UTC))
+
     chunks = step("watch")()
     chain(step("plan", task.short_circuit)(), step("stage")(), step("star")(), chunks)
     chain(
         step("detect", pool="default_pool").expand(chunks=chunks),
         step("gather")(chunks),
-        *(step(name)() for name in ("correlate", "measure", "marts", "check")),
+        *(step(name)() for name in ("correlate", "measure", "marts")),
+        step("check", on_failure_callback=withhold)(),
         step("publish", outlets=[MART])(),
     )

@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 from aftercast.commands import actions, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
@@ -186,11 +187,28 @@ def demo() -> None:
 
 
 @app.command()
-def report(week: Annotated[str | None, typer.Option(help="ISO week, e.g. 2026-W45. Default: the last complete one.")] = None) -> None:
-    """Render the weekly report again from the published mart."""
+def report(
+    name: Annotated[str, typer.Argument(help="Name of a row of reports.yml, or weekly, monthly, quarterly.")] = "weekly",
+    period: Annotated[
+        str | None, typer.Option("--period", "--week", help="E.g. 2026-W45, 2026-10, 2026-Q4. Default: the last complete one.")
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also as PDF.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page.")] = False,
+) -> None:
+    """Render a report again from the published mart and say where its page lies; nothing is sent."""
     from aftercast import reporting
 
-    out.print(str(reporting.write_weekly(Settings.from_environment(), week=week)))
+    settings = Settings.from_environment()
+    row = next((row for row in settings.deployment.reports if row.name == name), None)
+    if row is None and name not in reporting.CADENCES:
+        known = [*(row.name for row in settings.deployment.reports), *reporting.CADENCES]
+        raise ConfigError(f"no report {name!r} in {settings.config / 'reports.yml'}{nearest(name, known)}")
+    written = reporting.write(settings, row.cadence if row else name, period=period, pdf=pdf or bool(row and row.pdf))
+    out.print(str(written.page), soft_wrap=True)
+    if written.pdf:
+        out.print(str(written.page.with_suffix(".pdf")), soft_wrap=True)
+    if open_it:
+        typer.launch(str(written.page))
 
 
 @app.command()

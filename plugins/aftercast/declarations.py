@@ -402,13 +402,30 @@ DEFAULT_RANKER = RankerRow(version="evidence-ranking-2", state="live")
 
 
 class ReportRow(Row):
-    """A report: which template, how often, and where it goes."""
+    """A report: how long its period is, when it is made, and where it goes.
+
+    `schedule` is `after_refresh` (whenever a mart is published) or a cron line in UTC; then the last complete period by the clock is made,
+    and the task waits for a mart that holds it whole. `channels` are `file` (always done) and names of the file's `channels`; e-mail
+    goes to `recipients`, teams' addresses, or else to the channel's `to`. With `pdf` the page is also a PDF, attached to e-mail.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     schedule: str = "after_refresh"
-    cadence: Literal["weekly"] = "weekly"
+    cadence: Literal["weekly", "monthly", "quarterly"] = "weekly"
     channels: tuple[str, ...] = ("file",)
     recipients: tuple[str, ...] = ()
+    pdf: bool = False
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_a_schedule(cls, schedule: str) -> str:
+        if schedule != "after_refresh" and len(schedule.split()) != 5:
+            raise ValueError(f"{schedule!r} is neither after_refresh nor a cron line of five fields such as '0 6 2 * *'")
+        return schedule
+
+    @property
+    def follows_the_refresh(self) -> bool:
+        return self.schedule == "after_refresh"
 
 
 class ServiceRow(Row):
@@ -551,10 +568,6 @@ class CalendarFile(Row):
     calendar: tuple[CalendarRow, ...] = ()
 
 
-class ReportsFile(Row):
-    reports: tuple[ReportRow, ...] = ()
-
-
 class WriteBackRow(Row):
     """Where recommendations are written: a note in PagerDuty, a comment in Jira, a message in a Slack channel (`room`), or a webhook."""
 
@@ -676,6 +689,39 @@ class ChannelRow(Row):
                 raise ValueError(f"{place!r} is no {'e-mail address' if self.kind == 'email' else 'channel of Slack'}")
         if self.kind == "email" and not self.to and not self.by_team:
             raise ValueError("an e-mail channel needs `to` or `by_team`: the addresses of teams")
+        return self
+
+
+class ReportsFile(Row):
+    """Which reports are made and the channels they go through. `pages_at` is the address under which the folder of reports is served."""
+
+    reports: tuple[ReportRow, ...] = ()
+    channels: tuple[ChannelRow, ...] = ()
+    pages_at: str | None = Field(default=None, pattern=r"^https?://")
+
+    @model_validator(mode="after")
+    def _channels_are_declared(self) -> ReportsFile:
+        known = {row.name: row for row in self.channels}
+        for what, names in (("report", [row.name for row in self.reports]), ("channel", [row.name for row in self.channels])):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} {twice[0]!r} is declared twice")
+        if "file" in known:
+            raise ValueError("a channel cannot be called 'file': that is the folder of reports")
+        for report in self.reports:
+            for name in report.channels:
+                if name != "file" and name not in known:
+                    raise ValueError(
+                        f"report {report.name!r} goes through channel {name!r}, which is not declared{nearest(name, {*known, 'file'})}"
+                    )
+            mail = [known[name] for name in report.channels if name != "file" and known[name].kind == "email"]
+            if report.recipients and not mail:
+                raise ValueError(f"report {report.name!r} has recipients but no e-mail channel")
+            for address in report.recipients:
+                if "@" not in address:
+                    raise ValueError(f"report {report.name!r}: {address!r} is no e-mail address")
+            for row in (known[name] for name in report.channels if name != "file"):
+                if not row.to and row.kind != "slack_webhook" and not (row.kind == "email" and report.recipients):
+                    raise ValueError(f"report {report.name!r}: channel {row.name!r} says to nobody; give it `to`")
         return self
 
 

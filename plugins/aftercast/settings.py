@@ -55,7 +55,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
-NO_COSTS, NO_CURRENCIES, NO_ACTIONS, USUAL_POSTMORTEMS = CostsFile(), CurrenciesFile(), ActionsFile(), PostmortemsFile()
+NO_COSTS, NO_CURRENCIES, NO_ACTIONS, NO_REPORTS = CostsFile(), CurrenciesFile(), ActionsFile(), ReportsFile()
+USUAL_POSTMORTEMS = PostmortemsFile()
 NO_AUTOMATION = AutomationFile()
 
 
@@ -155,6 +156,7 @@ class Deployment:
     postmortems: PostmortemsFile = USUAL_POSTMORTEMS
     runbooks: tuple[runbooks.Runbook, ...] = ()
     automation: AutomationFile = NO_AUTOMATION
+    reporting: ReportsFile = NO_REPORTS  # the reports with the channels they go through
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
@@ -253,7 +255,7 @@ def load_deployment(folder: Path) -> Deployment:
     signals = _read_yaml(folder / "signals.yml", SignalsFile).signals
     detectors = _read_yaml(folder / "detectors.yml", DetectorsFile).detectors
     rankers = _read_yaml(folder / "rankers.yml", RankersFile).rankers
-    reports = _read_yaml(folder / "reports.yml", ReportsFile).reports
+    reports = _read_yaml(folder / "reports.yml", ReportsFile)
     catalog = folder / "catalog"
     found = backstage.read(catalog / "backstage")
     services = _read_csv(catalog / "services.csv", ServiceRow)
@@ -309,7 +311,8 @@ def load_deployment(folder: Path) -> Deployment:
         detectors=detectors,
         rankers=rankers,
         journeys=journeys,
-        reports=reports,
+        reports=reports.reports,
+        reporting=reports,
         services=services,
         edges=edges + tuple(EdgeRow(caller=caller, callee=callee) for caller, callee in found.edges if (caller, callee) not in declared),
         teams=teams,

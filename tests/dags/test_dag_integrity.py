@@ -15,7 +15,9 @@ from airflow.sdk import AssetAll, AssetAny
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from aftercast.assets import MART, WRITER_POOL
+from aftercast.errors import QualityError
 from aftercast.settings import PROJECT, Settings
+from tests.unit import reports_fixture, weekly_fixture
 
 HEAVY = {"prophet", "dbt", "great_expectations", "duckdb", "pandas", "sklearn", "altair", "scipy"}
 CHAIN = ["plan", "stage", "star", "watch", "detect", "gather", "correlate", "measure", "marts", "check", "publish"]
@@ -57,9 +59,31 @@ def test_a_landing_triggers_the_refresh_and_a_publish_triggers_the_reports(bag: 
     assert isinstance(trigger, AssetAny | AssetAll)
     assert {asset.uri for asset in trigger.objects} == landings
     assert [outlet.uri for outlet in bag.dags["refresh_warehouse"].get_task("publish").outlets] == [MART.uri]
+    following = {f"send_reports__{row.name}" for row in Settings.from_environment().deployment.reports if row.follows_the_refresh}
+    assert following
     for name, dag in bag.dags.items():
-        if name.startswith("send_reports__") or name == "draft_postmortems":
+        if name in following or name == "draft_postmortems":
             assert {asset.uri for asset in dag.timetable.asset_condition.objects} == {MART.uri}
+
+
+def test_a_report_with_a_schedule_of_its_own_runs_by_the_clock_and_has_patience(bag: DagBag):
+    own = [row for row in Settings.from_environment().deployment.reports if not row.follows_the_refresh]
+    assert own
+    for row in own:
+        dag = bag.dags[f"send_reports__{row.name}"]
+        assert dag.timetable.expression == row.schedule
+        assert dag.get_task("send").retries == 5
+
+
+def test_a_failed_gate_says_so_in_the_place_of_the_reports(bag: DagBag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    refresh = bag.dags["refresh_warehouse"]
+    assert [task.task_id for task in refresh.tasks if task.has_on_failure_callback] == ["check"]
+    settings = reports_fixture.deployment(tmp_path, monkeypatch, [{"name": "weekly"}, {"name": "later", "schedule": "0 6 2 * *"}], [])
+    weekly_fixture.write(settings.warehouse, weekly_fixture.frames())
+    (told,) = refresh.get_task("check").on_failure_callback
+    told({"exception": QualityError("suite published__mart_incidents: 3 rows")})
+    (notice,) = settings.reports.glob("*/*.withheld.html")
+    assert "suite published__mart_incidents: 3 rows" in notice.read_text()
 
 
 def test_maintenance_reconciles_the_sources_that_ask_for_it(bag: DagBag):

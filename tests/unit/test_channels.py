@@ -52,10 +52,11 @@ class MailBox:
 
 
 @contextmanager
-def mail_server(box: MailBox, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Iterator[None]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def mail_server(box: MailBox, monkeypatch: pytest.MonkeyPatch, port: int = 0, **more: Any) -> Iterator[None]:
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     controller = Controller(box, hostname="127.0.0.1", port=port, **more)
     controller.start()
     try:

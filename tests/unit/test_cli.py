@@ -10,6 +10,7 @@ import pytest
 
 from aftercast import cli, warehouse
 from aftercast.settings import Settings
+from tests.unit import reports_fixture
 
 
 @pytest.fixture
@@ -121,6 +122,22 @@ def test_the_command_line_starts_without_heavy_imports():
     program = f"import sys, aftercast.cli; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_report_is_rendered_by_the_name_of_its_row_or_its_cadence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = reports_fixture.deployment(tmp_path, monkeypatch, [{"name": "leaders", "cadence": "monthly"}], [])
+    for arguments, page in (
+        (["report", "leaders"], "2026-10/monthly.html"),
+        (["report", "--week", "2026-W44"], "2026-W44/weekly.html"),
+        (["report", "quarterly", "--period", "2026-Q3"], "2026-Q3/quarterly.html"),
+    ):
+        cli.main(arguments)
+        assert capsys.readouterr().out.replace("\n", "") == str(settings.reports / page)
+    with pytest.raises(SystemExit):
+        cli.main(["report", "leader"])
+    assert "did you mean 'leaders'?" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(("typed", "said"), [(("nonsense",), "No such command 'nonsense'"), (("demo", "a"), "unexpected extra argument")])

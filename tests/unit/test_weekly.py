@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aftercast.errors import ConfigError, QualityError, WarehouseError
-from aftercast.reporting import intervals, weekly, weeks, wording
-from aftercast.reporting.figures import Weekly
+from aftercast.reporting import compiling, intervals, wording
+from aftercast.reporting.figures import Report
 from aftercast.reporting.intervals import wilson
+from aftercast.reporting.periods import WEEKLY
 from aftercast.window import Window
 from tests.unit import weekly_fixture as mart
 from tests.unit.weekly_fixture import AS_OF, WEEK, as_rows, frames, incident
@@ -22,8 +23,8 @@ from tests.unit.weekly_fixture import AS_OF, WEEK, as_rows, frames, incident
 MONDAY = WEEK.start
 
 
-def page_of(found: mart.Frames, absent: tuple[str, ...] = (), **arguments: Any) -> Weekly:
-    return weekly.figures(as_rows(found, absent), WEEK, **arguments)
+def page_of(found: mart.Frames, absent: tuple[str, ...] = (), **arguments: Any) -> Report:
+    return compiling.figures(as_rows(found, absent), WEEK, **arguments)
 
 
 def only(*rows: dict[str, Any]) -> mart.Frames:
@@ -33,13 +34,13 @@ def only(*rows: dict[str, Any]) -> mart.Frames:
 
 
 def test_the_week_is_the_last_complete_one_before_as_of() -> None:
-    assert weekly.figures(as_rows(frames())).label == "2026-W45"
-    assert weeks.last_complete(AS_OF) == WEEK
-    assert weeks.last_complete(AS_OF - timedelta(microseconds=1)).end == MONDAY
-    assert weeks.parse("2026-W45") == WEEK
+    assert compiling.figures(as_rows(frames())).label == "2026-W45"
+    assert WEEKLY.last_complete(AS_OF) == WEEK
+    assert WEEKLY.last_complete(AS_OF - timedelta(microseconds=1)).end == MONDAY
+    assert WEEKLY.parse("2026-W45") == WEEK
     for text in ("2026-45", "2026-W54", "next"):
         with pytest.raises(ConfigError, match="week"):
-            weeks.parse(text)
+            WEEKLY.parse(text)
 
 
 def test_the_tile_is_the_sum_of_the_incidents_and_of_the_journeys() -> None:
@@ -223,7 +224,7 @@ def test_the_banner_says_what_is_stale_late_or_missing() -> None:
         "Missing: statuspage has delivered nothing yet; figures that rest on it are incomplete.",
         "Late: orders is complete only to Sat 7 Nov 00:00 UTC; figures that rest on it are incomplete.",
     )
-    partial = weekly.figures(as_rows(frames()), Window(AS_OF - timedelta(days=7), AS_OF))
+    partial = compiling.figures(as_rows(frames()), Window(AS_OF - timedelta(days=7), AS_OF))
     assert partial.banners == ()
 
 
@@ -232,9 +233,9 @@ def test_a_week_under_way_says_so_and_one_outside_the_data_is_refused() -> None:
     found["mart_run"] = found["mart_run"].with_columns(as_of=pl.lit(AS_OF - timedelta(days=2)).cast(pl.Datetime("us", "UTC")))
     assert page_of(found).banners[0].startswith("This week is not over")
     with pytest.raises(ConfigError, match="2026-W30 is outside the data"):
-        weekly.figures(as_rows(frames()), weeks.parse("2026-W30"))
+        compiling.figures(as_rows(frames()), WEEKLY.parse("2026-W30"))
     with pytest.raises(WarehouseError, match="it has 0"):
-        weekly.figures(as_rows({**frames(), "mart_run": frames()["mart_run"].clear()}))
+        compiling.figures(as_rows({**frames(), "mart_run": frames()["mart_run"].clear()}))
 
 
 def test_the_same_mart_gives_the_same_page_whatever_the_order_of_its_rows() -> None:

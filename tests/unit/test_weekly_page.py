@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from markupsafe import escape
 
 from aftercast import reporting
 from aftercast.errors import QualityError
-from aftercast.reporting import page, rows, weekly
+from aftercast.reporting import compiling, numbers, page, rows
 from aftercast.settings import Settings
 from tests.unit import weekly_fixture as mart
 from tests.unit.weekly_fixture import WEEK, as_rows, frames, incident
@@ -58,7 +59,7 @@ def parse(text: str) -> Checker:
 
 
 def html_of(found: mart.Frames, absent: tuple[str, ...] = ()) -> str:
-    return page.html(weekly.figures(as_rows(found, absent), WEEK))
+    return page.html(compiling.figures(as_rows(found, absent), WEEK))
 
 
 def hostile() -> mart.Frames:
@@ -93,7 +94,7 @@ def test_hostile_titles_stay_text() -> None:
 
 
 def test_hostile_titles_stay_in_their_markdown_cell() -> None:
-    text = page.markdown(weekly.figures(as_rows(hostile()), WEEK))
+    text = page.markdown(compiling.figures(as_rows(hostile()), WEEK))
     assert "<script>" not in text
     line = next(line for line in text.splitlines() if line.startswith("| INC-2 "))
     assert len(re.findall(r"(?<!\\)\|", line)) == 10
@@ -101,16 +102,14 @@ def test_hostile_titles_stay_in_their_markdown_cell() -> None:
 
 def test_a_cell_of_the_numbers_is_never_a_formula() -> None:
     found = frames([incident("=HYPERLINK(1)", MONDAY, 5.0)])
-    lines = list(csv.DictReader(io.StringIO(page.numbers(weekly.figures(as_rows(found), WEEK)))))
+    lines = list(csv.DictReader(io.StringIO(numbers.to_csv(compiling.figures(as_rows(found), WEEK)))))
     assert {line["item"] for line in lines if line["section"] == "incident"} == {"'=HYPERLINK(1)"}
 
 
 def test_the_numbers_are_those_of_the_page() -> None:
-    lines = list(csv.DictReader(io.StringIO(page.numbers(weekly.figures(as_rows(frames()), WEEK)))))
-    parts = [
-        float(line["value"]) for line in lines if line["section"] == "incident" and line["measure"] == "lost_revenue" and line["value"]
-    ]
-    week = next(line for line in lines if line["section"] == "week" and line["measure"] == "lost_revenue")
+    lines = list(csv.DictReader(io.StringIO(numbers.to_csv(compiling.figures(as_rows(frames()), WEEK)))))
+    parts = [float(line["value"]) for line in lines if line["section"] == "incident" and line["name"] == "lost_revenue" and line["value"]]
+    week = next(line for line in lines if line["section"] == "week" and line["name"] == "lost_revenue")
     assert sum(parts) == pytest.approx(float(week["value"]))
     assert week["unit"] == "EUR"
 
@@ -163,7 +162,7 @@ def test_tables_and_drawings_can_be_read_aloud() -> None:
 
 def test_the_severest_episodes_of_the_costliest_incidents_are_drawn() -> None:
     found = frames(episodes=True)
-    figures = weekly.figures(as_rows(found), WEEK)
+    figures = compiling.figures(as_rows(found), WEEK)
     assert [one.incident_id for one in figures.pictures] == ["INC-2871", "INC-2874", "INC-2869"]
     assert figures.pictures[0].finding == "Checkout error ratio in eu reached 12% where 0.55–0.67% was expected, Tue 3 Nov 18:15–19:15"
     text = page.html(figures)
@@ -171,7 +170,9 @@ def test_the_severest_episodes_of_the_costliest_incidents_are_drawn() -> None:
     assert [text.count(one.finding) >= 3 for one in figures.pictures] == [True] * 3
     assert "- INC-2874: Checkout pay conversion in eu, gold fell to 41%" in page.markdown(figures)
     (line,) = [
-        line for line in csv.DictReader(io.StringIO(page.numbers(figures))) if line["item"] == "INC-2874" and line["section"] == "episode"
+        line
+        for line in csv.DictReader(io.StringIO(numbers.to_csv(figures)))
+        if line["item"].startswith("INC-2874: ") and line["section"] == "episode"
     ]
     assert float(line["value"]) == pytest.approx(0.41, abs=0.01)
     assert figures.pictures_text == ""
@@ -193,7 +194,7 @@ def test_a_picture_is_about_its_own_incident() -> None:
         pl.col("started_at", "ended_at") - timedelta(hours=2), anomaly_id=pl.lit("other"), incident_id=pl.lit("INC-1"), score=pl.lit(0.99)
     )
     found["mart_anomalies"] = pl.concat([found["mart_anomalies"], stronger])
-    assert "18:15–19:15" in weekly.figures(as_rows(found), WEEK).pictures[0].finding
+    assert "18:15–19:15" in compiling.figures(as_rows(found), WEEK).pictures[0].finding
 
 
 def test_pictures_that_are_not_published_are_named_and_nothing_is_claimed() -> None:
@@ -212,13 +213,13 @@ def test_a_thousand_incidents_stay_one_page() -> None:
 
 def test_the_report_is_read_from_the_published_file(tmp_path: Path) -> None:
     file = mart.write(tmp_path / "mart.duckdb", frames(episodes=True))
-    report = reporting.render_weekly(file, WEEK)
+    report = reporting.render(file, WEEK)
     assert report.label == "2026-W45"
     assert "INC-2871" in report.html
     assert "INC-2871" in report.markdown
-    assert report.figures["lost"]["value"] == pytest.approx(271_240)
-    assert [one["incident_id"] for one in report.figures["pictures"]] == ["INC-2871", "INC-2874", "INC-2869"]
-    assert report == reporting.render_weekly(file)
+    assert report.figures.lost.value == pytest.approx(271_240)
+    assert [one.incident_id for one in report.figures.pictures] == ["INC-2871", "INC-2874", "INC-2869"]
+    assert report == reporting.render(file)
 
 
 def test_columns_and_marts_that_are_not_published_are_named(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_columns_and_marts_that_are_not_published_are_named(tmp_path: Path) -> N
     held = rows.read(mart.write(tmp_path / "mart.duckdb", found))
     assert held.absent == ("mart_incidents.alerts_n", "mart_incidents.family_title", "mart_fix_impact")
     assert held["mart_incidents"]["alerts_n"].null_count() == held["mart_incidents"].height
-    assert "Not published, so not shown: mart_fix_impact." in page.html(weekly.figures(held, WEEK))
+    assert "Not published, so not shown: mart_fix_impact." in page.html(compiling.figures(held, WEEK))
 
 
 @pytest.fixture
@@ -247,24 +248,66 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_the_report_is_written_with_its_numbers_and_found_again(settings: Settings) -> None:
     assert reporting.latest_report(settings) is None
-    path = reporting.write_weekly(settings, week="2026-W44")
+    path = reporting.write(settings, period="2026-W44").page
     assert path == settings.reports / "2026-W44" / "weekly.html"
-    newest = reporting.write_weekly(settings)
+    newest = reporting.write(settings).page
     assert sorted(file.name for file in newest.parent.iterdir()) == ["weekly.csv", "weekly.html", "weekly.md"]
     assert reporting.latest_report(settings) == newest
     assert "Missing: statuspage has delivered nothing yet" in newest.read_text()
     before = newest.read_bytes()
-    assert reporting.write_weekly(settings).read_bytes() == before
+    assert reporting.write(settings).page.read_bytes() == before
 
 
 def test_a_refused_report_leaves_the_last_one(settings: Settings) -> None:
-    path = reporting.write_weekly(settings)
+    path = reporting.write(settings).page
     before = path.read_bytes()
     found = frames()
     found["mart_incident_impact"] = found["mart_incident_impact"].head(1)
     settings.mart.unlink()
     mart.write(settings.mart, found)
     with pytest.raises(QualityError, match="does not add up"):
-        reporting.write_weekly(settings)
+        reporting.write(settings)
     assert path.read_bytes() == before
     assert len(list(path.parent.iterdir())) == 3
+
+
+def test_every_text_stands_out_from_what_it_stands_on() -> None:
+    """WCAG 2 AA asks for 4.5 to 1, in light and in dark."""
+
+    def luminance(colour: str) -> float:
+        full = colour if len(colour) == 7 else "#" + "".join(digit * 2 for digit in colour[1:])
+        parts = [int(full[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    def contrast(one: str, other: str) -> float:
+        light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+        return (light + 0.05) / (dark + 0.05)
+
+    sheets = [dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]+)", block)) for block in re.findall(r":root \{(.*?)\}", html_of(frames()), re.S)]
+    assert len(sheets) == 3, "light, dark, print"
+    for colours in sheets:
+        pairs = [(colours[name], colours["paper"]) for name in ("ink", "muted", "alarm", "good")]
+        pairs += [(colours["ink"], colours["heat-1"]), ("#fff", colours["heat-2"]), ("#fff", colours["heat"])]
+        assert [pair for pair in pairs if contrast(*pair) < 4.5] == []
+
+
+def test_sections_stand_in_the_order_in_which_they_are_asked_about() -> None:
+    found = compiling.figures(as_rows(frames()), WEEK)
+    order = ("money", "slo", "incidents", "families", "fixes", "actions", "detection", "leading", "advice", "health")
+    for text, write in ((page.html(found), str), (page.markdown(found), page.markdown_text)):
+        places = [
+            text.index(str(escape(write(found.titles[name])) if text.startswith("<!") else write(found.titles[name])))
+            for name in order
+            if name != "slo" or text.startswith("<!")
+        ]
+        assert places == sorted(places)
+
+
+def test_names_that_nobody_declared_are_said() -> None:
+    found = frames()
+    found["mart_unmapped_names"] = pl.DataFrame(
+        {"kind": ["service", "region"], "name": ["chekout", "<b>eu9</b>"], "nearest_name": ["checkout", None]}
+    )
+    text = html_of(found)
+    assert "2 names that nobody declared, so not told apart from others: region &lt;b&gt;eu9&lt;/b&gt; and service chekout." in text

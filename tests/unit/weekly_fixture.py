@@ -423,6 +423,7 @@ def frames(incidents: list[dict[str, Any]] | None = None, *, episodes: bool = Fa
                 "watermark": AS_OF - timedelta(minutes=5),
             },
         ],
+        "mart_unmapped_names": [],
         "mart_leading_matches": _matches(),
         "mart_signal_quality": [
             {"source_kind": "series", "signal_id": f"s{n}", "status": "not_enough_data" if n % 9 == 0 else "scored"} for n in range(40)

@@ -23,6 +23,7 @@ from aftercast.sources.web import Request, Web
 
 Payload = Mapping[str, object]
 Send = Callable[[Payload, str], str]
+Write = Callable[[str, Payload, str], EmailMessage]
 
 TIMEOUT = 30.0
 # What Slack answers where it has posted nothing, and may post later.
@@ -30,8 +31,10 @@ LATER = ("ratelimited", "rate_limited", "service_unavailable")
 UNKNOWN = ("fatal_error", "internal_error", "request_timeout")
 
 
-def open_channel(row: ChannelRow) -> Send:
-    """Return what sends a payload (`to`, `subject`, `text`) with a mark and returns a reference.
+def open_channel(row: ChannelRow, write: Write | None = None) -> Send:
+    """Return what sends a payload (`to`, `subject`, `text`, for Slack also `blocks`) with a mark and returns a reference.
+
+    `write` makes an e-mail of sender, payload and mark; None: `message`, plain text.
 
     Raises:
         ConfigError: the connection does not fit.
@@ -50,11 +53,11 @@ def open_channel(row: ChannelRow) -> Send:
         raise ConfigError(f"{name}: connection {row.connection!r} names no host; give that of the SMTP server")
     if "@" not in str(endpoint.extra.get("from_email") or ""):
         raise ConfigError(f'{name}: connection {row.connection!r} has no sender; add "from_email" to its extra')
-    return lambda payload, mark: _mail(name, endpoint, payload, mark)
+    return lambda payload, mark: _mail(name, endpoint, payload, mark, write or message)
 
 
 def _post(name: str, endpoint: Endpoint, headers: Mapping[str, str], payload: Payload) -> str:
-    body = {"channel": payload["to"], "text": _escaped(str(payload["text"])), "unfurl_links": False}
+    body = {"channel": payload["to"], **_said(payload), "unfurl_links": False}
     with Web(name, endpoint, headers=headers, timeout=TIMEOUT) as web:
         page = web.ask(Request("/chat.postMessage", body=body, method="POST", once=True))
     said = page.data if isinstance(page.data, dict) else {}
@@ -70,7 +73,7 @@ def _post(name: str, endpoint: Endpoint, headers: Mapping[str, str], payload: Pa
 
 def _post_to_webhook(name: str, endpoint: Endpoint, url: str, payload: Payload, mark: str) -> str:
     with Web(name, replace(endpoint, base_url=""), timeout=TIMEOUT) as web, _no_address_in_the_log():
-        web.ask(Request(url, body={"text": _escaped(str(payload["text"]))}, method="POST", once=True, secret=True))
+        web.ask(Request(url, body=_said(payload), method="POST", once=True, secret=True))
     return f"webhook/{mark}"
 
 
@@ -89,6 +92,13 @@ def _nothing(_: logging.LogRecord) -> bool:
     return False
 
 
+def _said(payload: Payload) -> dict[str, object]:
+    """What is said: a text that Slack takes literally, or blocks with the text that notifications show, both written for Slack already."""
+    if payload.get("blocks"):
+        return {"text": payload["text"], "blocks": payload["blocks"]}
+    return {"text": _escaped(str(payload["text"]))}
+
+
 def _escaped(text: str) -> str:
     """A text as Slack takes it: nothing in it is read as a mention of people or as a link with other words."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -105,10 +115,10 @@ def message(sender: str, payload: Payload, mark: str) -> EmailMessage:
     return mail
 
 
-def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str) -> str:
+def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str, write: Write) -> str:
     extra, place = endpoint.extra, urlsplit(endpoint.base_url)
     wraps, starts = not extra.get("disable_ssl", False), not extra.get("disable_tls", False)
-    mail = message(str(extra["from_email"]), payload, mark)
+    mail = write(str(extra["from_email"]), payload, mark)
     port = place.port or (465 if wraps else 587 if starts else 25)
     context = ssl.create_default_context(cafile=extra.get("verify") if isinstance(extra.get("verify"), str) else None)
     try:
@@ -118,7 +128,10 @@ def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str) -> str:
             else smtplib.SMTP(place.hostname or "", port, timeout=TIMEOUT)
         )
     except (OSError, smtplib.SMTPException) as error:
-        raise NotSent(f"{name}: no connection to {place.hostname}:{port} ({type(error).__name__}); the next run tries again") from error
+        raise NotSent(
+            f"{name}: no connection to mail server {place.hostname}:{port} of connection {endpoint.connection!r} "
+            f"({type(error).__name__}); the next run tries again"
+        ) from error
     try:
         try:
             if not wraps and starts:
@@ -129,12 +142,13 @@ def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str) -> str:
             raise SourceRejected(f"{name}: the server does not accept login and password of connection {endpoint.connection!r}") from error
         except (OSError, smtplib.SMTPException) as error:
             raise NotSent(
-                f"{name}: {place.hostname}:{port} did not get ready ({type(error).__name__}); the next run tries again"
+                f"{name}: mail server {place.hostname}:{port} of connection {endpoint.connection!r} did not get ready "
+                f"({type(error).__name__}); the next run tries again"
             ) from error
         try:
             server.send_message(mail)
         except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError, smtplib.SMTPNotSupportedError) as error:
-            raise _refused(name, error) from error
+            raise _refused(f"{name}: mail server {place.hostname}:{port} of connection {endpoint.connection!r}", error) from error
         except (OSError, smtplib.SMTPException) as error:
             raise SourceUnavailable(f"{name}: {place.hostname} broke off while taking the message ({type(error).__name__})") from error
     finally:
@@ -142,7 +156,7 @@ def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str) -> str:
     return str(mail["Message-ID"])
 
 
-def _refused(name: str, error: smtplib.SMTPException) -> SourceRejected | NotSent:
+def _refused(who: str, error: smtplib.SMTPException) -> SourceRejected | NotSent:
     """What a refusal means: for now (4xx) or for good."""
     codes = (
         [code for code, _ in error.recipients.values()]
@@ -150,5 +164,5 @@ def _refused(name: str, error: smtplib.SMTPException) -> SourceRejected | NotSen
         else [getattr(error, "smtp_code", 500)]
     )
     if all(400 <= code < 500 for code in codes):
-        return NotSent(f"{name}: the server does not take the message now ({codes[0]}); the next run tries again")
-    return SourceRejected(f"{name}: the server refused the message ({codes[0]}); check the address and the sender")
+        return NotSent(f"{who} does not take the message now ({codes[0]}); the next run tries again")
+    return SourceRejected(f"{who} refused the message ({codes[0]}); check the address and the sender")

@@ -202,7 +202,7 @@ def _follow(
 def expected_dags(deployment: Deployment) -> set[str]:
     """Return the DAGs that a run with something new goes through. What leaves the house is among them only where it is declared."""
     found = {f"extract__{source.name}" for source in deployment.sources} | {REFRESH, DRAFTS}
-    found |= {f"{REPORT}{report.name}" for report in deployment.reports}
+    found |= {f"{REPORT}{report.name}" for report in deployment.reports if report.follows_the_refresh}
     return found | ({ACTIONS} if deployment.actions.trackers or deployment.actions.channels else set())
 
 

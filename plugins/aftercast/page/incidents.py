@@ -11,8 +11,9 @@ from aftercast import warehouse
 from aftercast.errors import ConfigError
 from aftercast.page.reading import Mart
 from aftercast.page.searching import LONGEST, Found, search
-from aftercast.reporting import losses, weeks, wording
+from aftercast.reporting import losses, wording
 from aftercast.reporting.intervals import Range
+from aftercast.reporting.periods import WEEKLY
 
 PER_PAGE = 50
 NO_POSTMORTEM = "none"
@@ -175,7 +176,7 @@ def _where(wish: Asked, found: Found | None, notes: list[str]) -> tuple[str, lis
     parameters: list[Any] = []
     if wish.week:
         try:
-            week = weeks.parse(wish.week)
+            week = WEEKLY.parse(wish.week)
         except ConfigError as error:
             notes.append(f"{error}. All weeks are shown.")
         else:
@@ -204,12 +205,12 @@ def _choices(mart: Mart, wish: Asked) -> dict[str, list[tuple[str, str]]]:
     count = wording.count
     found = {
         "week": [
-            (weeks.label(span), f"{weeks.label(span)}, from {wording.day(span.start)} ({row['n']})")
+            (WEEKLY.label(span), f"{WEEKLY.label(span)}, from {wording.day(span.start)} ({row['n']})")
             for row in mart.rows(
                 "select date_trunc('week', started_at) as week, count(*) as n from mart_incidents where started_at is not null "
                 "group by 1 order by 1 desc"
             )
-            for span in (weeks.week_of(row["week"]),)
+            for span in (WEEKLY.of(row["week"]),)
         ],
         "service": [
             (row["service"], row["service"])

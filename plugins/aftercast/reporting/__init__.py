@@ -1,4 +1,5 @@
-"""What people read: the weekly reliability and revenue report, from mart rows, and pictures of single series; each file written whole.
+"""What people read: the reliability and revenue report of a week, a month or a quarter, from mart rows, and pictures of single series;
+each file written whole.
 
 A report reads the published mart and nothing else, so the same mart always gives the same page. It refuses to be written when its
 figures do not add up.
@@ -9,28 +10,35 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aftercast.errors import ConfigError
+from aftercast.reporting.figures import Report
 from aftercast.reporting.history import History
+from aftercast.reporting.periods import CADENCES, WEEKLY, Cadence
 from aftercast.settings import Settings
 from aftercast.window import Window
 
-__all__ = ["History", "WeeklyReport", "latest_report", "render_weekly", "write_plot", "write_weekly"]
+if TYPE_CHECKING:
+    from aftercast.reporting.withholding import Notice
+
+WITHHELD = ("html", "md")
+
+__all__ = ["CADENCES", "History", "Rendered", "Report", "Written", "latest_report", "render", "withhold", "write", "write_plot"]
 
 
 @dataclass(frozen=True, slots=True)
-class WeeklyReport:
-    """A rendered week.
+class Rendered:
+    """A rendered report.
 
     Attributes:
-        label: ISO week, e.g. `2026-W45`.
+        label: its period, e.g. `2026-W45`, `2026-10`.
         headline: the finding in one line, for a subject or a channel.
-        figures: every number and sentence of the page, by name.
         numbers: the figures as CSV.
+        figures: every number and sentence of the page; what letters and messages are made of.
     """
 
     label: str
@@ -38,52 +46,106 @@ class WeeklyReport:
     html: str
     markdown: str
     numbers: str
-    figures: dict[str, Any]
+    figures: Report
 
 
-def render_weekly(mart: Path, week: Window | None = None, *, declared: Iterable[str] = (), now: datetime | None = None) -> WeeklyReport:
-    """Render a week (None: the last complete one before the mart's as-of time) from a published mart.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report on disk: its page, what it is made of, and the PDF when there is one."""
+
+    page: Path
+    report: Rendered
+    pdf: bytes | None
+
+
+def render(
+    mart: Path, period: Window | None = None, *, cadence: Cadence = WEEKLY, declared: Iterable[str] = (), now: datetime | None = None
+) -> Rendered:
+    """Render a period (None: the last complete one before the mart's as-of time, see `Cadence.usual`) from a published mart.
 
     Args:
         mart: published file.
-        week: an ISO week.
+        period: one of the cadence.
+        cadence: weekly, monthly or quarterly.
         declared: names of the sources the deployment declares; those that delivered nothing are named in the page's banner.
         now: when the page is made, to call old data stale. None: age is not judged.
 
     Raises:
         WarehouseError: the mart cannot be read.
-        ConfigError: the week is outside the data.
+        ConfigError: the period is outside the data.
         QualityError: the figures do not add up.
     """
-    from aftercast.reporting import page, rows, weekly
+    from aftercast.reporting import compiling, numbers, page, rows
 
-    figures = weekly.figures(rows.read(mart), week, declared=declared, now=now)
-    values = asdict(replace(figures, pictures=())) | {
-        "pictures": [
-            {"incident_id": one.incident_id, "series_id": one.history.series_id, "finding": one.finding} for one in figures.pictures
-        ]
-    }
-    return WeeklyReport(figures.label, figures.headline, page.html(figures), page.markdown(figures), page.numbers(figures), values)
+    held = rows.read(mart, longer=cadence is not WEEKLY)
+    figures = compiling.figures(held, period, cadence=cadence, declared=declared, now=now)
+    return Rendered(figures.label, figures.headline, page.html(figures), page.markdown(figures), numbers.to_csv(figures), figures)
 
 
-def write_weekly(settings: Settings, *, week: str | None = None, now: datetime | None = None) -> Path:
-    """Write `reports/<week>/weekly.html`, `weekly.md` and `weekly.csv`, each whole or not at all; return the HTML's path.
+def write(
+    settings: Settings, cadence: str = "weekly", *, period: str | None = None, pdf: bool = False, now: datetime | None = None
+) -> Written:
+    """Write `reports/<period>/<cadence>.html`, `.md` and `.csv`, and `.pdf` when asked, each whole or not at all.
+
+    Without the libraries of the PDF the others are written, and the log says what is missing.
 
     Args:
         settings: where the published mart and the reports are.
-        week: ISO week such as `2026-W45`; None: the last complete one.
-        now: as for `render_weekly`.
+        cadence: weekly, monthly or quarterly.
+        period: such as `2026-W45`, `2026-10`, `2026-Q4`; None: the last complete one.
+        pdf: also as PDF.
+        now: as for `render`.
     """
-    from aftercast.reporting import weeks
-
+    kind = CADENCES[cadence]
     declared = [source.name for source in settings.deployment.sources]
-    report = render_weekly(settings.mart, weeks.parse(week) if week else None, declared=declared, now=now)
+    report = render(settings.mart, kind.parse(period) if period else None, cadence=kind, declared=declared, now=now)
     folder = settings.reports / report.label
     folder.mkdir(parents=True, exist_ok=True)
+    files: list[tuple[str, str | bytes]] = [("csv", report.numbers), ("md", report.markdown)]
+    document = None
+    if pdf:
+        from aftercast.reporting import printing
+
+        document = printing.pdf(report.html)
+    if document is not None:
+        files.append(("pdf", document))
+    else:  # one of other figures would be worse than none
+        (folder / f"{cadence}.pdf").unlink(missing_ok=True)
     # The page last: who sees a new page finds its numbers beside it.
-    for name, text in (("weekly.csv", report.numbers), ("weekly.md", report.markdown), ("weekly.html", report.html)):
-        _write(folder / name, text)
-    return folder / "weekly.html"
+    for ending, content in (*files, ("html", report.html)):
+        _write(folder / f"{cadence}.{ending}", content)
+    for ending in WITHHELD:
+        (folder / f"{cadence}.withheld.{ending}").unlink(missing_ok=True)
+    return Written(folder / f"{cadence}.html", report, document)
+
+
+def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> Notice | None:
+    """Write `reports/<period>/<cadence>.withheld.html` and `.md` in the place of the report that is due, saying why there is none.
+
+    Nothing is written, and None returned, when the period has a page: it was made from a mart that passed its gates.
+
+    Args:
+        settings: where the reports are.
+        cadence: weekly, monthly or quarterly.
+        as_of: to which the data reaches; the last complete period before it is due.
+        reason: what failed, a line for each.
+    """
+    from aftercast.reporting import withholding
+    from aftercast.reporting.letters import Letter, Post
+
+    kind = CADENCES[cadence]
+    period = kind.last_complete(as_of)
+    label = kind.label(period)
+    folder = settings.reports / label
+    if (folder / f"{cadence}.html").exists():
+        return None
+    earlier = sorted(page.parent.name for page in settings.reports.glob(f"*/{cadence}.html"))
+    said = withholding.texts(kind, period, as_of, reason, earlier[-1] if earlier else None)
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in reversed(WITHHELD):
+        _write(folder / f"{cadence}.withheld.{ending}", said[ending])
+    letter = Letter(said["headline"], said["txt"], said["html"], ())
+    return withholding.Notice(label, folder / f"{cadence}.withheld.html", letter, Post(said["txt"], ()))
 
 
 def write_plot(title: str, histories: Sequence[History], path: Path) -> Path:

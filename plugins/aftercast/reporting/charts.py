@@ -47,9 +47,7 @@ def lost_by_week(weeks: Sequence[WeekLoss], normal: tuple[float, float] | None, 
     most = max((float(end) for end in ends), default=0.0)
     ticks = _ticks(most)
     left, plot = 46, width - 46 - 14
-    x = alt.X(
-        "x:Q", scale=alt.Scale(domain=[-0.5, n - 0.5]), axis=axis(list(range(n)), [f"Wk {week.label[-2:]}" for week in weeks], grid=False)
-    )
+    x = alt.X("x:Q", scale=alt.Scale(domain=[-0.5, n - 0.5]), axis=axis(list(range(n)), [week.short for week in weeks], grid=False))
     y_scale, y_axis = alt.Scale(domain=[0, most * 1.16 or 1.0], clamp=True), axis(ticks, [amount(tick) for tick in ticks], grid=True)
     layers: list[Any] = []
     if normal:
@@ -83,7 +81,7 @@ def _values(rows: list[dict[str, Any]], most: float, x: alt.X, scale: alt.Scale,
     placed: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for before, row, following in zip([None, *rows], rows, [*rows[1:], None], strict=False):
         falls = before is not None and before["value"] - row["value"] > 0.2 * most
-        below = following is not None and following["value"] - row["value"] > 0.2 * most and row["value"] > 0.1 * most
+        below = following is not None and following["value"] - row["value"] > 0.2 * most and row["value"] > 0.2 * most
         end = row["value"] if row["high"] is None else max(row["high"], row["value"])
         offset = (0, 12) if below else (14 if falls else 0, -9)
         placed.setdefault(offset, []).append(row | {"spot": (row["low"] or row["value"]) if below else end})

@@ -1,4 +1,4 @@
-"""What stands on the weekly page, as values: every number here is one a reader may quote. Computed by `weekly`, drawn by `page`."""
+"""What stands on the page of a report, as values: every number here is one a reader may quote. Computed by `compiling`, drawn by `page`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 
 from aftercast.reporting.history import History, Peak
 from aftercast.reporting.intervals import Range, Share
+from aftercast.reporting.periods import Cadence
 from aftercast.window import Window
 
 
@@ -35,6 +36,7 @@ class WeekLoss:
     """The incidents of one week and what they cost, in the report's currency; None where incidents are not published."""
 
     label: str
+    short: str
     start: datetime
     n_incidents: int | None
     n_quantified: int | None
@@ -243,9 +245,72 @@ class LeadingLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Weekly:
-    """The whole page."""
+class PatternLine:
+    """A value of a dimension in the period: incidents beside what was expected of them, and what the expectation rests on."""
 
+    dimension: str
+    title: str
+    n_incidents: int
+    n_known: int | None
+    expected: float | None
+    basis: str
+    ratio: Range
+    q_value: float | None
+    lost: float | None
+    currency: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioLine:
+    """What a kind of fix promised and brought; of one family of incidents when `subject` names it.
+
+    Attributes:
+        effective: effective of those judged.
+        promised, reduction: share by which incidents were to fall and fell, the latter drawn towards what all fixes brought.
+        avoided: revenue.
+    """
+
+    kind: str
+    subject: str
+    outcome: str
+    n_planned: int
+    n_shipped: int
+    n_too_early: int
+    effective: Share
+    promised: float | None
+    reduction: Range
+    avoided: Range
+    currency: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndicatorLine:
+    """A leading indicator and its record on later data: warnings that came true, beside the share that chance gives."""
+
+    title: str
+    family: str
+    status: str
+    came_true: Share
+    base_rate: float | None
+    warned: int | None
+    due: int | None
+    lead_minutes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole page.
+
+    Attributes:
+        week: the period reported, whatever its length.
+        compared: labels of the earlier periods and this one, which the tiles' values belong to.
+        weeks: the losses that the chart shows: this and earlier weeks; of a longer report the weeks of the period, cut to it.
+        patterns, portfolio, indicators: of longer reports only.
+    """
+
+    cadence: Cadence
     company: str
     week: Window
     label: str
@@ -265,6 +330,7 @@ class Weekly:
     n_below_noise: int
     n_unknown: int
     n_excluded: int
+    compared: tuple[str, ...]
     weeks: tuple[WeekLoss, ...]
     weeks_normal: tuple[float, float] | None
     journeys: tuple[JourneyLine, ...]
@@ -282,4 +348,7 @@ class Weekly:
     series_status: tuple[tuple[str, int], ...]
     health_notes: tuple[str, ...]
     suspects: tuple[Suspects, ...]
+    patterns: tuple[PatternLine, ...]
+    portfolio: tuple[PortfolioLine, ...]
+    indicators: tuple[IndicatorLine, ...]
     titles: dict[str, str]

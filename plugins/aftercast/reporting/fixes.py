@@ -17,8 +17,8 @@ from aftercast.window import Window
 VERDICTS = {"not_effective": "not effective", "too_early": "too early", "effective": "effective"}
 
 
-def families(rows: Rows, incidents: pl.DataFrame, spans: Sequence[Window], currency: str) -> tuple[FamilyLine, ...]:
-    """Return the families with at least two incidents in the weeks given, those of this week first, then by incidents and loss."""
+def families(rows: Rows, incidents: pl.DataFrame, spans: Sequence[Window], period: Window, currency: str) -> tuple[FamilyLine, ...]:
+    """Return the families with at least two incidents in the weeks given, those of the period first, then by incidents and loss."""
     recent = incidents.filter(
         pl.col("family_id").is_not_null() & (pl.col("started_at") >= spans[0].start) & (pl.col("started_at") < spans[-1].end)
     )
@@ -43,7 +43,7 @@ def families(rows: Rows, incidents: pl.DataFrame, spans: Sequence[Window], curre
                 fixed_at=fix["shipped_at"] if fix else None,
                 since_fix=members.filter(pl.col("started_at") > fix["shipped_at"]).height if fix else None,
                 verdict=fix["verdict"] if fix else None,
-                this_week=cells[-1],
+                this_week=within(members, period).height,
             )
         )
     return tuple(sorted(found, key=lambda line: (line.this_week == 0, -line.n_incidents, -(line.lost or 0.0), line.family_id)))

@@ -29,7 +29,7 @@ NOT_PUBLISHED = "Not known: incidents are not published"
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What the week's incidents cost and how sure that is."""
+    """What the incidents of a period cost and how sure that is; `noun` is the period."""
 
     lost: Range
     currency: str
@@ -37,6 +37,7 @@ class Money:
     n_unknown: int
     n_below_noise: int
     others: tuple[tuple[str, Range], ...] = ()
+    noun: str = "week"
 
 
 def _share(amount: float | None, of: float | None) -> float:
@@ -55,38 +56,38 @@ def _family_of_the_week(table: Sequence[IncidentLine], currency: str, lost: floa
     return None
 
 
-def standing(value: float | None, normal: tuple[float, float] | None) -> str:
-    """Say how a weekly sum compares with a normal week."""
+def standing(value: float | None, normal: tuple[float, float] | None, noun: str) -> str:
+    """Say how the sum of a period compares with a normal one."""
     if value is None or normal is None:
-        return "too few weeks to say whether that is normal"
+        return f"too few {noun}s to say whether that is normal"
     if value > normal[1]:
-        return "more than in a normal week"
-    return "less than in a normal week" if value < normal[0] else "about as much as in a normal week"
+        return f"more than in a normal {noun}"
+    return f"less than in a normal {noun}" if value < normal[0] else f"about as much as in a normal {noun}"
 
 
-def headline(table: Sequence[IncidentLine], week: Money, *, known: bool) -> tuple[str, str]:
-    """Return the finding of the week and the sentence that puts it in numbers."""
-    lost, currency = week.lost.value, week.currency
+def headline(table: Sequence[IncidentLine], period: Money, *, known: bool) -> tuple[str, str]:
+    """Return the finding of a period and the sentence that puts it in numbers."""
+    lost, currency, noun = period.lost.value, period.currency, period.noun
     if not known:
         return (
-            "Incidents cannot be reported this week",
+            f"Incidents cannot be reported this {noun}",
             "The mart of incidents is not published, so neither their number nor their cost is known.",
         )
     if not table:
-        return "A week without incidents", "No incident began this week, so no revenue is counted as lost to one."
+        return f"A {noun} without incidents", f"No incident began this {noun}, so no revenue is counted as lost to one."
     n = len(table)
     if lost is None:
-        if week.n_below_noise == n:
+        if period.n_below_noise == n:
             return (
                 f"{number_word(n)} {'incident' if n == 1 else 'incidents'}, no loss beyond noise",
                 "What was lost, if anything, is smaller than the usual swing of revenue.",
             )
         return (
             f"{number_word(n)} {'incident' if n == 1 else 'incidents'}, cost not known",
-            f"Not one has a loss that could be measured: {week.n_unknown} unknown, {week.n_below_noise} within noise.",
+            f"Not one has a loss that could be measured: {period.n_unknown} unknown, {period.n_below_noise} within noise.",
         )
-    sums = _sums(n, week)
-    of_what = "the week’s measured loss" if week.n_unknown else "the week’s loss"
+    sums = _sums(n, period)
+    of_what = f"the {noun}’s measured loss" if period.n_unknown else f"the {noun}’s loss"
     family = _family_of_the_week(table, currency, lost)
     if family:
         name, members = family
@@ -102,21 +103,21 @@ def headline(table: Sequence[IncidentLine], week: Money, *, known: bool) -> tupl
         )
     if n == 1:
         return (
-            f"One incident cost {money(lost, currency)}, {standing(lost, week.normal)}",
+            f"One incident cost {money(lost, currency)}, {standing(lost, period.normal, noun)}",
             f"{top.incident_id}, “{shorten(top.title, TITLE)}”. {sums}",
         )
-    return f"{number_word(n)} incidents cost {money(lost, currency)}, {standing(lost, week.normal)}", sums
+    return f"{number_word(n)} incidents cost {money(lost, currency)}, {standing(lost, period.normal, noun)}", sums
 
 
 def _times(number: int) -> str:
     return {2: "twice", 3: "three times"}.get(number, f"{number} times")
 
 
-def _sums(n: int, week: Money) -> str:
-    interval = f" (95% interval {span(week.lost.low, week.lost.high)})" if week.lost.low is not None else ""
-    text = f"{number_word(n)} {'incident' if n == 1 else 'incidents'} cost {money(week.lost.value, week.currency)}{interval}"
-    left = [f"{week.n_unknown:,} of {n:,} could not be quantified" if week.n_unknown else "", _noise(week.n_below_noise)]
-    text += "".join(f", besides {money(other.value, code)}" for code, other in week.others if other.value)
+def _sums(n: int, period: Money) -> str:
+    interval = f" (95% interval {span(period.lost.low, period.lost.high)})" if period.lost.low is not None else ""
+    text = f"{number_word(n)} {'incident' if n == 1 else 'incidents'} cost {money(period.lost.value, period.currency)}{interval}"
+    left = [f"{period.n_unknown:,} of {n:,} could not be quantified" if period.n_unknown else "", _noise(period.n_below_noise)]
+    text += "".join(f", besides {money(other.value, code)}" for code, other in period.others if other.value)
     if any(left):
         return f"{text}; {' and '.join(words for words in left if words)}."
     return f"{text}; every one of them is quantified." if n > 1 else f"{text}."
@@ -126,15 +127,15 @@ def _noise(number: int) -> str:
     return f"{number} {'is' if number == 1 else 'are'} within noise and not counted" if number else ""
 
 
-def journey_sentence(journeys: Sequence[JourneyLine]) -> str:
+def journey_sentence(journeys: Sequence[JourneyLine], noun: str) -> str:
     """Say how the journey that used most of its error budget stands against its SLO."""
     line = worst(journeys)
     if line is None or line.target is None:
         return "No journey has an SLO with enough traffic to judge." if journeys else "No journey health is published."
     week = (
-        f"{percent(line.success_7d, 2)} of its attempts succeeded in 7 days"
+        f"{percent(line.success_7d, 2)} of its attempts succeeded in {'7 days' if noun == 'week' else f'the {noun}'}"
         if line.success_7d is not None
-        else "it had no attempts this week"
+        else f"it had no attempts this {noun}"
     )
     return (
         f"{line.title} stands worst: {week} against a target of {percent(line.target, 2)}, "
@@ -142,7 +143,7 @@ def journey_sentence(journeys: Sequence[JourneyLine]) -> str:
     )
 
 
-def decision(recommendations: Sequence[Recommendation], journeys: Sequence[JourneyLine]) -> tuple[str, str]:
+def decision(recommendations: Sequence[Recommendation], journeys: Sequence[JourneyLine], noun: str) -> tuple[str, str]:
     """Return the one decision asked and why: the first recommendation, else a spent error budget, else none."""
     if recommendations:
         first = recommendations[0]
@@ -158,17 +159,20 @@ def decision(recommendations: Sequence[Recommendation], journeys: Sequence[Journ
             f"Hold risky releases to {line.title}, or accept the risk",
             f"Its {line.window_days}-day error budget is spent ({percent(line.budget_used)}).",
         )
-    return "No decision is needed this week", "No systemic fix is recommended and no error budget is spent."
+    return f"No decision is needed this {noun}", "No systemic fix is recommended and no error budget is spent."
 
 
-def money_title(week: Money, n_weeks: int) -> str:
-    """Title of the weekly loss chart."""
-    if week.lost.value is None:
-        return "This week’s loss is not known"
-    if week.normal is None:
-        short = "is" if n_weeks == 1 else "are"
-        return f"{money(week.lost.value, week.currency)} lost; {count(n_weeks, 'earlier week')} {short} too few for a norm"
-    return f"{money(week.lost.value, week.currency)} lost, {standing(week.lost.value, week.normal)}"
+def money_title(period: Money, n_earlier: int) -> str:
+    """Title of the chart of losses."""
+    if period.lost.value is None:
+        return f"This {period.noun}’s loss is not known"
+    if period.normal is None and not n_earlier:
+        return f"{money(period.lost.value, period.currency)} lost; there is no earlier {period.noun} to compare with"
+    if period.normal is None:
+        short = "is" if n_earlier == 1 else "are"
+        earlier = count(n_earlier, f"earlier {period.noun}")
+        return f"{money(period.lost.value, period.currency)} lost; {earlier} {short} too few for a norm"
+    return f"{money(period.lost.value, period.currency)} lost, {standing(period.lost.value, period.normal, period.noun)}"
 
 
 def journeys_title(journeys: Sequence[JourneyLine]) -> str:
@@ -184,17 +188,17 @@ def journeys_title(journeys: Sequence[JourneyLine]) -> str:
     return f"{hit[0].title} lost most, {part(_share(hit[0].lost, whole))} the total"
 
 
-def slo_title(journeys: Sequence[JourneyLine]) -> str:
+def slo_title(journeys: Sequence[JourneyLine], noun: str) -> str:
     """Title of the journey table."""
     known = [line for line in journeys if line.target is not None and line.success_7d is not None]
     missed = [line for line in known if (line.success_7d or 0.0) < (line.target or 0.0)]
     if not known:
         return "No journey has an SLO and attempts to judge it by"
     if not missed:
-        return "Every SLO was met this week" if len(known) > 1 else f"{known[0].title} met its SLO this week"
+        return f"Every SLO was met this {noun}" if len(known) > 1 else f"{known[0].title} met its SLO this {noun}"
     if len(known) == 1:
-        return f"{known[0].title} missed its SLO this week"
-    return f"{number_word(len(missed))} of {count(len(known), 'SLO')} missed this week: {listing([line.title for line in missed], 2)}"
+        return f"{known[0].title} missed its SLO this {noun}"
+    return f"{number_word(len(missed))} of {count(len(known), 'SLO')} missed this {noun}: {listing([line.title for line in missed], 2)}"
 
 
 def budget_title(journeys: Sequence[JourneyLine]) -> str:
@@ -214,10 +218,10 @@ def budget_title(journeys: Sequence[JourneyLine]) -> str:
     return f"{names}: error {verb} gone; {'the other holds' if rest == 1 else 'the rest hold'}"
 
 
-def incidents_title(table: Sequence[IncidentLine], currency: str) -> str:
+def incidents_title(table: Sequence[IncidentLine], currency: str, noun: str) -> str:
     """Title of the incident table."""
     if not table:
-        return "No incidents this week"
+        return f"No incidents this {noun}"
     amounts = [line.lost.value for line in table if line.lost.value is not None and line.currency in ("", currency)]
     whole, running = math.fsum(amounts), 0.0
     for index, value in enumerate(amounts, start=1):
@@ -237,16 +241,21 @@ def incidents_title(table: Sequence[IncidentLine], currency: str) -> str:
     return f"{number_word(len(table))} {'incident' if len(table) == 1 else 'incidents'}, {costly}"
 
 
-def families_title(families: Sequence[FamilyLine]) -> str:
+def families_title(families: Sequence[FamilyLine], noun: str) -> str:
     """Title of the families that come back."""
     if not families:
         return "No kind of incident came back"
+    if noun != "week":
+        fixed = sum(bool(line.since_fix) for line in families)
+        kinds = "kind of incident" if len(families) == 1 else "kinds of incident"
+        after = f"; {number_word(fixed).lower() if fixed else 'none'} came back after a fix"
+        return f"{number_word(len(families))} {kinds} struck more than once this {noun}{after}"
     again = sum(line.this_week > 0 for line in families)
     verb = "kind of incident keeps" if len(families) == 1 else "kinds of incident keep"
-    return f"{number_word(len(families))} {verb} coming back; {number_word(again).lower() if again else 'none'} struck this week"
+    return f"{number_word(len(families))} {verb} coming back; {number_word(again).lower() if again else 'none'} struck this {noun}"
 
 
-def fixes_title(fixes: Sequence[FixLine]) -> str:
+def fixes_title(fixes: Sequence[FixLine], noun: str) -> str:
     """Title of the fixes and their verdicts."""
     if not fixes:
         return "No shipped fix to judge yet"
@@ -261,7 +270,7 @@ def fixes_title(fixes: Sequence[FixLine]) -> str:
     if sums["too_early"]:
         words.append(f"{sums['too_early']} too early to tell" if len(fixes) > 1 else "too early to tell")
     again = sum(line.again > 0 for line in fixes)
-    return ", ".join(words) + (f"; {count(again, 'fixed fault')} came back this week" if again else "")
+    return ", ".join(words) + (f"; {count(again, 'fixed fault')} came back this {noun}" if again else "")
 
 
 def actions_title(teams: Sequence[TeamActions]) -> str:
@@ -276,13 +285,13 @@ def actions_title(teams: Sequence[TeamActions]) -> str:
     return f"{number_word(overdue)} {'action is' if overdue == 1 else 'actions are'} overdue, the oldest by {late}"
 
 
-def detection_title(detection: Sequence[Detection], n_incidents: int) -> str:
+def detection_title(detection: Sequence[Detection], n_incidents: int, noun: str) -> str:
     """Title of how incidents were noticed and stopped."""
     if not n_incidents:
-        return "No incidents to notice this week"
+        return f"No incidents to notice this {noun}"
     first = detection[0].share if detection else None
     if first is None or not first.n:
-        return "Nobody recorded how this week’s incidents were noticed"
+        return f"Nobody recorded how this {noun}’s incidents were noticed"
     return f"We noticed {first.k} of {count(first.n, 'incident')} before a customer did"
 
 
@@ -296,7 +305,7 @@ def advice_title(recommendations: Sequence[Recommendation]) -> str:
     return f"Fix next: {shorten(first.action, TITLE)} could avoid {money(first.reduction.value, first.currency)}"
 
 
-def health_title(lines: Sequence[SourceLine], n_banners: int) -> str:
+def health_title(lines: Sequence[SourceLine], n_banners: int, noun: str) -> str:
     """Title of the data health section."""
     if not lines:
         return "Nothing is known about the sources"
@@ -306,4 +315,4 @@ def health_title(lines: Sequence[SourceLine], n_banners: int) -> str:
     rejected = sum(line.rejected or 0 for line in lines)
     if rejected:
         return f"Every source delivered; {count(rejected, 'row')} {'was' if rejected == 1 else 'were'} rejected"
-    return "Every source delivered the whole week" + ("; see the notes at the top" if n_banners else "")
+    return f"Every source delivered the whole {noun}" + ("; see the notes at the top" if n_banners else "")

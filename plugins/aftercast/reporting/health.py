@@ -17,8 +17,8 @@ from aftercast.window import Window
 FRESH = timedelta(days=8)
 
 
-def sources(rows: Rows, week: Window) -> tuple[SourceLine, ...]:
-    """Return what each source delivered of each entity over every window kept, and until when it is covered."""
+def sources(rows: Rows, until: datetime) -> tuple[SourceLine, ...]:
+    """Return what each source delivered of each entity over every window kept; it is late when it is not covered until the time given."""
     return tuple(
         SourceLine(
             source=row["source"],
@@ -30,7 +30,7 @@ def sources(rows: Rows, week: Window) -> tuple[SourceLine, ...]:
             reasons=row["reasons"] or "",
             covered_until=row["window_end"],
             latest=row["watermark"],
-            standing="missing" if row["window_end"] is None else "late" if row["window_end"] < week.end else "complete",
+            standing="missing" if row["window_end"] is None else "late" if row["window_end"] < until else "complete",
         )
         for row in rows["mart_source_coverage"].sort("source", "entity").iter_rows(named=True)
     )
@@ -48,13 +48,16 @@ def banners(
     declared: Iterable[str],
     rows: Rows,
     week: Window,
-    as_of: datetime,
+    covered: Window,
     now: datetime | None,
+    noun: str,
 ) -> tuple[str, ...]:
     """Return what a reader must know before reading on: staleness, missing sources, missing marts."""
-    said = []
+    said, as_of = [], covered.end
+    if covered.start > week.start:
+        said.append(f"The data begins {wording.day_and_time(covered.start)} UTC: nothing of this {noun} is known before.")
     if as_of < week.end:
-        said.append(f"This week is not over: data reaches to {wording.day_and_time(as_of)} UTC, so every figure is partial.")
+        said.append(f"This {noun} is not over: data reaches to {wording.day_and_time(as_of)} UTC, so every figure is partial.")
     if now is not None and now - as_of > FRESH:
         said.append(f"Stale data: the newest is from {wording.day_and_time(as_of)} UTC, {(now - as_of).days} days ago.")
     silent = sorted({*declared, *(line.source for line in lines)} - {line.source for line in lines if line.standing != "missing"})
@@ -72,7 +75,7 @@ def banners(
     return tuple(said)
 
 
-def notes(rows: Rows, lines: Sequence[SourceLine], n_excluded: int) -> tuple[str, ...]:
+def notes(rows: Rows, lines: Sequence[SourceLine], n_excluded: int, noun: str) -> tuple[str, ...]:
     """Return the plain sentences of the data health section."""
     said = []
     rejected, late, duplicate = (sum(getattr(line, name) or 0 for line in lines) for name in ("rejected", "late", "duplicate"))
@@ -87,7 +90,12 @@ def notes(rows: Rows, lines: Sequence[SourceLine], n_excluded: int) -> tuple[str
     if never:
         said.append(f"Declared but never delivered: {wording.listing(never, 8)}.")
     if n_excluded:
-        said.append(f"{wording.count(n_excluded, 'incident')} of this week left out: tests, drills or excluded by a person.")
+        said.append(f"{wording.count(n_excluded, 'incident')} of this {noun} left out: tests, drills or excluded by a person.")
+    unmapped = rows["mart_unmapped_names"].sort("kind", "name")
+    if unmapped.height:
+        named = [f"{kind} {wording.shorten(name, 60)}" for kind, name in unmapped.select("kind", "name").rows()]
+        what = wording.count(unmapped.height, "name")
+        said.append(f"{what.capitalize()} that nobody declared, so not told apart from others: {wording.listing(named, 5)}.")
     marts = [name for name in rows.absent if "." not in name and name not in ("mart_incidents", "mart_source_coverage")]
     if marts:
         said.append(f"Not published, so not shown: {wording.listing(marts, 12)}.")

@@ -28,6 +28,7 @@ def lines(
     spans: Sequence[Window],
     losses: Sequence[Mapping[str, float]],
     table: Sequence[IncidentLine],
+    until: datetime,
 ) -> tuple[JourneyLine, ...]:
     """Return a line for each journey, costliest this week first, then by budget used, then by name.
 
@@ -36,11 +37,12 @@ def lines(
         spans: weeks, oldest first, the reported one last.
         losses: loss by journey in each of these weeks.
         table: the incidents of the reported week.
+        until: end of the SLOs' windows: that of the reported week, or of the data when it ends before.
     """
     health = rows["mart_journey_health"].filter(pl.col("total").is_not_null())
     names = sorted({*health["journey"].to_list(), *losses[-1]})
     everywhere = _between(health, spans[-1])["total"].sum()
-    found = [_line(name, health.filter(pl.col("journey") == name), spans, losses, table, float(everywhere)) for name in names]
+    found = [_line(name, health.filter(pl.col("journey") == name), spans, losses, table, float(everywhere), until) for name in names]
     return tuple(sorted(found, key=lambda line: (-line.lost, -(line.budget_used or 0.0), line.journey)))
 
 
@@ -51,13 +53,14 @@ def _line(
     losses: Sequence[Mapping[str, float]],
     table: Sequence[IncidentLine],
     everywhere: float,
+    until: datetime,
 ) -> JourneyLine:
     week = spans[-1]
     latest = health.sort("day").row(-1, named=True) if health.height else {}
     target, days = latest.get("slo_target"), int(latest.get("slo_window_days") or 28)
-    long = _between(health, Window(week.end - days * DAY, week.end))
+    long = _between(health, Window(until - days * DAY, until))
     short = _between(health, week)
-    used, burn = budget(long, target, week.end - days * DAY)
+    used, burn = budget(long, target, until - days * DAY)
     earlier = [loss.get(name, 0.0) for loss in losses[:-1]]
     hit = [line for line in table if name in line.journeys]
     jump_at, culprit = _jump(burn, days, hit)

@@ -12,7 +12,6 @@ from aftercast.reporting import intervals, wording
 from aftercast.reporting.figures import IncidentLine, Suspect, Suspects, WeekLoss
 from aftercast.reporting.intervals import Range
 from aftercast.reporting.rows import Rows
-from aftercast.reporting.weeks import label
 from aftercast.window import Window
 
 QUANTIFIED = "quantified"
@@ -50,21 +49,26 @@ def lost(incidents: pl.DataFrame, currency: str) -> Range:
     return intervals.total(known.select("lost_revenue", "lost_revenue_low", "lost_revenue_high").rows())
 
 
-def by_week(incidents: pl.DataFrame, spans: Sequence[Window], currency: str, *, known: bool) -> tuple[WeekLoss, ...]:
-    """Return each week's incidents and loss, oldest first. A week whose incidents are all within noise lost nothing measurable: zero.
+def by_span(
+    incidents: pl.DataFrame, spans: Sequence[Window], names: Sequence[tuple[str, str]], currency: str, *, known: bool
+) -> tuple[WeekLoss, ...]:
+    """Return each span's incidents and loss, oldest first. A span whose incidents are all within noise lost nothing measurable: zero.
+
+    `names` are the label and the short label of each span.
 
     With `known` false nobody told us about incidents, and nothing is claimed.
     """
     if not known:
-        return tuple(WeekLoss(label(span), span.start, None, None, None, Range(None, None, None)) for span in spans)
+        nothing = Range(None, None, None)
+        return tuple(WeekLoss(*name, span.start, None, None, None, nothing) for name, span in zip(names, spans, strict=True))
     found = []
-    for span in spans:
+    for name, span in zip(names, spans, strict=True):
         there = within(incidents, span)
         statuses = Counter(there["impact_status"].to_list())
         money = lost(there, currency)
         if money.value is None and there.height and statuses["below_noise"] == there.height:
             money = Range(0.0, None, None)
-        found.append(WeekLoss(label(span), span.start, there.height, statuses[QUANTIFIED], statuses["unknown"], money))
+        found.append(WeekLoss(*name, span.start, there.height, statuses[QUANTIFIED], statuses["unknown"], money))
     return tuple(found)
 
 

@@ -53,7 +53,7 @@ def sparkline(tile: Tile, labels: Sequence[str]) -> Markup:
     ]
     if tile.values[-1] is not None:
         inside.append(Markup('<circle class="end" cx="{:.1f}" cy="{:.1f}" r="3.5"/>').format(width - edge, y(tile.values[-1])))
-    title = f"{tile.label}, {len(tile.values)} weeks from {labels[0]} to {labels[-1]}; this week {tile.text}; normal {tile.normal_text}"
+    title = f"{tile.label}, {len(tile.values)} values from {labels[0]} to {labels[-1]}; now {tile.text}; normal {tile.normal_text}"
     return _svg(f"spark {tile.standing}", width, height, title, *inside)
 
 
@@ -101,7 +101,7 @@ def share_interval(share: Share, before: Share) -> Markup:
         inside.append(Markup('<line class="tick" x1="{0:.1f}" x2="{0:.1f}" y1="2" y2="16"/>').format(x(before.value)))
     inside.append(Markup('<circle class="dot" cx="{:.1f}" cy="9" r="4"/>').format(x(share.value)))
     title = f"{percent(share.value)}, 95% interval {percent(share.low)} to {percent(share.high)}"
-    return _svg("share", width, height, f"{title}; weeks before {percent(before.value)}", *inside)
+    return _svg("share", width, height, f"{title}; before {percent(before.value)}", *inside)
 
 
 def ratio_interval(fix: FixLine) -> Markup:

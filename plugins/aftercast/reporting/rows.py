@@ -168,7 +168,71 @@ MARTS: dict[str, dict[str, ColumnType]] = {
         "late": COUNT,
         "watermark": TIME,
     },
+    "mart_unmapped_names": {"kind": TEXT, "name": TEXT, "nearest_name": TEXT},
     "mart_signal_quality": {"source_kind": TEXT, "signal_id": TEXT, "signal": TEXT, "subject": TEXT, "status": TEXT, "reason": TEXT},
+}
+
+# What a report of a month or a quarter reads besides.
+LONGER: dict[str, dict[str, ColumnType]] = {
+    "mart_incident_patterns": {
+        "dimension": TEXT,
+        "value": TEXT,
+        "title": TEXT,
+        "period": TEXT,
+        "period_start_at": TIME,
+        "status": TEXT,
+        "basis": TEXT,
+        "currency": TEXT,
+        "n_incidents": COUNT,
+        "n_known": COUNT,
+        "expected": NUMBER,
+        "rate_ratio": NUMBER,
+        "ratio_low": NUMBER,
+        "ratio_high": NUMBER,
+        "q_value": NUMBER,
+        "lost_revenue": NUMBER,
+    },
+    "mart_fix_portfolio": {
+        "cut": TEXT,
+        "intervention_type": TEXT,
+        "subject": TEXT,
+        "subject_title": TEXT,
+        "outcome": TEXT,
+        "reason": TEXT,
+        "currency": TEXT,
+        "n_planned": COUNT,
+        "n_shipped": COUNT,
+        "n_judged": COUNT,
+        "n_effective": COUNT,
+        "n_too_early": COUNT,
+        "effective_share": NUMBER,
+        "effective_share_low": NUMBER,
+        "effective_share_high": NUMBER,
+        "promised_reduction": NUMBER,
+        "reduction": NUMBER,
+        "reduction_low": NUMBER,
+        "reduction_high": NUMBER,
+        "revenue_avoided": NUMBER,
+        "revenue_avoided_low": NUMBER,
+        "revenue_avoided_high": NUMBER,
+    },
+    "mart_leading_indicators": {
+        "indicator_id": TEXT,
+        "kind": TEXT,
+        "signal": TEXT,
+        "subject": TEXT,
+        "status": TEXT,
+        "family_title": TEXT,
+        "judged_n": COUNT,
+        "judged_true_n": COUNT,
+        "judged_precision": NUMBER,
+        "judged_precision_low": NUMBER,
+        "judged_precision_high": NUMBER,
+        "judged_lead_minutes_median": NUMBER,
+        "base_rate": NUMBER,
+        "incidents_warned_n": COUNT,
+        "incidents_due_n": COUNT,
+    },
 }
 
 # Without these columns a mart says nothing; it is then treated as not published.
@@ -186,6 +250,10 @@ KEYS = {
     "mart_recommendations": ("rank", "action"),
     "mart_source_coverage": ("source",),
     "mart_signal_quality": ("signal_id", "status"),
+    "mart_unmapped_names": ("kind", "name"),
+    "mart_incident_patterns": ("dimension", "period", "period_start_at", "status", "n_incidents"),
+    "mart_fix_portfolio": ("cut", "outcome", "n_planned", "n_shipped"),
+    "mart_leading_indicators": ("kind", "signal", "status"),
 }
 
 # Of marts that grow with every series, only the rows a page can show: the points of the severest episodes linked to an incident.
@@ -215,8 +283,8 @@ class Rows:
         return self.frames[mart]
 
 
-def read(mart: Path) -> Rows:
-    """Read every mart of `MARTS` from a published file.
+def read(mart: Path, *, longer: bool = False) -> Rows:
+    """Read every mart of `MARTS`, and of `LONGER` for a longer report, from a published file.
 
     Raises:
         WarehouseError: the file cannot be opened.
@@ -228,7 +296,7 @@ def read(mart: Path) -> Rows:
         listed = "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
         for table, column in warehouse.frame(connection, listed).rows():
             there.setdefault(table, set()).add(column)
-        for name, schema in MARTS.items():
+        for name, schema in (MARTS | LONGER if longer else MARTS).items():
             held = there.get(name, set())
             if not set(KEYS[name]) <= held:
                 frames[name] = pl.DataFrame(schema=schema)
@@ -244,4 +312,6 @@ def read(mart: Path) -> Rows:
 
 def with_schema(rows: pl.DataFrame, schema: dict[str, ColumnType]) -> pl.DataFrame:
     """Return the columns of a schema, in its order and types; those the rows lack are null."""
+    if not rows.width:  # nulls alone would make a row of them
+        return pl.DataFrame(schema=schema)
     return rows.select((pl.col(name) if name in rows.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in schema.items())

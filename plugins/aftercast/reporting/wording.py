@@ -51,6 +51,15 @@ def percent(share: float | None, digits: int = 0) -> str:
     return text
 
 
+def ratio(value: float | None) -> str:
+    """Return a ratio of rates with two significant figures, e.g. `0.15`, `3.8`, `20`; more than a hundred is not told apart."""
+    if value is None:
+        return "no bound"
+    if value > 100:
+        return "over 100"
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return `1 incident`, `3 incidents`, `no incidents`."""
     words = noun if number == 1 else plural or f"{noun}s"
