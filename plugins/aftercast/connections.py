@@ -6,7 +6,7 @@ Inside a task Airflow resolves the id through its secrets backends and database;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,35 @@ def github(source: str, connection: str | None) -> tuple[Endpoint, dict[str, str
         raise SourceUnavailable(f"source {source!r}: GitHub gave the app of connection {connection!r} no token ({error})") from error
     headers = {"authorization": f"Bearer {token}", "accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
     return replace(endpoint, base_url=requester.base_url.rstrip("/")), headers
+
+
+def language_model(declared: str, connection: str, model: str | None, instructions: str, timeout: float) -> Callable[[str], str]:
+    """Return what asks a language model through Airflow's common AI provider: text in, text out, one attempt of at most `timeout` seconds.
+
+    Raises:
+        ConfigError: the provider is not installed, or the connection is missing or unfit.
+        SourceUnavailable: (when asked) the model did not answer.
+    """
+    try:
+        from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
+        from pydantic_ai.exceptions import AgentRunError, UserError
+    except ImportError as error:
+        raise ConfigError(
+            f"{declared}: `narrative` needs Airflow's common AI provider; install it with `.tools/uv/bin/uv sync --extra narrative`"
+        ) from error
+    resolve(declared, connection)
+    try:
+        agent = PydanticAIHook(llm_conn_id=connection, model_id=model).create_agent(output_type=str, instructions=instructions)
+    except (ValueError, UserError, ImportError) as error:
+        raise ConfigError(f"{declared}: connection {connection!r} gives no language model ({error})") from error
+
+    def ask(prompt: str) -> str:
+        try:
+            return str(agent.run_sync(prompt, model_settings={"timeout": timeout, "temperature": 0.0}).output)
+        except (AgentRunError, OSError) as error:
+            raise SourceUnavailable(f"{declared}: the model of connection {connection!r} did not answer ({error})") from error
+
+    return ask
 
 
 def slack(source: str, connection: str | None) -> tuple[Endpoint, dict[str, str]]:

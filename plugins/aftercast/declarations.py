@@ -773,12 +773,21 @@ class ActionsFile(Row):
         return self
 
 
+class NarrativeRow(Row):
+    """A language model that retells drafts: an Airflow connection of type `pydanticai`, and the model unless the connection names one."""
+
+    connection: str
+    model: str | None = None
+    timeout_seconds: float = Field(default=60, gt=0, le=600)
+
+
 class PostmortemsFile(Row):
     """How postmortems are drafted and reviewed.
 
     `folder` is relative to AFTERCAST_HOME, or absolute; it may be a checkout of a repository. Incidents of `severities` that ended within
     `within_days` before the mart's as-of time are drafted. A review is due `due_days` after the incident ended, by severity. `reviewers`
-    names for a team the users of Airflow who may answer once a draft is assigned to it; without them everybody may.
+    names for a team the users of Airflow who may answer once a draft is assigned to it; without them everybody may. `narrative` lets a
+    language model retell drafts; without it none is asked.
     """
 
     folder: str = "postmortems"
@@ -786,6 +795,7 @@ class PostmortemsFile(Row):
     within_days: float = Field(default=14, gt=0, le=3_660)
     due_days: dict[str, float] = Field(default_factory=lambda: {"sev1": 3.0, "sev2": 5.0, "sev3": 10.0, "sev4": 20.0})
     reviewers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    narrative: NarrativeRow | None = None
 
     @field_validator("due_days")
     @classmethod

@@ -36,7 +36,7 @@ def draft_postmortems(now: datetime) -> dict[str, int]:
     wanted = drafts.awaiting(marts, rules.severities, timedelta(days=rules.within_days))
     outcomes = dict.fromkeys(("written", "unchanged", "beside", "left"), 0)
     for incident in wanted:
-        put = reviewing.put_draft(place, incident, _checked_draft(marts, incident), now)
+        put = reviewing.put_draft(place, incident, _narrated(settings, marts, incident), now)
         outcomes[put.outcome] += 1
         log.info("postmortem of %s %s: %s", incident, put.outcome, put.path)
     for problem in reviewing.documents(place)[1]:
@@ -64,8 +64,11 @@ def put_draft(incident: str, now: datetime) -> reviewing.Put:
         ReviewConflict: the folder cannot be written.
     """
     from aftercast import reviewing
+    from aftercast.learning import drafts
 
-    return reviewing.put_draft(Settings.from_environment().postmortems, incident, draft_text(incident), now, again=True)
+    settings = Settings.from_environment()
+    text = _narrated(settings, _published(settings, tuple(drafts.READ)), incident)
+    return reviewing.put_draft(settings.postmortems, incident, text, now, again=True)
 
 
 def _checked_draft(marts: dict[str, pl.DataFrame], incident: str) -> str:
@@ -80,6 +83,17 @@ def _checked_draft(marts: dict[str, pl.DataFrame], incident: str) -> str:
     if wrong:
         raise QualityError(f"the draft of {incident} would claim what no row shows; nothing was written:\n" + "\n".join(wrong))
     return drafted.text
+
+
+def _narrated(settings: Settings, marts: dict[str, pl.DataFrame], incident: str) -> str:
+    from aftercast.acting import narrating
+    from aftercast.learning import drafts
+
+    text = narrating.narrated(settings, incident, _checked_draft(marts, incident))
+    wrong = drafts.problems(text, marts)
+    if wrong:
+        raise QualityError(f"the narrative of {incident} would claim what no row shows; nothing was written:\n" + "\n".join(wrong))
+    return text
 
 
 def _published(settings: Settings, tables: tuple[str, ...]) -> dict[str, pl.DataFrame]:
