@@ -62,4 +62,4 @@ docs: .venv/.ready ## write the generated pages and figures again
 	@.venv/bin/python docs/draw_detection.py
 
 clean: ## remove the environment and all state below var/
-	rm -rf .venv .venv-bi .tools var dbt_project/target dbt_project/logs
+	rm -rf .venv .venv-bi .venv-narrative .tools var dbt_project/target dbt_project/logs
