@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast.commands import actions, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, doctor, inbox, insights, postmortems, responses, search, sources, trying
 from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(sources.app, name="source")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
+app.command()(doctor.doctor)
 app.command()(search.search)
 app.command()(trying.build)
 app.command()(trying.series)
@@ -322,7 +323,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
+        if isinstance(code, int) and code:  # what typer makes of `raise typer.Exit(code)`
+            sys.exit(code)
     except AftercastError as error:
         err.print(f"[red bold]{type(error).__name__}[/]: {error}", markup=True)
         sys.exit(1)
