@@ -195,7 +195,7 @@ def slo_title(journeys: Sequence[JourneyLine], noun: str) -> str:
     if not known:
         return "No journey has an SLO and attempts to judge it by"
     if not missed:
-        return f"Every SLO was met this {noun}" if len(known) > 1 else f"{known[0].title} met its SLO this {noun}"
+        return f"Every journey met its SLO this {noun}" if len(known) > 1 else f"{known[0].title} met its SLO this {noun}"
     if len(known) == 1:
         return f"{known[0].title} missed its SLO this {noun}"
     return f"{number_word(len(missed))} of {count(len(known), 'SLO')} missed this {noun}: {listing([line.title for line in missed], 2)}"
@@ -209,9 +209,11 @@ def budget_title(journeys: Sequence[JourneyLine]) -> str:
         return "No error budget can be followed yet"
     if not spent:
         line = worst(known)
-        return f"Every error budget holds; {line.title if line else ''} used most, {percent(line.budget_used) if line else ''}"
+        return (
+            f"The error budget of every journey holds; {line.title if line else ''} used most, {percent(line.budget_used) if line else ''}"
+        )
     if len(spent) == len(known):
-        return "Every error budget is gone" if len(spent) > 1 else f"{spent[0].title}’s error budget is gone"
+        return "The error budget of every journey is gone" if len(spent) > 1 else f"{spent[0].title}’s error budget is gone"
     rest = len(known) - len(spent)
     names = listing([line.title for line in spent], 2)
     verb = "budget is" if len(spent) == 1 else "budgets are"
