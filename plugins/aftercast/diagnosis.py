@@ -154,7 +154,7 @@ def _sources(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
 
 
 def _connections(deployment: Deployment) -> Iterator[Finding]:
-    wanted = {source.connection: f"source {source.name}" for source in deployment.sources if source.connection}
+    wanted = {source.connection: source.name for source in deployment.sources if source.connection}
     for connection, whose in sorted(wanted.items()):
         try:
             found = connections.resolve(whose, connection)
@@ -164,16 +164,10 @@ def _connections(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _pdf() -> Finding:
+    from aftercast.reporting import printing
+
     try:
         import weasyprint  # noqa: F401
     except (ImportError, OSError):
-        return Finding(
-            "PDF", "warning", "Pango is missing, so reports are made without PDF", "install libpango-1.0-0 and libpangoft2-1.0-0"
-        )
+        return Finding("PDF", "warning", "Pango is missing, so reports are made without PDF", printing.INSTALL)
     return Finding("PDF", "good", "reports can be printed")
-
-
-def worst(findings: list[Finding]) -> Verdict:
-    """Return the worst verdict among findings; good when there are none."""
-    found = {one.verdict for one in findings}
-    return "bad" if "bad" in found else "warning" if "warning" in found else "good"

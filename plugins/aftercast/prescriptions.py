@@ -116,6 +116,18 @@ class Advice:
         )
         return row.model_copy(update={"insight": self.feature, "since": self.recorded_at, "name": row.name or self.slug, **sure})
 
+    def told(self, state: str) -> dict[str, object]:
+        """What every row of `insight_effects` says of its insight."""
+        assert self.prescription is not None
+        return {
+            "insight_id": self.insight_id,
+            "kind": self.prescription.kind,
+            "prescription": self.prescription.written,
+            "prescribes": self.prescription.sentence(),
+            "feature_version": self.prescription.version,
+            "state": state,
+        }
+
 
 def parse(given: object) -> Prescription:
     """Return what a mapping, or a text of YAML or JSON, prescribes.

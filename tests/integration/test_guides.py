@@ -101,4 +101,3 @@ def test_the_guides_work_as_they_are_written(copy: Path):
     assert coverage.split()[-3:] == ["6", "5", "1"]
     evenings = type_in(copy, ".venv/bin/aftercast build mart_journey_evenings --rows 100")
     assert "market" in evenings
-    (copy / "var" / "inbox" / "market" / "orders_2026-11-14.csv").unlink()

@@ -5,7 +5,6 @@ Both use the local warehouse as the last refresh left it. Readers of the publish
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Annotated
 
@@ -65,7 +64,7 @@ def series(
                     select '{name}' as signal, series_id, count(*) as points_n, min(bucket_at) as first_at, max(bucket_at) as last_at
                     from ({detection.signal_query(row)}) group by series_id order by points_n desc, series_id
                 """
-                found.append(warehouse.frame(connection, re.sub(r"\s+\n", "\n", sql)))
+                found.append(warehouse.frame(connection, sql))
     every = pl.concat(found) if found else pl.DataFrame()
     if every.is_empty():
         what = f"signal {signal!r} watches" if signal else "the signals watch"

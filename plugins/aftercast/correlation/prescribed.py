@@ -80,14 +80,8 @@ def _effect(
     if runs is live:
         verdict, reason = "adopted", f"live as {live.version}; since {since:%Y-%m-%d} with it: {compared.seen}"
     difference, low, high = _difference(errors)
-    assert advice.prescription is not None
     return {
-        "insight_id": advice.insight_id,
-        "kind": advice.prescription.kind,
-        "prescription": advice.prescription.written,
-        "prescribes": advice.prescription.sentence(),
-        "feature_version": advice.prescription.version,
-        "state": runs.state if runs else "proposed",
+        **advice.told(runs.state if runs else "proposed"),
         "model_kind": "ranker",
         "live_version": live.version,
         "shadow_version": shadow.version if shadow else None,

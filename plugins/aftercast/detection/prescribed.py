@@ -160,7 +160,7 @@ def _effect(advice: Advice, world: _World) -> Row:
         for end, value in zip(("", "_low", "_high"), one.precision(), strict=True)
     }
     return {
-        **described(advice, runs.state if runs else "proposed"),
+        **advice.told(runs.state if runs else "proposed"),
         "model_kind": "detector",
         "live_version": live.version,
         "shadow_version": shadow.version if shadow else None,
@@ -180,19 +180,6 @@ def _effect(advice: Advice, world: _World) -> Row:
         "verdict": verdict,
         "reason": reason,
         "model_version": MODEL_VERSION,
-    }
-
-
-def described(advice: Advice, state: str) -> Row:
-    """What every row of `insight_effects` says of its insight."""
-    assert advice.prescription is not None
-    return {
-        "insight_id": advice.insight_id,
-        "kind": advice.prescription.kind,
-        "prescription": advice.prescription.written,
-        "prescribes": advice.prescription.sentence(),
-        "feature_version": advice.prescription.version,
-        "state": state,
     }
 
 

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 
-from aftercast.reporting import marks, wording
+from aftercast.reporting import templating, wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 PALETTE = Path(wording.__file__).parent / "templates" / "colours.css.j2"
@@ -21,27 +21,13 @@ PALETTE = Path(wording.__file__).parent / "templates" / "colours.css.j2"
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        money=wording.money,
-        amount=wording.amount,
-        percent=wording.percent,
-        minutes=wording.minutes,
-        day=wording.day,
-        day_and_time=wording.day_and_time,
+    return templating.environment(
+        TEMPLATES,
         moment=lambda at: f"{at:%a} {at.day} {at:%b %Y %H:%M}",
         shorten=lambda text, most: wording.shorten(str(text or ""), most),
         shell=lambda text: shlex.quote(str(text)),
         words=lambda text: str(text or "").replace("_", " "),
     )
-    environment.globals.update(span=wording.span, count=wording.count, listing=wording.listing, marks=marks)
-    return environment
 
 
 def html(template: str, **context: Any) -> str:

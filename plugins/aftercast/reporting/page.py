@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import Environment, Template
 
-from aftercast.reporting import charts, marks, series_plot, wording
+from aftercast.reporting import charts, series_plot, templating, wording
 from aftercast.reporting.figures import Report
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,27 +23,13 @@ LISTED = 300
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        money=wording.money,
-        amount=wording.amount,
-        percent=wording.percent,
+    return templating.environment(
+        TEMPLATES,
         ratio=wording.ratio,
-        minutes=wording.minutes,
-        day=wording.day,
-        day_and_time=wording.day_and_time,
         shorten=wording.shorten,
         words=lambda text: str(text).replace("_", " "),
         md=markdown_text,
     )
-    environment.globals.update(span=wording.span, count=wording.count, listing=wording.listing, marks=marks)
-    return environment
 
 
 def template(name: str) -> Template:

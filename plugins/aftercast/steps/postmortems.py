@@ -89,8 +89,9 @@ def _narrated(settings: Settings, marts: dict[str, pl.DataFrame], incident: str)
     from aftercast.acting import narrating
     from aftercast.learning import drafts
 
-    text = narrating.narrated(settings, incident, _checked_draft(marts, incident))
-    wrong = drafts.problems(text, marts)
+    draft = _checked_draft(marts, incident)
+    text = narrating.narrated(settings, incident, draft)
+    wrong = drafts.problems(text, marts) if text != draft else []
     if wrong:
         raise QualityError(f"the narrative of {incident} would claim what no row shows; nothing was written:\n" + "\n".join(wrong))
     return text
