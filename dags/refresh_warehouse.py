@@ -15,11 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, AssetAll, AssetAny, chain, task
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, WRITER_POOL, landed
+from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, WRITER_POOL, deadlines, landed
 from aftercast.settings import Settings
 
 LANDINGS = [landed(source.name) for source in Settings.from_environment().deployment.sources]
-
 
 with DAG(
     dag_id="refresh_warehouse",
@@ -30,6 +29,7 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["refresh"],
+    deadline=deadlines("refresh_warehouse"),
     default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), "retry_policy": NO_RETRY_WHEN_REFUSED},
 ):
 

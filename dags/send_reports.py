@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, task
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED
+from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, deadlines
 from aftercast.declarations import ReportRow
 from aftercast.settings import Settings
 
@@ -35,6 +35,7 @@ def report_dag(row: ReportRow) -> DAG:
         doc_md=__doc__,
         params={"period": Param(None, type=["null", "string"]), "again": Param(False, type="boolean")},
         tags=["report"],
+        deadline=deadlines(f"send_reports__{row.name}"),
     ) as dag:
 
         @task(

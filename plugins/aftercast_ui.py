@@ -25,11 +25,20 @@ def build() -> Any:
 
     from airflow.api_fastapi.core_api.security import requires_access_dag
 
+    from aftercast import watching
     from aftercast.page import application
     from aftercast.settings import Settings
 
-    guard = requires_access_dag("GET", param_dag_id=GUARDED_BY)
-    return application(lambda: Settings.from_environment().mart, [guard], lambda: datetime.now(UTC))
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    return application(
+        lambda: Settings.from_environment().mart,
+        [requires_access_dag("GET", param_dag_id=GUARDED_BY)],
+        now,
+        within=lambda: Settings.from_environment().deployment.pipeline.freshness.within,
+        metrics=lambda: watching.text(watching.measure(Settings.from_environment(), now())),
+    )
 
 
 class Late:

@@ -1,13 +1,16 @@
-"""The vocabulary DAGs share: the assets they hand to each other, the one-slot writer pool, and which failures a retry cannot heal.
+"""The vocabulary DAGs share: the assets they hand to each other, the one-slot writer pool, which failures a retry cannot heal, deadlines.
 
 Light, because it is imported at DAG parse.
 """
 
 from __future__ import annotations
 
-from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
+from datetime import timedelta
+
+from airflow.sdk import Asset, DeadlineAlert, DeadlineReference, ExceptionRetryPolicy, RetryAction, RetryRule, SyncCallback
 
 from aftercast.errors import ConfigError, LandingError, QualityError, ReviewConflict, SourceRejected
+from aftercast.settings import Settings
 
 WRITER_POOL = "warehouse_writer"
 
@@ -24,3 +27,17 @@ NO_RETRY_WHEN_REFUSED = ExceptionRetryPolicy(
 def landed(source: str) -> Asset:
     """Return the asset that says a source has landed another window."""
     return Asset(name=f"landing/{source}", uri=f"x-aftercast://landing/{source}")
+
+
+def deadlines(dag: str) -> list[DeadlineAlert]:
+    """Return the deadline of a DAG's runs that `config/pipeline.yml` declares, if any: counted from when a run was queued."""
+    return [
+        DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=timedelta(minutes=row.minutes),
+            callback=SyncCallback("aftercast.steps.watching.tell_late", kwargs={"dag": dag}),
+            name=f"{row.minutes:g} minutes",
+        )
+        for row in Settings.from_environment().deployment.pipeline.deadlines
+        if row.dag == dag
+    ]

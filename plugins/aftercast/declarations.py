@@ -773,6 +773,51 @@ class ActionsFile(Row):
         return self
 
 
+class FreshnessRow(Row):
+    """What is promised of the published mart: in `objective` of the time, over the last `window_days`, it is younger than `within_hours`.
+
+    The page, the doctor, the metrics and the alert rules all read it here. Age counts from the mart's as-of time.
+    """
+
+    within_hours: float = Field(default=24, gt=0, le=24 * 366)
+    objective: float = Field(default=0.95, gt=0, lt=1)
+    window_days: int = Field(default=28, ge=1, le=366)
+
+    @property
+    def within(self) -> timedelta:
+        return timedelta(hours=self.within_hours)
+
+
+class DeadlineRow(Row):
+    """A DAG that should be done `minutes` after its run was queued, and the channels told once for each run that is not."""
+
+    dag: str
+    minutes: float = Field(gt=0, le=60 * 24 * 7)
+    channels: tuple[str, ...] = ()
+
+
+class PipelineFile(Row):
+    """What is promised of the pipeline itself, and who hears when it is late. Nothing leaves the house without a channel that is `live`."""
+
+    freshness: FreshnessRow = FreshnessRow()
+    deadlines: tuple[DeadlineRow, ...] = (DeadlineRow(dag="refresh_warehouse", minutes=60),)
+    channels: tuple[ChannelRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _channels_are_declared(self) -> PipelineFile:
+        known = {row.name: row for row in self.channels}
+        for what, names in (("deadline of", [row.dag for row in self.deadlines]), ("channel", [row.name for row in self.channels])):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} {twice[0]!r} is declared twice")
+        for deadline in self.deadlines:
+            for name in deadline.channels:
+                if name not in known:
+                    raise ValueError(f"deadline of {deadline.dag!r} goes through channel {name!r}, which is not declared{nearest(name, known)}")
+                if not known[name].to and known[name].kind != "slack_webhook":
+                    raise ValueError(f"deadline of {deadline.dag!r}: channel {name!r} says to nobody; give it `to`")
+        return self
+
+
 class NarrativeRow(Row):
     """A language model that retells drafts: an Airflow connection of type `pydanticai`, and the model unless the connection names one."""
 

@@ -11,19 +11,20 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
-from aftercast import connections, landing, warehouse
+from aftercast import connections, landing, warehouse, watching
+from aftercast.declarations import FreshnessRow
 from aftercast.errors import AftercastError
 from aftercast.settings import Deployment, Settings
 from aftercast.version import code_version
+from aftercast.watching.freshness import in_words
 
 Verdict = Literal["good", "warning", "bad"]
 
 LEAST_FREE = 5 * 10**9  # bytes; a refresh of a year of the demo company needs about half of that
 LEAST_MEMORY = 4 * 10**9  # bytes; `make run` takes 2.1 GiB
-STALE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def diagnose(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield _memory()
     yield _key(settings)
     yield from _warehouse(settings)
-    yield from _mart(settings, now)
+    yield from _mart(settings, deployment.pipeline.freshness if deployment else FreshnessRow(), now)
     if deployment is not None:
         yield from _sources(settings, deployment)
         yield from _connections(deployment)
@@ -114,7 +115,7 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         yield Finding("warehouse", "warning" if busy else "bad", str(error).splitlines()[0], advice)
 
 
-def _mart(settings: Settings, now: datetime) -> Iterator[Finding]:
+def _mart(settings: Settings, promise: FreshnessRow, now: datetime) -> Iterator[Finding]:
     if not settings.mart.exists():
         dangling = settings.mart.is_symlink()
         said = f"{settings.mart} leads nowhere" if dangling else "nothing is published yet"
@@ -129,10 +130,31 @@ def _mart(settings: Settings, now: datetime) -> Iterator[Finding]:
     said = f"as of {run['as_of']:%Y-%m-%d %H:%M} UTC, by {run['code_version']}"
     if run["code_version"] != code_version():
         yield Finding("mart", "warning", f"{said}; the code is {code_version()} now", "the next refresh rebuilds it")
-    elif behind > STALE:
-        yield Finding("mart", "warning", f"{said}, {behind.days} days ago", "look which extract or refresh is red (docs/runbook.md)")
+    elif behind > promise.within:
+        yield Finding(
+            "mart",
+            "warning",
+            f"{said}, {in_words(behind)} ago; promised are {promise.within_hours:g} hours",
+            "look which extract or refresh is red (docs/runbook.md)",
+        )
     else:
         yield Finding("mart", "good", said)
+    yield from _freshness(settings, promise, now)
+
+
+def _freshness(settings: Settings, promise: FreshnessRow, now: datetime) -> Iterator[Finding]:
+    """How much of the time the mart was as young as promised, once a day is known about."""
+    stands = watching.standing(watching.history(settings), promise, now)
+    if stands is None or stands.ratio is None or stands.known.days < 1:
+        return
+    known = min(stands.known.days, promise.window_days)
+    said = (
+        f"younger than {promise.within_hours:g} hours {stands.ratio:.1%} of the last {known} days; promised are {promise.objective:.1%}"
+    )
+    if stands.kept:
+        yield Finding("freshness", "good", said)
+    else:
+        yield Finding("freshness", "warning", said, "see which DAG was red or slow, or promise what can be kept (config/pipeline.yml)")
 
 
 def _sources(settings: Settings, deployment: Deployment) -> Iterator[Finding]:

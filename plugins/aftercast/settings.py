@@ -33,6 +33,7 @@ from aftercast.declarations import (
     EdgeRow,
     JourneyRow,
     JourneysFile,
+    PipelineFile,
     PostmortemsFile,
     RankerRow,
     RankersFile,
@@ -58,6 +59,7 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 NO_COSTS, NO_CURRENCIES, NO_ACTIONS, NO_REPORTS = CostsFile(), CurrenciesFile(), ActionsFile(), ReportsFile()
 USUAL_POSTMORTEMS = PostmortemsFile()
 NO_AUTOMATION = AutomationFile()
+USUAL_PIPELINE = PipelineFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -156,6 +158,7 @@ class Deployment:
     postmortems: PostmortemsFile = USUAL_POSTMORTEMS
     runbooks: tuple[runbooks.Runbook, ...] = ()
     automation: AutomationFile = NO_AUTOMATION
+    pipeline: PipelineFile = USUAL_PIPELINE  # how fresh the mart is promised, and who hears when a run is late
     reporting: ReportsFile = NO_REPORTS  # the reports with the channels they go through
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
@@ -222,6 +225,16 @@ def _check_automation(path: Path) -> AutomationFile:
                 if name not in known:
                     raise ConfigError(f"{path}: row {number} ({row.name}): unknown {what} {name!r}{nearest(name, known)}")
     return automation
+
+
+def _check_pipeline(path: Path, reports: Sequence[ReportRow]) -> PipelineFile:
+    """Return what the file says, each of whose deadlines is of a DAG that takes one."""
+    pipeline = _read_yaml(path, PipelineFile)
+    known = ["refresh_warehouse", *(f"send_reports__{row.name}" for row in reports)]
+    for number, row in enumerate(pipeline.deadlines, start=1):
+        if row.dag not in known:
+            raise ConfigError(f"{path}: row {number} of deadlines: no DAG {row.dag!r} takes a deadline{nearest(row.dag, known)}")
+    return pipeline
 
 
 def _with_backstage(
@@ -325,6 +338,7 @@ def load_deployment(folder: Path) -> Deployment:
         runbooks=runbooks.read(catalog / "runbooks", services=known, teams=[row.team for row in teams]),
         automation=_check_automation(folder / "automation.yml"),
         actions=_read_yaml(folder / "actions.yml", ActionsFile),
+        pipeline=_check_pipeline(folder / "pipeline.yml", reports.reports),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )
@@ -397,6 +411,11 @@ class Settings:
     @property
     def airflow(self) -> Path:
         return self.home / "airflow"
+
+    @property
+    def metrics(self) -> Path:
+        """What the pipeline writes down about itself, and the file that Prometheus' node exporter reads."""
+        return self.home / "metrics"
 
     @property
     def audit(self) -> Path:

@@ -161,3 +161,11 @@ def covered_window(settings: Settings) -> Window | None:
         return None
     start, end = rows["window_start"].min(), rows["window_end"].max()
     return Window(parse_utc(start.isoformat()), parse_utc(end.isoformat()))  # type: ignore[union-attr]
+
+
+def totals(settings: Settings, source: str) -> dict[str, int]:
+    """Return how many rows of a source's extracts were received, landed, rejected, versions of others, and late; zeros before the first."""
+    outcomes = ("received", "landed", "rejected", "duplicate", "late")
+    paths = sorted(_folder(settings, source).glob("*.parquet"))
+    rows = [pl.read_parquet(path, columns=list(outcomes), hive_partitioning=False) for path in paths]
+    return {name: sum(int(frame[name].sum()) for frame in rows) for name in outcomes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,22 @@ DENIED = {
 Answer = Callable[[reading.Mart, Request], dict[str, Any] | None]
 
 
-def application(mart: Callable[[], Path], guards: Sequence[Callable[..., Any]], clock: Callable[[], datetime]) -> FastAPI:
+def application(
+    mart: Callable[[], Path],
+    guards: Sequence[Callable[..., Any]],
+    clock: Callable[[], datetime],
+    *,
+    within: Callable[[], timedelta] = lambda: trust.USUAL,
+    metrics: Callable[[], str] | None = None,
+) -> FastAPI:
     """Return the page, to be mounted.
 
     Args:
         mart: where the published mart lies.
         guards: FastAPI dependencies that refuse whoever may not read; they stand before every route.
         clock: what time it is, to call old data stale.
+        within: how old the mart may be.
+        metrics: returns what `/metrics` says, as text that Prometheus reads; None: there is no such route.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(guard) for guard in guards])
     version = hashlib.sha256((rendering.style() + rendering.script()).encode()).hexdigest()[:12]
@@ -71,7 +80,7 @@ def application(mart: Callable[[], Path], guards: Sequence[Callable[..., Any]], 
                 found = answer(opened, request)
                 if found is None:
                     return page(request, "missing", 404, run=run)
-                banners = trust.banners(run, opened, clock())
+                banners = trust.banners(run, opened, clock(), within())
                 absent = tuple(opened.absent)
         except WarehouseError:
             log.exception("the published mart cannot be read")
@@ -104,6 +113,12 @@ def application(mart: Callable[[], Path], guards: Sequence[Callable[..., Any]], 
     @app.get("/health")
     def data_health(request: Request) -> Response:
         return answered(request, "health", lambda mart, _: trust.health(mart))
+
+    if metrics is not None:
+
+        @app.get("/metrics")
+        def measured(request: Request) -> Response:
+            return PlainTextResponse(metrics(), media_type="text/plain; version=0.0.4", headers=HEADERS)
 
     @app.get("/page.css")
     def style() -> Response:

@@ -6,22 +6,24 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
+from aftercast.declarations import FreshnessRow
 from aftercast.page.reading import Mart
 from aftercast.reporting import wording
+from aftercast.watching.freshness import in_words
 
-STALE = timedelta(hours=36)
+USUAL = FreshnessRow().within
 GAPS = 30
 NAMES = 50
 
 
-def banners(run: dict[str, Any], mart: Mart, now: datetime) -> list[str]:
-    """Return what a reader must know before reading on."""
+def banners(run: dict[str, Any], mart: Mart, now: datetime, within: timedelta = USUAL) -> list[str]:
+    """Return what a reader must know before reading on. `within` is how old the mart may be."""
     said = []
     as_of = run.get("as_of")
     if as_of is None:
         said.append("This mart does not say until when it knows: it was published without a row in mart_run.")
-    elif now - as_of > STALE:
-        said.append(f"Stale data: the newest is from {wording.day_and_time(as_of)} UTC, {(now - as_of).days or 1} days ago.")
+    elif now - as_of > within:
+        said.append(f"Stale data: the newest is from {wording.day_and_time(as_of)} UTC, {in_words(now - as_of)} ago.")
     if not mart.has("mart_incidents"):
         said.append("The mart of incidents is not published: nothing here can speak about incidents.")
     silent = mart.rows("select distinct source from mart_source_coverage where is_declared and window_end is null order by 1")
