@@ -81,7 +81,8 @@ class Freshness:
 
 
 @contextmanager
-def _environment(settings: Settings) -> Iterator[None]:
+def environment(settings: Settings) -> Iterator[None]:
+    """Tell the dbt project where files lie while the block runs."""
     wanted = {
         "AFTERCAST_WAREHOUSE": str(settings.warehouse),
         "AFTERCAST_LANDING": str(settings.landing),
@@ -114,7 +115,7 @@ def _invoke(settings: Settings, arguments: Sequence[str], log_dir: Path | None) 
         *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
         *("--target-path", str(target), "--log-path", str(logs)),
     ]
-    with _environment(settings):
+    with environment(settings):
         outcome = dbtRunner().invoke(["--quiet", "--no-use-colors", "--no-version-check", "--no-print", *LOGGING, *arguments, *options])
     # The adapter keeps the warehouse open, and DuckDB lets nobody else in, not even this process to read.
     DuckDBConnectionManager.close_all_connections()

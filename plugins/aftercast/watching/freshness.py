@@ -62,6 +62,6 @@ def standing(publishes: Sequence[Publish], promise: FreshnessRow, now: datetime)
 
 
 def in_words(age: timedelta) -> str:
-    """Return an age in hours, from two days on in days."""
+    """Return an age in whole hours, from two days on in whole days."""
     hours = age / timedelta(hours=1)
-    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours"
+    return f"{hours // 24:.0f} days" if hours >= 48 else f"{hours // 1:.0f} hours"
