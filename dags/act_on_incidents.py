@@ -6,7 +6,7 @@ out what its class lets happen without asking. With `dry_run` nobody is asked an
 
 **When it is red.** Nothing happens twice: the outbox knows what was sent, and clearing a task goes on from there. `plan_*` red: the message
 names file and row, or there is no mart yet. `recommend` or `act` red: the message says which connection or other side refused. What may
-or may not have arrived is `unsure` in the outbox: look there, then settle it. See docs/responding.md.
+or may not have arrived is `unsure` in the outbox: look there, then settle it. See docs/runbooks/act_on_incidents.md and docs/responding.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ newer draft is put beside it. The same mart gives the same draft, so running it 
 
 **When it is red.** No draft was lost or overwritten. `QualityError`: a draft would have claimed what no row shows; the message names the
 lines, and it is a bug. `ReviewConflict`: the folder cannot be written. A file whose front matter cannot be read is a warning in the log,
-with file and line; `aftercast postmortems` lists it too. Clear the task after mending the cause.
+with file and line; `aftercast postmortems` lists it too. Clear the task after mending the cause. See docs/runbooks/draft_postmortems.md.
 """
 
 from __future__ import annotations

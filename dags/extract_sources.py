@@ -3,7 +3,7 @@
 **When it is red.** Read the last line of the task log: it names the source, the window and what was refused.
 `SourceUnavailable` heals by itself (the task retries); `SourceRejected`, `ConfigError`, `QualityError` need a person: no retry.
 Nothing is half landed: clear a failed window to run it again. Rows that did not fit are in `quarantine/` with a reason; then see
-`aftercast replay <source>`.
+`aftercast replay <source>`. More: docs/runbooks/extract.md.
 
 **Windows.** A scheduled run extracts its data interval, or everything since the source's last good window if runs were missed or failed,
 less the overlap its row asks for. To extract a given span, trigger the DAG with `{"from": "2026-09-21", "to": "2026-09-28"}`; the same

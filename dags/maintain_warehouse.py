@@ -5,8 +5,8 @@ says 0 have no such task. A reconciliation that changed something is a landing l
 pages past their days and what killed extracts left; published marts and kept scores prune themselves.
 
 **When it is red.** Nothing is lost: a source that could not be reconciled keeps its rows, deleted ones among them, until the next time.
-`reconcile` red: as for `extract__<source>`, whose log line it shows. `prune` red: the message names the folder that could not be deleted;
-it is most likely not ours. Clear the task after mending the cause.
+`reconcile` red: as for `extract__<source>`, whose log line it shows. `prune` red: the folder of raw
+pages cannot be read. Clear the task after mending the cause. See docs/runbooks/maintain_warehouse.md.
 """
 
 from __future__ import annotations

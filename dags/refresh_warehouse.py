@@ -5,7 +5,7 @@
 `plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
 failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite,
 the expectation and what was seen, and a notice stands in the place of the reports that are due. Fix the cause and clear the failed task;
-every task replaces its whole output. `plan` skips the rest when nothing changed since the published mart was built.
+every task replaces its whole output. `plan` skips the rest when nothing changed. See docs/runbooks/refresh_warehouse.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ holds for the text that was shown: when the file was edited meanwhile, nothing i
 
 **When it is red.** Nothing was written; the next round asks again. `record`: the message names the file and why (it moved on, its front
 matter cannot be read at a line, its incident has vanished). `check`: the files it names cannot be read. `ask`: answered within a second of
-being asked, before Airflow's scheduler knew that it waits.
+being asked, before Airflow's scheduler knew that it waits. See docs/runbooks/review_postmortems.md.
 """
 
 from __future__ import annotations

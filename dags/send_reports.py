@@ -6,6 +6,7 @@ another period is rendered with `period`, such as `2026-W45`.
 **When it is red.** The mart is fine. The message says which figure did not add up (then a notice lies in the page's place), that the mart
 does not hold the period yet, or which channel and server refused. Clear the task to try again: the same mart gives the same page, and what
 was sent is not sent twice. `unsure` may have arrived where nobody can be asked: look there, then `aftercast outbox settle KEY sent`.
+More: docs/runbooks/send_reports.md.
 """
 
 from __future__ import annotations

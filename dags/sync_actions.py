@@ -6,7 +6,7 @@ until then the outbox tells what would be. `aftercast actions` shows what is ope
 **When it is red.** Everything that could be done was done; the message names the rest by key. `planned` and `sending` heal by themselves:
 the task asks whether a thing is there before it tries again, so clearing it sends nothing twice. `failed` was refused: mend what the
 message names (a right, a field, an address). `unsure` may have arrived where nobody can be asked: look there, then
-`aftercast outbox settle KEY sent` or `again`. The mart is not touched.
+`aftercast outbox settle KEY sent` or `again`. The mart is not touched. See docs/runbooks/sync_actions.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Write the generated pages: `docs/dags.md` from the DAGs, `docs/data_dictionary.md` from the models' YAML. `make docs` runs it.
+"""Write the generated pages: `docs/dags.md` and the facts of `docs/runbooks/` from the DAGs, the data dictionary from the models' YAML.
+
+`make docs` runs it.
 
 The pages are committed, and a test compares them with what this prints: their diff is the review of a change to the pipeline.
 """
@@ -6,6 +8,7 @@ The pages are committed, and a test compares them with what this prints: their d
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -32,12 +35,17 @@ def dags_page() -> str:
         lines += [f"## {dag_id}", "", (dag.doc_md or "").strip().splitlines()[0], ""]
         lines += [f"- starts: {_starts(dag)}", f"- at most {dag.max_active_runs} run at a time, catch-up {'on' if dag.catchup else 'off'}"]
         lines += ["", "| task | after | pool | retries | hands on |", "|---|---|---|---|---|"]
-        for task in dag.topological_sort():
-            after = ", ".join(sorted(task.upstream_task_ids)) or "–"
-            hands_on = ", ".join(outlet.name for outlet in task.outlets) or "–"
-            lines.append(f"| {task.task_id} | {after} | {task.pool} | {task.retries} | {hands_on} |")
-        lines.append("")
+        lines += [*_tasks(dag), ""]
     return "\n".join(lines)
+
+
+def _tasks(dag: Any) -> list[str]:
+    rows = []
+    for task in dag.topological_sort():
+        after = ", ".join(sorted(task.upstream_task_ids)) or "–"
+        hands_on = ", ".join(outlet.name for outlet in task.outlets) or "–"
+        rows.append(f"| {task.task_id} | {after} | {task.pool} | {task.retries} | {hands_on} |")
+    return rows
 
 
 def _starts(dag: Any) -> str:
@@ -46,6 +54,58 @@ def _starts(dag: Any) -> str:
         intervals = "data intervals, " if "Interval" in type(dag.timetable).__name__ else ""
         return f"`{dag.timetable.expression}` ({intervals}UTC)"
     return "when updated: " + ", ".join(sorted(asset.name for asset in condition.objects))
+
+
+BEGIN, END = "<!-- facts: written by `make docs`; do not edit between these lines -->", "<!-- end of facts -->"
+# A tracker that is never asked: the DAG exists only where something is declared.
+SOME_ACTIONS = "trackers: [{name: ops, kind: jira, connection: jira, project: OPS}]\n"
+
+
+def runbook_of(dag_id: str) -> str:
+    """Return the name of a DAG's runbook below `docs/runbooks`; DAGs of one file share one."""
+    return dag_id.split("__")[0]
+
+
+def every_dag() -> dict[str, Any]:
+    """Return every DAG by its id, with the one that only exists where action items leave the house."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    dags = dict(DagBag(dag_folder=PROJECT / "dags").dags)
+    if "sync_actions" not in dags:
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(PROJECT / "config", folder, dirs_exist_ok=True)
+            (Path(folder) / "actions.yml").write_text(SOME_ACTIONS, encoding="utf-8")
+            before = os.environ.get("AFTERCAST_CONFIG")
+            os.environ["AFTERCAST_CONFIG"] = folder
+            try:
+                dags |= DagBag(dag_folder=PROJECT / "dags" / "sync_actions.py").dags
+            finally:
+                if before is None:
+                    del os.environ["AFTERCAST_CONFIG"]
+                else:
+                    os.environ["AFTERCAST_CONFIG"] = before
+    return dags
+
+
+def runbook_page(name: str, dags: dict[str, Any]) -> str:
+    """Return a runbook with its facts written anew; what people wrote around them stays."""
+    ours = [dags[dag_id] for dag_id in sorted(dags) if runbook_of(dag_id) == name]
+    dag = ours[0]
+    facts = [f"- starts: {'; '.join(dict.fromkeys(_starts(one) for one in ours))}"]
+    facts += [f"- at most {dag.max_active_runs} run at a time, catch-up {'on' if dag.catchup else 'off'}"]
+    late = [(one.dag_id, alert.interval.total_seconds() / 60) for one in ours for alert in one.deadline or []]
+    facts += [f"- deadline: {minutes:g} minutes after a run of `{dag_id}` was queued" for dag_id, minutes in late]
+    facts += ["", "| task | after | pool | retries | hands on |", "|---|---|---|---|---|", *_tasks(dag)]
+    path = PROJECT / "docs" / "runbooks" / f"{name}.md"
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n\n" + "\n".join(facts) + f"\n\n{END}{after}"
+
+
+def runbooks() -> dict[str, str]:
+    """Return every runbook by its path below `docs`."""
+    dags = every_dag()
+    return {f"runbooks/{name}.md": runbook_page(name, dags) for name in sorted({runbook_of(dag_id) for dag_id in dags})}
 
 
 def _models(folder: str) -> Iterable[dict[str, Any]]:
@@ -83,6 +143,9 @@ def main() -> None:
         os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
         for name, page in PAGES.items():
             (PROJECT / "docs" / name).write_text(page(), encoding="utf-8")
+            print(f"docs/{name} written", file=sys.stderr)
+        for name, text in runbooks().items():
+            (PROJECT / "docs" / name).write_text(text, encoding="utf-8")
             print(f"docs/{name} written", file=sys.stderr)
 
 
