@@ -63,7 +63,7 @@ SOME_ACTIONS = "trackers: [{name: ops, kind: jira, connection: jira, project: OP
 
 def runbook_of(dag_id: str) -> str:
     """Return the name of a DAG's runbook below `docs/runbooks`; DAGs of one file share one."""
-    return dag_id.split("__")[0]
+    return dag_id.partition("__")[0]
 
 
 def every_dag() -> dict[str, Any]:

@@ -812,7 +812,9 @@ class PipelineFile(Row):
         for deadline in self.deadlines:
             for name in deadline.channels:
                 if name not in known:
-                    raise ValueError(f"deadline of {deadline.dag!r} goes through channel {name!r}, which is not declared{nearest(name, known)}")
+                    raise ValueError(
+                        f"deadline of {deadline.dag!r} goes through channel {name!r}, which is not declared{nearest(name, known)}"
+                    )
                 if not known[name].to and known[name].kind != "slack_webhook":
                     raise ValueError(f"deadline of {deadline.dag!r}: channel {name!r} says to nobody; give it `to`")
         return self

@@ -148,9 +148,7 @@ def _freshness(settings: Settings, promise: FreshnessRow, now: datetime) -> Iter
     if stands is None or stands.ratio is None or stands.known.days < 1:
         return
     known = min(stands.known.days, promise.window_days)
-    said = (
-        f"younger than {promise.within_hours:g} hours {stands.ratio:.1%} of the last {known} days; promised are {promise.objective:.1%}"
-    )
+    said = f"younger than {promise.within_hours:g} hours {stands.ratio:.1%} of the last {known} days; promised are {promise.objective:.1%}"
     if stands.kept:
         yield Finding("freshness", "good", said)
     else:

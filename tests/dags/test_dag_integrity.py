@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -119,3 +120,15 @@ def test_parsing_imports_nothing_heavy(tmp_path: Path):
     environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_runs_that_matter_have_the_deadline_that_is_declared(bag: DagBag):
+    declared = {row.dag: row.minutes for row in Settings.from_environment().deployment.pipeline.deadlines}
+    assert set(declared) == {"refresh_warehouse", "send_reports__weekly"}
+    found = {name: [alert.interval.total_seconds() / 60 for alert in dag.deadline or []] for name, dag in bag.dags.items()}
+    assert {name: minutes for name, minutes in found.items() if minutes} == {name: [minutes] for name, minutes in declared.items()}
+    for name in declared:
+        (alert,) = bag.dags[name].deadline
+        assert alert.callback.kwargs == {"dag": name}
+        module, function = alert.callback.path.rsplit(".", 1)
+        assert callable(getattr(importlib.import_module(module), function))

@@ -19,6 +19,9 @@ print(json.dumps({
     "n": len(ours),
     "apps": [(app["url_prefix"], callable(app["app"])) for app in ours[0].fastapi_apps],
     "views": ours[0].external_views,
+    "hooks": sorted(
+        name for one in plugins if one.name == "aftercast_watch" for hooks in one.listeners for name in dir(hooks) if name[:3] == "on_"
+    ),
     "heavy": sorted({"polars", "duckdb", "aftercast", "aftercast.page"} & set(sys.modules)),
 }))
 """
@@ -34,5 +37,6 @@ def test_airflow_registers_the_page_and_imports_none_of_it():
     assert (found["n"], found["apps"]) == (1, [["/aftercast", True]])
     (view,) = found["views"]
     assert (view["href"], view["url_route"], view["destination"]) == ("/ops/aftercast/", "aftercast", "nav")
+    assert found["hooks"] == ["on_task_instance_failed", "on_task_instance_running", "on_task_instance_success"]
     # A plugin that runs Polars where Airflow forks its tasks would hang every one of them.
     assert found["heavy"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -310,5 +311,20 @@ def test_every_metric_is_explained_on_the_page():
     page = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
     for metric, meaning in MEANINGS.items():
         assert f"| `{metric}` | {meaning} |" in page, metric
+    assert set(re.findall(r"^\| `(aftercast_\w+)`", page, re.MULTILINE)) == set(MEANINGS)
 
 
+def test_lineage_knows_every_derived_table_and_who_writes_it(place: Settings):
+    from aftercast import detection
+    from aftercast.analyses import DERIVED
+    from aftercast.steps import lineage
+
+    assert set(lineage.DETECTED) == {*detection.TABLES, "tuning_proposals"}
+    written = {task: [one.name for one in lineage.tables_of("refresh_warehouse", task)[1]] for task in ("gather", "correlate", "measure")}
+    names = sorted(name for names in written.values() for name in names)
+    assert names == sorted(f"warehouse.derived.{name}" for name in DERIVED), "each is written by one task"
+    assert "warehouse.derived.candidates" in written["correlate"]
+    reads, writes = lineage.tables_of("refresh_warehouse", "publish")
+    assert [one.name.replace("warehouse.", "aftercast.", 1) for one in reads] == [one.name for one in writes]
+    assert len(writes) > 20
+    assert lineage.tables_of("send_reports__weekly", "send") == ([], [])

@@ -60,7 +60,10 @@ def tables_of(dag: str, task: str) -> tuple[list[Place], list[Place]]:
             warehouse("derived", DERIVED.keys() - set(DETECTED) - set(MEASURED)),
         ),
         "measure": (
-            [*warehouse("star", [*MEASUREMENT_READS.values(), "fct_incident"]), *warehouse("derived", ("anomalies", "candidates", "families"))],
+            [
+                *warehouse("star", [*MEASUREMENT_READS.values(), "fct_incident"]),
+                *warehouse("derived", ("anomalies", "candidates", "families")),
+            ],
             warehouse("derived", MEASURED),
         ),
         "publish": (warehouse("marts", marts), [Place(f"duckdb://{settings.mart}", f"aftercast.marts.{name}") for name in marts]),

@@ -1,4 +1,4 @@
-"""Small facts the pipeline writes down about itself below `AFTERCAST_HOME/metrics`: how tasks ended, what was published when, what was late.
+"""Small facts the pipeline writes down about itself below `AFTERCAST_HOME/metrics`: how tasks ended, what was published, what was late.
 
 Standard library only: a task's end writes here. One file a task, replaced whole; lists grow by a line and forget what is old.
 """
