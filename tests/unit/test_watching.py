@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException, Request
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -17,6 +19,7 @@ from aftercast import diagnosis, warehouse, watching
 from aftercast.acting.outbox import Outbox
 from aftercast.declarations import FreshnessRow
 from aftercast.errors import ConfigError, SourceUnavailable
+from aftercast.page import application
 from aftercast.settings import PROJECT, Settings
 from aftercast.steps import watching as steps
 from aftercast.watching import deadlines, records
@@ -328,3 +331,24 @@ def test_lineage_knows_every_derived_table_and_who_writes_it(place: Settings):
     assert [one.name.replace("warehouse.", "aftercast.", 1) for one in reads] == [one.name for one in writes]
     assert len(writes) > 20
     assert lineage.tables_of("send_reports__weekly", "send") == ([], [])
+
+
+def test_the_page_serves_the_metrics_behind_its_guards_and_calls_old_what_is_declared_old(place: Settings):
+    publish(place, NOW - 30 * HOUR)
+
+    def refuse(request: Request) -> None:
+        if "token" not in request.headers:
+            raise HTTPException(401)
+
+    def served(hours: float) -> TestClient:
+        def text() -> str:
+            return watching.text(watching.measure(place, NOW))
+
+        return TestClient(application(lambda: place.mart, [refuse], lambda: NOW, within=lambda: hours * HOUR, metrics=text))
+
+    assert served(24).get("/metrics").status_code == 401
+    answer = served(24).get("/metrics", headers={"token": "x"})
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert f"aftercast_mart_as_of_timestamp_seconds {int((NOW - 30 * HOUR).timestamp())}\n" in answer.text
+    for hours, is_stale in ((24, True), (31, False)):
+        assert ("Stale data" in served(hours).get("/health", headers={"token": "x"}).text) is is_stale
