@@ -51,10 +51,10 @@ def land(settings: Settings, entity: str, rows: Iterable[Mapping[str, Any]], *, 
     parts = {"2026-09-07": frame}
     if entity == "metric_points":  # kept day by day, so a row lies in the folder of its day
         parts = {day: rows for (day,), rows in frame.group_by(pl.col("ts").dt.strftime("%Y-%m-%d"))}
-    for day, rows in parts.items():
+    for day, part in parts.items():
         path = settings.landing / entity / "source=hand" / f"date={day}" / f"{file}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows.write_parquet(path)
+        part.write_parquet(path)
 
 
 def derive(settings: Settings, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
