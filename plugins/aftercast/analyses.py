@@ -789,4 +789,6 @@ DECLARED: dict[str, Schema] = {
         "configuration_fingerprint": TEXT,
         "landing_fingerprint": TEXT,
     },
+    # One row per entity that is kept day by day, and day: what its rows in the warehouse are a function of.
+    "landed_days": {"entity": TEXT, "day": TEXT, "n_rows": COUNT, "fingerprint": TEXT},
 }

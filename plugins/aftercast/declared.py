@@ -35,7 +35,7 @@ def _learnt(version: Learnt) -> dict[str, Any]:
 
 
 def declared_tables(deployment: Deployment) -> dict[str, pl.DataFrame]:
-    """Return every table of `analyses.DECLARED` but `run`, one row per declared thing, in the order declared.
+    """Return every table of `analyses.DECLARED` but `run` and `landed_days`, one row per declared thing, in the order declared.
 
     The weight of a journey's service is the weight of its step: each service of a step carries the whole step.
     """

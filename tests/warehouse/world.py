@@ -44,12 +44,17 @@ def land(settings: Settings, entity: str, rows: Iterable[Mapping[str, Any]], *, 
         defaults |= {"environment": "production", "region": ""}
     if entity == "journey_kpis":
         defaults |= {"region": "eu", "tier": "", "plan": "", "country": "", "currency": "EUR"}
-    path = settings.landing / entity / "source=hand" / "date=2026-09-07" / f"{file}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
     known = {
         name: kind for name, kind in schema.items() if name in ENTITIES.get(entity, ENTITIES["changes"]).schema or entity == "coverage"
     }
-    pl.DataFrame([{name: {**defaults, **row}.get(name) for name in known} for row in rows], schema=known).write_parquet(path)
+    frame = pl.DataFrame([{name: {**defaults, **row}.get(name) for name in known} for row in rows], schema=known)
+    parts = {"2026-09-07": frame}
+    if entity == "metric_points":  # kept day by day, so a row lies in the folder of its day
+        parts = {day: rows for (day,), rows in frame.group_by(pl.col("ts").dt.strftime("%Y-%m-%d"))}
+    for day, part in parts.items():
+        path = settings.landing / entity / "source=hand" / f"date={day}" / f"{file}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_parquet(path)
 
 
 def derive(settings: Settings, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -1082,4 +1087,5 @@ def write_derived_reach(settings: Settings, version: str) -> None:
 def write_company(settings: Settings) -> None:
     write_declared_company(settings)
     write_landed_company(settings)
+    landing.write_declared(settings, {"landed_days": landing.landed_days(settings, "metric_points", AS_OF, "")})
     write_derived_company(settings)

@@ -1,6 +1,9 @@
+{{ config(materialized='by_day', days_of='metric_points', source_column='measured_at', day_column='bucket_at') }}
 -- One row per series and five-minute bucket: a counter's increases are added, levels are averaged.
 -- Values are added in the order of their times, so that a rebuild gives the same last digit.
+-- Kept day by day (`by_day`): nothing here may look at two days.
 select
+    {{ surrogate_key(['service', 'environment', 'region', 'metric', 'attributes']) }} as series_key,
     service,
     environment,
     region,
@@ -15,5 +18,6 @@ select
     end as value,
     count(*) as n_samples
 from {{ ref('stg_metric_points') }}
-where measured_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
+where {{ of_days('measured_at') }} and measured_at < (select max(run.as_of) from {{ ref('stg_run') }} as run)
 group by service, environment, region, metric, attributes, bucket_at
+order by series_key, bucket_at

@@ -1,25 +1,9 @@
+{{ config(materialized='view') }}
 -- One row per environment, service, region, metric, attributes and five-minute bucket.
 -- A bucket is expected to hold what buckets of its series usually hold (the median); a missing bucket has no row and is not zero.
-with points as (
-    select *
-    from {{ ref('int_metric_points__bucketed') }}
-),
-
-series as (
-    select
-        service,
-        environment,
-        region,
-        metric,
-        attributes,
-        {{ surrogate_key(['service', 'environment', 'region', 'metric', 'attributes']) }} as series_key,
-        cast(quantile_disc(n_samples, 0.5) as bigint) as expected_samples
-    from points
-    group by service, environment, region, metric, attributes
-)
-
+-- A view: the rows are kept day by day below it, what is usual is the history's.
 select
-    series.series_key,
+    points.series_key,
     points.environment,
     points.service,
     points.region,
@@ -31,12 +15,6 @@ select
     points.value,
     points.n_samples,
     series.expected_samples
-from points
-inner join series
-    on
-        points.service = series.service
-        and points.environment = series.environment
-        and points.region = series.region
-        and points.metric = series.metric
-        and points.attributes = series.attributes
-order by series.series_key, points.bucket_at
+from {{ ref('int_metric_points__bucketed') }} as points
+inner join {{ ref('int_metric_points__series') }} as series
+    on points.series_key = series.series_key

@@ -15,7 +15,7 @@ from aftercast.landing.preview import Preview, preview
 from aftercast.landing.quarantine import quarantined
 from aftercast.landing.replaying import replay
 from aftercast.landing.retention import prune
-from aftercast.landing.slices import landing_fingerprint
+from aftercast.landing.slices import landed_days, landing_fingerprint
 from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
 from aftercast.landing.verdicts import Subject, instead_of, record_verdicts, subject_of
 
@@ -33,6 +33,7 @@ __all__ = [
     "gaps",
     "instead_of",
     "land",
+    "landed_days",
     "landing_fingerprint",
     "prepare",
     "preview",

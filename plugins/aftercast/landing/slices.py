@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import polars as pl
+
 from aftercast.landing import storage
 from aftercast.settings import Settings
 from aftercast.window import DAY, Window
@@ -67,3 +69,27 @@ def landing_fingerprint(settings: Settings) -> str:
         if f"source={NOBODY}" not in path.parts:
             digest.update(f"{path.relative_to(settings.landing).as_posix()} {storage.stored_hash(path)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def landed_days(settings: Settings, entity: str, until: datetime, also: str) -> pl.DataFrame:
+    """Return one row per day an entity has rows of: entity, day, n_rows, and a fingerprint of what the warehouse makes of the day.
+
+    Args:
+        settings: where the files lie.
+        entity: landing entity.
+        until: rows from here on do not count yet, which changes what is made of the days it cuts.
+        also: fingerprint of everything but the files that the rows of any day depend on.
+    """
+    files: dict[date, list[Path]] = {}
+    for path in sorted((settings.landing / entity).glob("source=*/date=*/*.parquet")):
+        if f"source={NOBODY}" not in path.parts:
+            files.setdefault(date.fromisoformat(path.parent.name.removeprefix("date=")), []).append(path)
+    rows = []
+    for day, paths in sorted(files.items()):
+        end = datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY
+        digest = hashlib.sha256(f"{also} {until.isoformat() if until < end else 'whole'}\n".encode())
+        for path in paths:
+            digest.update(f"{path.relative_to(settings.landing).as_posix()} {storage.stored_hash(path)}\n".encode())
+        n_rows = pl.scan_parquet(paths, hive_partitioning=False, glob=False).select(pl.len()).collect().item()
+        rows.append((entity, day.isoformat(), n_rows, digest.hexdigest()[:16]))
+    return pl.DataFrame(rows, schema={"entity": pl.String, "day": pl.String, "n_rows": pl.Int64, "fingerprint": pl.String}, orient="row")
