@@ -692,6 +692,24 @@ class ChannelRow(Row):
         return self
 
 
+ColumnClass = Literal["keep", "title", "text", "person", "drop"]
+
+
+class AudienceRow(Row):
+    """Readers who get a published file of their own, without the classes of columns in `hides`; `group` is the system group that may read it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    hides: tuple[Literal["title", "text"], ...] = ("text",)
+    group: str | None = Field(default=None, min_length=1)
+
+
+class PublishingFile(Row):
+    """Who may read what is published: `group` the whole mart (null: everybody on the machine), and narrower audiences beside it."""
+
+    group: str | None = Field(default=None, min_length=1)
+    audiences: tuple[AudienceRow, ...] = ()
+
+
 class ReportsFile(Row):
     """Which reports are made and the channels they go through. `pages_at` is the address under which the folder of reports is served."""
 

@@ -67,6 +67,11 @@ PATTERNS: tuple[tuple[str, str], ...] = (
         "<phone>",
     ),
 )
+# What no published text may hold, whatever let it in: for the last look before readers get it.
+NEVER_PUBLISHED: tuple[tuple[str, str], ...] = (
+    *(pair for pair in PATTERNS if pair[1] in ("Bearer <secret>", "<secret>", "<email>")),
+    (r"\btok_[0-9a-f]{16}\b", "<person>"),
+)
 # Every pattern above needs one of these; a cheap test that spares clean text the nine replacements.
 SUSPECT = (
     r"(?i)@|bearer|gh[pousr]_|github_pat|glpat|xox|sk[_-]|a[ks]ia|aiza|eyj|key|token|secret|passw|pwd"
