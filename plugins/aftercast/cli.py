@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast.commands import actions, doctor, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, doctor, forgetting, inbox, insights, postmortems, responses, search, sources, trying
 from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
@@ -34,6 +34,7 @@ app.add_typer(sources.app, name="source")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
 app.command()(doctor.doctor)
+app.command()(forgetting.forget)
 app.command()(search.search)
 app.command()(trying.build)
 app.command()(trying.series)
