@@ -111,7 +111,7 @@ def forget(settings: Settings, whom: Person, *, now: datetime, write: bool) -> l
         places.append(Place("audit/log.jsonl", f"{lines} lines redacted, and one appended that says so"))
     elif write and any(not place.what.startswith(BY_HAND) for place in places):
         audit.append(settings.audit, [event])
-    if records := outbox.redact(settings.outbox, whom.without, write=write):
+    if records := outbox.redact_records(settings.outbox, whom.without, write=write):
         places.append(Place("outbox", f"{records} records redacted"))
     if places and settings.warehouse.exists():
         places.append(Place(settings.warehouse.name, "deleted: the next refresh builds it again"))

@@ -233,7 +233,7 @@ def _open_to(path: Path, group: str | None) -> None:
             shutil.chown(path, group=group)
         except (LookupError, PermissionError) as error:
             raise ConfigError(
-                f"publishing.yml: group {group!r} cannot be given {path.name} ({error}); make the group, and add to it the user who publishes"
+                f"publishing.yml: group {group!r} cannot be given {path.name} ({error}); make it, and add the user who publishes to it"
             ) from error
     path.chmod((0o755 if path.is_dir() else 0o444) if group is None else (0o750 if path.is_dir() else 0o440))
 

@@ -13,7 +13,6 @@ from aftercast import disclosure, publishing, warehouse
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
 
-
 CLASSES = "keep: [build]\ntitle: [title]\ntext: [text, texts, token]\nperson: [author_token]\n"
 
 
@@ -246,7 +245,7 @@ def test_addresses_secrets_and_tokens_of_persons_are_masked_whatever_let_them_in
     publishing.publish(settings, version="1")
     masked = "Ann (<email>, <person>) said Bearer <secret> of <secret>"
     assert words(settings.mart) == {"title": "Checkout is slow", "text": masked, "texts": ["calm", masked], "n": 3}
-    assert "marts.\"mart_words\".text: 1 rows held" in caplog.text
+    assert 'marts."mart_words".text: 1 rows held' in caplog.text
     everything = b"".join(path.read_bytes() for path in settings.published.rglob("*") if path.is_file())
     assert not [word for word in (b"ann.x@shop", PERSON.encode(), b"ghp_abcdef", b"abcdefgh12") if word in everything]
     assert publishing.publish(settings, version="1").unchanged

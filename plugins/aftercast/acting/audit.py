@@ -76,8 +76,8 @@ def append(folder: Path, events: Sequence[Mapping[str, Any]]) -> int:
 def redact(folder: Path, change: Callable[[str], str], event: Mapping[str, Any], *, write: bool) -> int:
     """Change the words of events where the law asks for it, and append an event that says so; return how many lines changed.
 
-    The chain is made anew from the first changed line on; the event keeps the end of the chain as it was (`chain_before`), so that a copy of
-    the log from before can still be told from a forged one. Lines that do not follow from the line before are refused: redacting would
+    The chain is made anew from the first changed line on; the event keeps the end of the chain as it was (`chain_before`), so that a copy
+    of the log from before can still be told from a forged one. Lines that do not follow from the line before are refused: redacting would
     hide what happened to them. Without `write` nothing changes but the number returned.
 
     Raises:

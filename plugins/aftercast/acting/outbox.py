@@ -310,7 +310,7 @@ class Outbox:
             yield
 
 
-def redact(folder: Path, change: Callable[[str], str], *, write: bool) -> int:
+def redact_records(folder: Path, change: Callable[[str], str], *, write: bool) -> int:
     """Change the words of what was sent where the law asks for it; return how many records changed. What they say has happened stays true.
 
     Raises:

@@ -39,5 +39,5 @@ def forget(
         )
     if by_hand:
         out.print(f"{len(by_hand)} to be changed by hand: people edit these, or they cannot be changed safely", soft_wrap=True)
-    if found := [name for name in forgetting.in_configuration(settings, whom)]:
+    if found := forgetting.in_configuration(settings, whom):
         out.print(f"the configuration names the person too; change it by hand: {', '.join(found)}", markup=False, soft_wrap=True)
