@@ -47,7 +47,7 @@ class Endpoint:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def tls(self, *, always_checked: bool = False) -> ssl.SSLContext:
-        """Return how the other side is believed: its certificate is checked, with the CA that `verify` of the extra names, or the usual ones.
+        """Return how the other side is believed: its certificate is checked by the CA that `verify` of the extra names, or the usual ones.
 
         `verify: false` checks nothing (refused where `always_checked`). `cert` and `key` (paths of PEM files; `key` may be inside `cert`)
         are what we identify ourselves with.

@@ -3,11 +3,12 @@
 `expectations/published_columns.yml` puts the name of every column of text into a class: `keep` (names and ids of things, words we chose),
 `title` (a line somebody wrote), `text` (more of it), `person` (tokens of persons) and `drop`. Figures, times and truth values hold no words
 and need no row. `person` and `drop` are never published, whoever asks. A name means the same in every mart unless `<mart>.<column>` says
-otherwise.
+otherwise. A column that is named like a person cannot be opened at all: no row of a mart stands for a person, so none can be ranked.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,29 @@ from aftercast.settings import PROJECT
 
 CLASSES: tuple[str, ...] = get_args(ColumnClass)
 OPEN = frozenset({"keep", "title", "text"})
+PERSONS = frozenset(
+    [
+        "actor",
+        "assignee",
+        "author",
+        "commander",
+        "committer",
+        "email",
+        "employee",
+        "engineer",
+        "handle",
+        "login",
+        "mail",
+        "oncall",
+        "person",
+        "reporter",
+        "responder",
+        "reviewer",
+        "token",
+        "user",
+        "username",
+    ]
+)
 FIGURES = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT", "HUGEINT", "UHUGEINT", "DOUBLE")
 OTHER_FIGURES = ("FLOAT", "DECIMAL", "BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL")
 
@@ -59,4 +83,13 @@ def read(path: Path | None = None) -> Disclosure:
         for column in columns if isinstance(columns, Sequence) and not isinstance(columns, str) else ():
             if found.setdefault(str(column), str(name)) != name:
                 raise ConfigError(f"{path}: column {column!r} is both {found[str(column)]!r} and {name!r}; it can be one")
+    for column, name in found.items():
+        if name in OPEN and names_person(column):
+            raise ConfigError(f"{path}: column {column!r} is named like a person, so it cannot be {name!r}: no mart may rank people")
     return Disclosure(found)
+
+
+def names_person(column: str) -> bool:
+    """Whether a column is named like a person: `author`, `assignee_token`, `user_name`. A count of people (`responders_n`) is none."""
+    words = re.split(r"[._\s]+", column.rpartition(".")[2].lower())
+    return any(word in PERSONS or (word.endswith("s") and word[:-1] in PERSONS) for word in words) and words[-1] != "n"

@@ -66,7 +66,8 @@ def build(settings: Settings, text: str) -> None:
             "create table marts.mart_search_words as select * from (values ('xu', 'xu'), ('ann', 'ann'), ('slow', 'slow')) as w(word, stem)"
         )
         connection.execute(
-            "create table marts.mart_search_terms as select * from (values ('ann', 'd1', 1.0), ('slow', 'd1', 1.0)) t(stem, document_id, weight)"
+            "create table marts.mart_search_terms as "
+            "select * from (values ('ann', 'd1', 1.0), ('slow', 'd1', 1.0)) as t(stem, document_id, weight)"
         )
 
 

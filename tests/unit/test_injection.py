@@ -72,7 +72,21 @@ def test_words_and_filters_of_the_search_are_values(tmp_path: Path, text: str):
     mart = tmp_path / "mart.duckdb"
     with duckdb.connect(str(mart)) as connection:
         connection.execute("create schema marts")
-        texts = "document_id kind entity_id title text words url incident_id service owner_team family_id candidate_id severity".split()
+        texts = [
+            "document_id",
+            "kind",
+            "entity_id",
+            "title",
+            "text",
+            "words",
+            "url",
+            "incident_id",
+            "service",
+            "owner_team",
+            "family_id",
+            "candidate_id",
+            "severity",
+        ]
         columns = ", ".join(f"'{ {'kind': 'incident', 'title': 'slow'}.get(name, 'd') }' as {name}" for name in texts)
         times = "1.0::double as importance, timestamptz '2026-09-01 00:00Z' as occurred_at, timestamptz '2026-09-01 00:00Z' as as_of"
         connection.execute(f"create table marts.mart_search_documents as select {columns}, {times}")

@@ -13,7 +13,7 @@ from aftercast import disclosure, publishing, warehouse
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
 
-CLASSES = "keep: [build]\ntitle: [title]\ntext: [text, texts, token]\nperson: [author_token]\n"
+CLASSES = "keep: [build]\ntitle: [title]\ntext: [text, texts, row_key]\nperson: [author_token]\n"
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def build(settings: Settings, incidents: int, *, run_rows: int = 1) -> None:
         connection.execute(f"create table marts.mart_run as select '{incidents}' as build from range({run_rows})")
         connection.execute(
             "create table marts.mart_incidents as select i as incident_id, [i, i] as seen, sum(i)::hugeint as total, "
-            f"uuid() as token, timestamptz '2026-11-02 00:00Z' as started_at from range({incidents}) r(i) group by i"
+            f"uuid() as row_key, timestamptz '2026-11-02 00:00Z' as started_at from range({incidents}) r(i) group by i"
         )
         connection.execute("comment on table marts.mart_incidents is 'One row per incident; it''s public.'")
         connection.execute("comment on column marts.mart_incidents.total is 'Sum of i.'")
@@ -81,7 +81,7 @@ def test_parquet_beside_it_has_the_same_rows_in_types_every_engine_reads(setting
     publishing.publish(settings, version="1")
     frame = pl.read_parquet(settings.published / "parquet" / "current" / "mart_incidents.parquet")
     assert frame.schema["total"] == pl.Int64
-    assert frame.schema["token"] == pl.String
+    assert frame.schema["row_key"] == pl.String
     assert frame["total"].sum() == 10
 
 
