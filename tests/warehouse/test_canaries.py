@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import pytest
 
 from aftercast import disclosure, publishing, warehouse
 from aftercast.settings import Settings
@@ -36,9 +37,14 @@ def planted(company: Settings, home: Path) -> Settings:
     return settings
 
 
-def test_no_published_file_holds_a_canary_whatever_let_it_in(company: Settings, tmp_path: Path):
-    settings = planted(company, tmp_path / "home")
-    publishing.publish(settings, version="canaries")
+@pytest.fixture(scope="module")
+def settings(company: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    made = planted(company, tmp_path_factory.mktemp("canaries") / "home")
+    publishing.publish(made, version="canaries")
+    return made
+
+
+def test_no_published_file_holds_a_canary_whatever_let_it_in(settings: Settings):
     seen = 0
     for file in settings.published.rglob("*.duckdb"):
         with warehouse.connect(file) as connection:
@@ -53,9 +59,7 @@ def test_no_published_file_holds_a_canary_whatever_let_it_in(company: Settings, 
     assert "nickname" not in warehouse.query(settings.mart, "from marts.mart_incidents limit 0").columns
 
 
-def test_leaders_see_every_figure_and_none_of_the_long_words(company: Settings, tmp_path: Path):
-    settings = planted(company, tmp_path / "home")
-    publishing.publish(settings, version="canaries")
+def test_leaders_see_every_figure_and_none_of_the_long_words(settings: Settings):
     leaders, classes = settings.published / "audiences" / "leaders.duckdb", disclosure.read()
     columns = warehouse.query(leaders, "select table_name, column_name, data_type from duckdb_columns() where schema_name = 'marts'").rows()
     assert len(columns) > 1000
