@@ -1,4 +1,4 @@
-"""The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox`, what
+"""The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox | forget`, what
 people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, and what goes out of
 the house, `actions | outbox`.
 
