@@ -1,6 +1,6 @@
-"""The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox | forget`, what
-people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, and what goes out of
-the house, `actions | outbox`.
+"""The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox`, what
+people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, what goes out of the
+house, `actions | outbox`, and whom it does not know any more, `forget`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
