@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_PROJECT_ENVIRONMENT = .venv
 REAL ?= ../shared/real
 
-.PHONY: help setup run up bi test check bench demo docs clean
+.PHONY: help setup run up bi test check audit bench demo docs clean
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
 
@@ -46,12 +46,16 @@ demo: .venv/.ready ## the five questions, answered from the published mart
 test: .venv/.ready ## set up and pass all tests
 	@.venv/bin/pytest $(ARGS)
 
-check: .venv/.ready ## style, types, import laws, SQL
+check: .venv/.ready ## style, types, import laws, SQL, known vulnerabilities
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/sqlfluff lint --processes 2 dbt_project/models dbt_project/tests
+	@.venv/bin/python security/audit.py
+
+audit: .venv/.ready ## known vulnerabilities of locked packages (DATABASE=all.zip offline); fails when it cannot check
+	@.venv/bin/python security/audit.py --required $(if $(DATABASE),--database $(DATABASE))
 
 bench: .venv/.ready ## every benchmark beside its peers, written to docs/benchmarks.md
 	@$(UV) sync --frozen --quiet --group bench

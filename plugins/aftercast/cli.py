@@ -1,6 +1,6 @@
 """The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox`, what
-people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, and what goes out of
-the house, `actions | outbox`.
+people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, what goes out of the
+house, `actions | outbox`, and whom it does not know any more, `forget`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from aftercast.commands import actions, doctor, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, doctor, forgetting, inbox, insights, postmortems, responses, search, sources, trying
 from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
-from aftercast.terminal import err, out, show
+from aftercast.terminal import err, for_spreadsheets, out, show
 from aftercast.window import Window
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.add_typer(sources.app, name="source")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
 app.command()(doctor.doctor)
+app.command()(forgetting.forget)
 app.command()(search.search)
 app.command()(trying.build)
 app.command()(trying.series)
@@ -164,13 +166,16 @@ def sql(
     query: Annotated[str, typer.Argument(help="SQL, or @file.sql.")],
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:
-    """Query the published mart (schema `marts`, DuckDB's SQL), read-only."""
+    """Query the published mart (schema `marts`, DuckDB's SQL), read-only and nothing else: no other file, no network.
+
+    With `--csv`, texts that a spreadsheet would take for a formula begin with an apostrophe.
+    """
     from aftercast import warehouse
 
     text = Path(query[1:]).read_text(encoding="utf-8") if query.startswith("@") else query
-    frame = warehouse.query(Settings.from_environment().mart, text)
+    frame = warehouse.query(Settings.from_environment().mart, text, sealed=True)
     if csv:
-        sys.stdout.write(frame.write_csv())
+        sys.stdout.write(for_spreadsheets(frame).write_csv())
     else:
         show(frame)
 
@@ -327,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(code, int) and code:  # what typer makes of `raise typer.Exit(code)`
             sys.exit(code)
     except AftercastError as error:
-        err.print(f"[red bold]{type(error).__name__}[/]: {error}", markup=True)
+        err.print(f"[red bold]{type(error).__name__}[/]: {escape(str(error))}", markup=True)
         sys.exit(1)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)

@@ -6,6 +6,8 @@ Inside a task Airflow resolves the id through its secrets backends and database;
 
 from __future__ import annotations
 
+import logging
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,8 @@ from aftercast.errors import ConfigError, SourceUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+log = logging.getLogger(__name__)
 
 DEFAULT_SCHEME = "https"
 SCHEMES = ("http", "https")
@@ -31,7 +35,7 @@ class Endpoint:
         base_url: scheme, host and port of an HTTP service, without a slash at the end; '' without a host.
         login, password: as stored; not part of `repr`.
         uri: the whole connection as a URI, secrets included; not part of `repr`.
-        extra: other settings of the connection, such as `verify` (false, or the path of a CA file).
+        extra: other settings of the connection, such as `verify` (false, or the path of a CA file), `cert` and `key`.
     """
 
     connection: str
@@ -41,6 +45,33 @@ class Endpoint:
     password: str | None = field(default=None, repr=False)
     uri: str = field(default="", repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def tls(self, *, always_checked: bool = False) -> ssl.SSLContext:
+        """Return how the other side is believed: its certificate is checked by the CA that `verify` of the extra names, or the usual ones.
+
+        `verify: false` checks nothing (refused where `always_checked`). `cert` and `key` (paths of PEM files; `key` may be inside `cert`)
+        are what we identify ourselves with.
+
+        Raises:
+            ConfigError: a file is missing or is no such file, or nothing is to be checked where it must be.
+        """
+        verify, cert = self.extra.get("verify", True), self.extra.get("cert")
+        if isinstance(verify, str) and verify.strip().lower() in ("true", "false"):
+            verify = verify.strip().lower() == "true"
+        if verify is False and always_checked:
+            raise ConfigError(f"connection {self.connection!r}: mail goes to checked servers only; give `verify` the path of the CA file")
+        try:
+            context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+            if cert:
+                context.load_cert_chain(str(cert), self.extra.get("key"))
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                f"connection {self.connection!r}: `verify`, `cert` or `key` of its extra is no PEM file that we can read ({error})"
+            ) from error
+        if verify is False:
+            log.warning("connection %s: the certificate of the other side is not checked (verify: false)", self.connection)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
 
     def secret(self) -> str:
         """Return the password.

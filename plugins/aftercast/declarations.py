@@ -94,6 +94,10 @@ class SignalRow(Row):
     def _value_or_ratio(self) -> SignalRow:
         if (self.value is None) == (self.numerator is None) or (self.numerator is None) != (self.denominator is None):
             raise ValueError("give either value, or numerator and denominator")
+        figures = {"attempts", "successes", "revenue_minor"}
+        for name in (self.value, self.numerator, self.denominator):
+            if self.fact == "kpi" and name is not None and name not in figures:
+                raise ValueError(f"{name!r} is no figure of a journey{nearest(name, figures)}")
         if self.per == "minute" and (self.fact != "kpi" or self.value is None or self.aggregate != "sum"):
             raise ValueError("only sums of journeys can be counted per minute: ratios, means and maxima do not grow with the bucket")
         if self.minimum_volume and self.denominator is None:
@@ -690,6 +694,24 @@ class ChannelRow(Row):
         if self.kind == "email" and not self.to and not self.by_team:
             raise ValueError("an e-mail channel needs `to` or `by_team`: the addresses of teams")
         return self
+
+
+ColumnClass = Literal["keep", "title", "text", "person", "drop"]
+
+
+class AudienceRow(Row):
+    """Readers who get a published file of their own, without the classes of columns in `hides`; `group`: the system group that reads it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    hides: tuple[Literal["title", "text"], ...] = ("text",)
+    group: str | None = Field(default=None, min_length=1)
+
+
+class PublishingFile(Row):
+    """Who may read what is published: `group` the whole mart (null: everybody on the machine), and narrower audiences beside it."""
+
+    group: str | None = Field(default=None, min_length=1)
+    audiences: tuple[AudienceRow, ...] = ()
 
 
 class ReportsFile(Row):

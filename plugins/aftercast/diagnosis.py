@@ -1,4 +1,4 @@
-"""What may be wrong with a deployment: configuration, disk, memory, key, warehouse, mart, sources, connections. Nothing is changed.
+"""What may be wrong with a deployment: configuration, disk, key, warehouse, mart, audit log, sources, connections. Nothing is changed.
 
 Every finding says what was looked at, and when it is not good what to do. Other systems are not asked; `aftercast source check` does that.
 """
@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Literal
 
 from aftercast import connections, landing, warehouse, watching
+from aftercast.acting import audit
 from aftercast.declarations import FreshnessRow
 from aftercast.errors import AftercastError
 from aftercast.settings import Deployment, Settings
@@ -57,6 +58,7 @@ def diagnose(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield _key(settings)
     yield from _warehouse(settings)
     yield from _mart(settings, deployment.pipeline.freshness if deployment else FreshnessRow(), now)
+    yield from _audit(settings)
     if deployment is not None:
         yield from _sources(settings, deployment)
         yield from _connections(deployment)
@@ -155,6 +157,18 @@ def _freshness(settings: Settings, promise: FreshnessRow, now: datetime) -> Iter
         yield Finding("freshness", "warning", said, "see which DAG was red or slow, or promise what can be kept (config/pipeline.yml)")
 
 
+def _audit(settings: Settings) -> Iterator[Finding]:
+    if not (settings.audit / "log.jsonl").exists():
+        return
+    wrong = audit.problems(settings.audit)
+    if wrong:
+        yield Finding(
+            "audit log", "bad", wrong[0], "compare it with the copy you keep elsewhere; what it says cannot be trusted from there on"
+        )
+    else:
+        yield Finding("audit log", "good", f"{len(audit.rows(settings.audit)):,} events, each bound to the one before")
+
+
 def _sources(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
     for source in deployment.sources:
         subject = f"source {source.name}"
@@ -178,7 +192,11 @@ def _connections(deployment: Deployment) -> Iterator[Finding]:
     for connection, whose in sorted(wanted.items()):
         try:
             found = connections.resolve(whose, connection)
-            yield Finding(f"connection {connection}", "good", found.base_url or found.kind)
+            if str(found.extra.get("verify", True)).lower() == "false":
+                advice = "give the path of the CA file as `verify` in its extra (docs/security.md)"
+                yield Finding(f"connection {connection}", "warning", "the certificate of the other side is not checked", advice)
+            else:
+                yield Finding(f"connection {connection}", "good", found.base_url or found.kind)
         except AftercastError as error:
             yield Finding(f"connection {connection}", "bad", str(error), "add it, then run this again")
 

@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 TOKEN_PREFIX = "tok_"
+FORGOTTEN = "tok_forgotten"  # everybody who was forgotten: somebody was there, and nothing tells who
 PERSON_COLUMNS = frozenset({"actor_token", "author_token"})
 FREE_TEXT: dict[str, tuple[str, ...]] = {
     "metric_points": ("attributes",),
@@ -67,6 +68,11 @@ PATTERNS: tuple[tuple[str, str], ...] = (
         "<phone>",
     ),
 )
+# What no published text may hold, whatever let it in: for the last look before readers get it.
+NEVER_PUBLISHED: tuple[tuple[str, str], ...] = (
+    *(pair for pair in PATTERNS if pair[1] in ("Bearer <secret>", "<secret>", "<email>")),
+    (r"\btok_[0-9a-f]{16}\b", "<person>"),
+)
 # Every pattern above needs one of these; a cheap test that spares clean text the nine replacements.
 SUSPECT = (
     r"(?i)@|bearer|gh[pousr]_|github_pat|glpat|xox|sk[_-]|a[ks]ia|aiza|eyj|key|token|secret|passw|pwd"
@@ -102,12 +108,25 @@ def redact(text: str) -> str:
     return str(redact_series(pl.Series([text]))[0])
 
 
+class TokenKey(bytes):
+    """A key that knows whom to forget: `forgotten` holds what `mark_of` makes of tokens, so that nobody is found by reading it."""
+
+    forgotten: frozenset[str] = frozenset()
+
+
+def mark_of(person: str, key: bytes) -> str:
+    """Return the mark of a token on the list of the forgotten: keyed, and of another kind than tokens."""
+    return hmac.new(key, f"forgotten {person}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
 def token(value: str, key: bytes) -> str:
-    """Return the token of a person's name or address; a value that already is a token passes unchanged."""
-    if value.startswith(TOKEN_PREFIX):
-        return value
-    digest = hmac.new(key, value.strip().casefold().encode(), hashlib.sha256).hexdigest()
-    return TOKEN_PREFIX + digest[:16]
+    """Return the token of a person's name or address; a value that already is a token passes unchanged. The forgotten share one."""
+    made = value
+    if not value.startswith(TOKEN_PREFIX):
+        made = TOKEN_PREFIX + hmac.new(key, value.strip().casefold().encode(), hashlib.sha256).hexdigest()[:16]
+    if isinstance(key, TokenKey) and key.forgotten and mark_of(made, key) in key.forgotten:
+        return FORGOTTEN
+    return made
 
 
 def tokenise_series(column: pl.Series, key: bytes) -> pl.Series:
@@ -141,8 +160,34 @@ def protect_unknown(frame: pl.DataFrame, key: bytes) -> pl.DataFrame:
     )
 
 
-def token_key(home: Path) -> bytes:
-    """Return this deployment's key, and make it on the first call (readable by its owner only)."""
+def token_key(home: Path) -> TokenKey:
+    """Return this deployment's key with the list of the forgotten; the key is made on the first call (readable by its owner only)."""
+    key = TokenKey(_key(home))
+    path = _list_of_forgotten(home)
+    if path.exists():
+        key.forgotten = frozenset(path.read_text(encoding="ascii").split())
+    return key
+
+
+def forget(home: Path, tokens: Iterable[str]) -> int:
+    """Put persons on the list of the forgotten, so that a source that tells of them again brings nobody back; return how many are new."""
+    key = token_key(home)
+    marks = {mark_of(one, key) for one in tokens} - key.forgotten
+    if marks:
+        path = _list_of_forgotten(home)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write("\n".join(sorted(key.forgotten | marks)) + "\n")
+        beside.replace(path)
+    return len(marks)
+
+
+def _list_of_forgotten(home: Path) -> Path:
+    return home / "secrets" / "forgotten.txt"
+
+
+def _key(home: Path) -> bytes:
     given = os.environ.get("AFTERCAST_TOKEN_KEY")
     if given:
         return given.encode()

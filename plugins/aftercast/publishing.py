@@ -4,6 +4,9 @@ Readers never meet the writer: they open `published/aftercast.duckdb`, a link to
 from 1.0 on), and find the same tables as Parquet under `published/parquet/current/`. A publish is whole or it is nothing: the new file is
 built beside the others, closed, opened again and compared with the warehouse row for row before the link moves, so a failure at any
 point leaves readers what they had. Only one publish may run at a time (Airflow's writer pool of one slot sees to it).
+
+A column is published when `disclosure` knows its class, and what looks like an address, a secret or a token of a person is masked in any
+text, whatever let it in. Audiences of `publishing.yml` get files of their own below `published/audiences/`, with fewer columns filled.
 """
 
 from __future__ import annotations
@@ -16,15 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercast import searching, warehouse
-from aftercast.errors import WarehouseError
+from aftercast import disclosure, privacy, searching, warehouse
+from aftercast.declarations import AudienceRow
+from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
 
 log = logging.getLogger(__name__)
 
 STORAGE = "v1.0.0"
 KEEP = 3
+# Every pattern of `privacy.NEVER_PUBLISHED` needs one of these; a cheap test that spares clean rows the patterns.
+SIGNS = r"@[\w.-]+\.[A-Za-z]|\btok_|[Bb]earer|BEARER|gh[pousr]_|github_pat|glpat-|xox|\bsk[_-]|A[KS]IA|AIza|eyJ"
 BUILDING = ".building-"
+CATALOGUE = "/*catalogue*/"  # stands for the database a table is read from
 
 # Types a distributed engine or a spreadsheet cannot read, and what they are published as.
 PORTABLE = {
@@ -69,6 +76,7 @@ class _Table:
     name: str
     select: str
     comments: tuple[str, ...]
+    columns: tuple[tuple[str, str, str], ...] = ()  # name, class, type as published
 
 
 def publish(settings: Settings, *, version: str) -> Published:
@@ -80,40 +88,52 @@ def publish(settings: Settings, *, version: str) -> Published:
 
     Raises:
         WarehouseError: there is nothing to publish, or the copy differs from the warehouse; readers keep the last good mart.
+        ConfigError: the classes of columns cannot be read, or this machine has no such group.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", version):
         raise WarehouseError(f"version {version!r} cannot be a file name; use letters, digits, '.', '_', '+' and '-'")
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     file, folder = versions / f"aftercast-{version}.duckdb", parquet / version
-    for place in (versions, parquet):
+    narrower = {row: settings.published / "audiences" / row.name for row in settings.publishing.audiences}
+    for place in (versions, parquet, *narrower.values()):
         place.mkdir(parents=True, exist_ok=True)
-    _sweep(versions, parquet)
+    _sweep(versions, parquet, *narrower.values())
 
     with warehouse.connect(None) as connection:
         warehouse.attach(connection, settings.warehouse, "warehouse")
-        tables = _tables(connection)
+        tables = _tables(connection, disclosure.read())
         wanted = _fingerprints(connection, "warehouse", tables)
-    if _points_at(settings.mart, file) and _points_at(parquet / "current", folder) and _contents(file, tables) == wanted:
+    links = {parquet / "current": folder, **{place.with_suffix(".duckdb"): place / file.name for place in narrower.values()}}
+    links[settings.mart] = file
+    if all(_points_at(link, target) for link, target in links.items()) and _contents(file, tables) == wanted:
         return _summary(file, wanted, unchanged=True)
 
     new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
     try:
         _build(settings.warehouse, new_file, new_folder, tables)
         _compare(_contents(new_file, tables), wanted)
-        new_file.chmod(0o444)
+        for row, place in narrower.items():
+            narrow = place / f"{BUILDING}{version}.duckdb"
+            _narrow(new_file, narrow, tables, row)
+            _open_to(narrow, row.group)
+            narrow.replace(place / file.name)
+            _open_to(place, row.group)
+        for made in (*new_folder.iterdir(), new_file, new_folder):
+            _open_to(made, settings.publishing.group)
         _replace_folder(new_folder, folder)
         new_file.replace(file)
         _sync(file, versions, parquet)
-        _swap({parquet / "current": folder, settings.mart: file})
+        _swap(links)
     finally:
-        _sweep(versions, parquet)
+        _sweep(versions, parquet, *narrower.values())
     _forget_old(versions, parquet, keep=file)
+    _forget_audiences(settings.published / "audiences", versions, {row.name for row in narrower})
     result = _summary(file, wanted, unchanged=False)
     log.info("%s", result)
     return result
 
 
-def _tables(connection: Any) -> list[_Table]:
+def _tables(connection: Any, classes: disclosure.Disclosure) -> list[_Table]:
     columns = warehouse.frame(
         connection,
         "select table_name, column_name, data_type, comment from duckdb_columns() "
@@ -126,29 +146,109 @@ def _tables(connection: Any) -> list[_Table]:
         "union all select view_name, comment from duckdb_views() where database_name = 'warehouse' and schema_name = 'marts'",
     )
     texts = dict(about.rows())
+    unclassified = classes.unclassified(columns.select("table_name", "column_name", "data_type").rows())
+    if unclassified:
+        names = ", ".join(unclassified)
+        log.warning("not published, because expectations/published_columns.yml does not say what they may hold: %s", names)
     tables = []
     for (name,), group in columns.group_by(["table_name"], maintain_order=True):
         table = f"marts.{warehouse.identifier(str(name))}"
-        selected, comments = [], []
+        selected, comments, kept = list[str](), list[str](), list[tuple[str, str, str]]()
+        inner = {column for column, kind, _ in group.select("column_name", "data_type", "comment").rows() if "VARCHAR" in kind}
+        leaking = _leaking(connection, f"warehouse.{table}", sorted(inner))
         if texts.get(name):
             comments.append(f"comment on table published.{table} is {warehouse.literal(texts[name])}")
         for column, kind, text in group.select("column_name", "data_type", "comment").rows():
+            known = classes.of(str(name), column, kind)
+            if known not in disclosure.OPEN:
+                continue
             quoted = warehouse.identifier(column)
             portable = _NOT_PORTABLE.sub(lambda found: PORTABLE[found.group(1)], kind)
-            selected.append(quoted if portable == kind else f"cast({quoted} as {portable}) as {quoted}")
+            shown = _masked(quoted, kind) if column in leaking else quoted if portable == kind else f"cast({quoted} as {portable})"
+            selected.append(shown if shown == quoted else f"{shown} as {quoted}")
+            kept.append((column, known, portable))
             if text:
                 comments.append(f"comment on column published.{table}.{quoted} is {warehouse.literal(text)}")
-        tables.append(_Table(str(name), f"select {', '.join(selected)} from {{catalogue}}.{table}", tuple(comments)))
+        if selected:
+            # No str.format: a masking pattern has braces of its own.
+            tables.append(_Table(str(name), f"select {', '.join(selected)} from {CATALOGUE}.{table}", tuple(comments), tuple(kept)))
     if "mart_run" not in {table.name for table in tables}:
         raise WarehouseError(f"nothing to publish: {len(tables)} mart tables and no marts.mart_run; run the marts step first")
     return tables
+
+
+def _never(value: str) -> str:
+    """SQL that masks what no reader may see in a text."""
+    for pattern, replacement in privacy.NEVER_PUBLISHED:
+        value = f"regexp_replace({value}, {warehouse.literal(pattern)}, {warehouse.literal(replacement)}, 'g')"
+    return value
+
+
+def _masked(quoted: str, kind: str) -> str:
+    return f"list_transform({quoted}, lambda one: {_never('one')})" if kind == "VARCHAR[]" else _never(f"{quoted}::varchar")
+
+
+def _leaking(connection: Any, table: str, columns: list[str]) -> set[str]:
+    """Return the columns of text that hold what no reader may see, and say so. One cheap test of whole rows comes first: most hold none."""
+    if not columns:
+        return set()
+    texts = [f"{warehouse.identifier(name)}::varchar" for name in columns]
+    signs = warehouse.literal(SIGNS)
+    suspicious = f"(select * from {table} where regexp_matches(concat_ws(' ', {', '.join(texts)}), {signs}))"
+    if not warehouse.frame(connection, f"select count(*) from {suspicious}").item():
+        return set()
+    pattern = warehouse.literal("|".join(f"(?:{pattern})" for pattern, _ in privacy.NEVER_PUBLISHED))
+    counts = ", ".join(f"count(*) filter (where regexp_matches({text}, {pattern}))" for text in texts)
+    found = dict(zip(columns, warehouse.frame(connection, f"select {counts} from {suspicious}").row(0), strict=True))
+    for name, count in found.items():
+        if count:
+            log.warning("%s.%s: %d rows held an address, a secret or the token of a person; masked", table, name, count)
+    return {name for name, count in found.items() if count}
+
+
+def _narrow(file: Path, target: Path, tables: list[_Table], audience: AudienceRow) -> None:
+    """Write the file of an audience: every table and column, those of hidden classes empty."""
+    with warehouse.connect(None) as connection:
+        warehouse.attach(connection, file, "whole")
+        warehouse.attach(connection, target, "published", new_with_storage=STORAGE)
+        warehouse.execute(connection, "create schema published.marts")
+        for table in tables:
+            columns = [
+                f"cast(null as {kind}) as {warehouse.identifier(name)}" if known in audience.hides else warehouse.identifier(name)
+                for name, known, kind in table.columns
+            ]
+            name = f"marts.{warehouse.identifier(table.name)}"
+            warehouse.execute(connection, f"create table published.{name} as select {', '.join(columns)} from whole.{name}")
+            for comment in table.comments:
+                warehouse.execute(connection, comment)
+        _add_search(connection, tables)
+        warehouse.execute(connection, "checkpoint published")
+        warehouse.execute(connection, "detach published")
+
+
+def _open_to(path: Path, group: str | None) -> None:
+    """Let a group read, and nobody else; None: whoever is on the machine. Nobody writes files."""
+    if group is not None:
+        try:
+            shutil.chown(path, group=group)
+        except (LookupError, PermissionError) as error:
+            raise ConfigError(
+                f"publishing.yml: group {group!r} cannot be given {path.name} ({error}); make it, and add the user who publishes to it"
+            ) from error
+    path.chmod((0o755 if path.is_dir() else 0o444) if group is None else (0o750 if path.is_dir() else 0o440))
+
+
+def _add_search(connection: Any, tables: list[_Table]) -> None:
+    if {"mart_search_documents", "mart_search_terms", "mart_search_words"} <= {table.name for table in tables}:
+        for statement in ("use published", searching.MACRO, "use memory"):
+            warehouse.execute(connection, statement)
 
 
 def _fingerprints(connection: Any, catalogue: str, tables: list[_Table]) -> dict[str, tuple[int, int]]:
     """Return each table's number of rows and a fingerprint of their contents that does not depend on row order."""
     found = {}
     for table in tables:
-        select = table.select.format(catalogue=catalogue)
+        select = table.select.replace(CATALOGUE, catalogue, 1)
         row = warehouse.frame(connection, f"select count(*), coalesce(sum(hash(t)::hugeint), 0)::varchar from ({select}) as t").row(0)
         found[table.name] = (int(row[0]), int(row[1]))
     if found["mart_run"][0] != 1:
@@ -185,14 +285,12 @@ def _build(source: Path, file: Path, folder: Path, tables: list[_Table]) -> None
         warehouse.execute(connection, "create schema published.marts")
         for table in tables:
             name = f"published.marts.{warehouse.identifier(table.name)}"
-            warehouse.execute(connection, f"create table {name} as {table.select.format(catalogue='warehouse')}")
+            warehouse.execute(connection, f"create table {name} as {table.select.replace(CATALOGUE, 'warehouse', 1)}")
             for comment in table.comments:
                 warehouse.execute(connection, comment)
             target = warehouse.literal(str(folder / f"{table.name}.parquet"))
             warehouse.execute(connection, f"copy {name} to {target} (format parquet, compression zstd)")
-        if {"mart_search_documents", "mart_search_terms", "mart_search_words"} <= {table.name for table in tables}:
-            for statement in ("use published", searching.MACRO, "use memory"):
-                warehouse.execute(connection, statement)
+        _add_search(connection, tables)
         warehouse.execute(connection, "checkpoint published")
         warehouse.execute(connection, "detach published")
 
@@ -256,6 +354,82 @@ def _forget_old(versions: Path, parquet: Path, *, keep: Path) -> None:
     for folder in parquet.iterdir():
         if folder.is_dir() and not folder.is_symlink() and folder.name not in kept:
             shutil.rmtree(folder)
+
+
+def holds(file: Path, pattern: str) -> bool:
+    """Whether any text of a published file matches a pattern, in whatever case."""
+    with warehouse.connect(None) as connection:
+        warehouse.attach(connection, file, "published")
+        for table, columns in _texts(connection, "published").items():
+            line = ", ".join(f"{warehouse.identifier(name)}::varchar" for name, _ in columns)
+            sql = f"select count(*) from {table} where regexp_matches(concat_ws(chr(10), {line}), {warehouse.literal(pattern)}, 'i')"
+            if warehouse.frame(connection, sql).item():
+                return True
+    return False
+
+
+def rewrite(file: Path, replacements: list[tuple[str, str]], words: list[str]) -> None:
+    """Write a published file anew with texts replaced (patterns, in whatever case) and words gone from the index of the search.
+
+    Twice copied, so that not even a freed block of the file holds what was replaced. Readers that are open keep what they opened.
+    """
+    first, second = (file.with_name(f"{BUILDING}{stage}-{file.name}") for stage in ("replaced", "rewritten"))
+    mode = file.stat().st_mode
+    try:
+        with warehouse.connect(None) as connection:
+            warehouse.attach(connection, file, "published")
+            warehouse.attach(connection, first, "replaced", new_with_storage=STORAGE)
+            warehouse.execute(connection, "copy from database published to replaced")
+            tables = _texts(connection, "replaced")
+            for table, columns in tables.items():
+                changes = ", ".join(f"{warehouse.identifier(name)} = {_substituted(name, kind, replacements)}" for name, kind in columns)
+                warehouse.execute(connection, f"update {table} set {changes}")
+            if words and {"replaced.marts.mart_search_words", "replaced.marts.mart_search_terms"} <= tables.keys():
+                gone = f"(select stem from replaced.marts.mart_search_words where word in ({', '.join(map(warehouse.literal, words))}))"
+                warehouse.execute(connection, f"delete from replaced.marts.mart_search_terms where stem in {gone}")
+                warehouse.execute(connection, f"delete from replaced.marts.mart_search_words where stem in {gone}")
+            warehouse.attach(connection, second, "rewritten", new_with_storage=STORAGE)
+            warehouse.execute(connection, "copy from database replaced to rewritten")
+            warehouse.execute(connection, "checkpoint rewritten")
+        second.chmod(mode)
+        second.replace(file)
+    finally:
+        _sweep(file.parent)
+
+
+def _texts(connection: Any, catalogue: str) -> dict[str, list[tuple[str, str]]]:
+    """Return the columns of text of each mart table, with their types, by the quoted name of the table."""
+    sql = (
+        "select table_name, column_name, data_type from duckdb_columns() where schema_name = 'marts' and data_type like 'VARCHAR%' "
+        f"and database_name = {warehouse.literal(catalogue)} order by table_name, column_index"
+    )
+    found: dict[str, list[tuple[str, str]]] = {}
+    for table, column, kind in warehouse.frame(connection, sql).rows():
+        name = table if re.fullmatch(r"[a-z_0-9]+", table) else warehouse.identifier(table)
+        found.setdefault(f"{catalogue}.marts.{name}", []).append((column, kind))
+    return found
+
+
+def _substituted(column: str, kind: str, replacements: list[tuple[str, str]]) -> str:
+    quoted = warehouse.identifier(column)
+    value = "one" if kind == "VARCHAR[]" else quoted
+    for pattern, replacement in replacements:
+        value = f"regexp_replace({value}, {warehouse.literal(pattern)}, {warehouse.literal(replacement)}, 'gi')"
+    return f"list_transform({quoted}, lambda one: {value})" if kind == "VARCHAR[]" else value
+
+
+def _forget_audiences(place: Path, versions: Path, declared: set[str]) -> None:
+    """Remove files of versions that are not kept, and of audiences that are not declared any more."""
+    kept = {file.name for file in versions.glob("aftercast-*.duckdb")}
+    for folder in place.iterdir() if place.is_dir() else ():
+        if folder.is_dir() and folder.name not in declared:
+            shutil.rmtree(folder)
+        elif folder.is_symlink() and folder.stem not in declared:
+            folder.unlink()
+        elif folder.is_dir():
+            for file in folder.glob("aftercast-*.duckdb"):
+                if file.name not in kept:
+                    file.unlink()
 
 
 def _summary(file: Path, contents: dict[str, tuple[int, int]], *, unchanged: bool) -> Published:

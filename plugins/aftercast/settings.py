@@ -35,6 +35,7 @@ from aftercast.declarations import (
     JourneysFile,
     PipelineFile,
     PostmortemsFile,
+    PublishingFile,
     RankerRow,
     RankersFile,
     ReportRow,
@@ -60,6 +61,7 @@ NO_COSTS, NO_CURRENCIES, NO_ACTIONS, NO_REPORTS = CostsFile(), CurrenciesFile(),
 USUAL_POSTMORTEMS = PostmortemsFile()
 NO_AUTOMATION = AutomationFile()
 USUAL_PIPELINE = PipelineFile()
+OPEN_TO_ALL = PublishingFile()
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> Iterable[str]:
@@ -160,6 +162,7 @@ class Deployment:
     automation: AutomationFile = NO_AUTOMATION
     pipeline: PipelineFile = USUAL_PIPELINE  # how fresh the mart is promised, and who hears when a run is late
     reporting: ReportsFile = NO_REPORTS  # the reports with the channels they go through
+    publishing: PublishingFile = OPEN_TO_ALL  # who may read what is published
     catalog_notes: tuple[str, ...] = ()  # what of Backstage's files was left out, and why
 
     @property
@@ -255,6 +258,12 @@ def _with_backstage(
     return (*rows, *more), [f"{name} {one} is also a row of {file}, which counts" for one in ours]
 
 
+def _read_publishing(path: Path) -> PublishingFile:
+    publishing = _read_yaml(path, PublishingFile)
+    _unique(path, "audience", (row.name for row in publishing.audiences))
+    return publishing
+
+
 def load_deployment(folder: Path) -> Deployment:
     """Read and check every configuration file of `folder`.
 
@@ -339,6 +348,7 @@ def load_deployment(folder: Path) -> Deployment:
         automation=_check_automation(folder / "automation.yml"),
         actions=_read_yaml(folder / "actions.yml", ActionsFile),
         pipeline=_check_pipeline(folder / "pipeline.yml", reports.reports),
+        publishing=_read_publishing(folder / "publishing.yml"),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )
@@ -385,6 +395,11 @@ class Settings:
     @property
     def warehouse(self) -> Path:
         return self.home / "warehouse.duckdb"
+
+    @cached_property
+    def publishing(self) -> PublishingFile:
+        """Who may read what is published; read by itself, because publishing needs nothing else of the configuration."""
+        return _read_publishing(self.config / "publishing.yml")
 
     @property
     def published(self) -> Path:

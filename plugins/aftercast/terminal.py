@@ -1,7 +1,8 @@
-"""How tables look on a terminal."""
+"""How tables look on a terminal. Nothing from a mart steers it: control characters are shown, not obeyed."""
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +10,26 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+FORMULA = r"^[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]"
+
+
+def plain(text: str) -> str:
+    """Return a text in which nothing moves the cursor, colours the screen, or turns what follows around."""
+    return STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class Terminal(Console):
+    """A console that prints texts plain."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(plain(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+out = Terminal(highlight=False)
+err = Terminal(stderr=True, highlight=False)
 
 
 def show(frame: pl.DataFrame, *, vertical: bool = False) -> None:
@@ -37,6 +56,14 @@ def show(frame: pl.DataFrame, *, vertical: bool = False) -> None:
     out.print(table)
 
 
+def for_spreadsheets(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame for CSV: a text that a spreadsheet would take for a formula begins with an apostrophe, a list is one text."""
+    lists = [pl.col(name).cast(pl.List(pl.String)).list.join(", ") for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    flat = frame.with_columns(lists)
+    texts = pl.col(pl.String)
+    return flat.with_columns(pl.when(texts.str.contains(FORMULA)).then(pl.lit("'") + texts).otherwise(texts).name.keep())
+
+
 def _least_width(frame: pl.DataFrame, cells: list[list[str]]) -> int:
     """Return the columns a terminal needs for a table in which texts wrap at words and nothing else wraps."""
     least = 0
@@ -61,5 +88,5 @@ def _cell(value: Any) -> str:
     if hasattr(value, "strftime"):
         return str(value.strftime("%Y-%m-%d %H:%M"))
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return str(value).replace("[", r"\[")
+        return plain(", ".join(map(str, value))).replace("[", r"\[")
+    return plain(str(value)).replace("[", r"\[")

@@ -88,11 +88,14 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def query(path: Path, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
-    """Open a file read-only, run one query, close it, return the rows.
+def query(path: Path, sql: str, parameters: Sequence[Any] = (), *, sealed: bool = False) -> pl.DataFrame:
+    """Open a file read-only, run one query, close it, return the rows. `sealed`: for SQL that is not ours, which may touch this file only.
 
     Raises:
         WarehouseError: the file cannot be opened or the query does not run.
     """
     with connect(path) as connection:
+        if sealed:
+            for setting in ("enable_external_access = false", "lock_configuration = true"):
+                execute(connection, f"set {setting}")
         return frame(connection, sql, parameters)

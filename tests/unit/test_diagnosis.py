@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aftercast import cli, diagnosis, warehouse
+from aftercast.acting import audit
 from aftercast.settings import Settings
 from aftercast.version import code_version
 from tests.unit import landing_fixture
@@ -104,3 +105,23 @@ def test_the_command_ends_with_1_only_when_something_is_bad(
     with pytest.raises(SystemExit, match="1"):
         cli.main(["doctor"])
     assert "1 bad" in capsys.readouterr().out
+
+
+def test_an_audit_log_that_was_changed_is_bad(place: Settings):
+    event = {"event_id": "a", "at": "2026-09-21T12:00:00+00:00", "who": "aftercast", "what": "decided"}
+    audit.append(place.audit, [event, event | {"event_id": "b"}])
+    assert (found(place, "audit log").verdict, found(place, "audit log").said) == ("good", "2 events, each bound to the one before")
+    log = place.audit / "log.jsonl"
+    log.write_text(log.read_text().replace("decided", "denied", 1))
+    assert found(place, "audit log").verdict == "bad"
+    assert "a line was changed" in found(place, "audit log").said
+
+
+def test_a_connection_that_believes_any_server_is_named(place: Settings, monkeypatch: pytest.MonkeyPatch):
+    (place.config / "sources.yml").write_text(
+        "company: Acme\nhistory: {start: '2026-09-01', end: '2026-10-01'}\n"
+        "sources: [{name: monitoring, kind: prometheus, connection: monitoring, options: {}}]\n"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_MONITORING", '{"conn_type": "http", "host": "m.example", "extra": {"verify": false}}')
+    one = found(Settings(home=place.home, config=place.config), "connection monitoring")
+    assert (one.verdict, "not checked" in one.said) == ("warning", True)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-from aftercast import publishing, warehouse
-from aftercast.errors import WarehouseError
+from aftercast import disclosure, publishing, warehouse
+from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
+
+CLASSES = "keep: [build]\ntitle: [title]\ntext: [text, texts, row_key]\nperson: [author_token]\n"
+
+
+@pytest.fixture(autouse=True)
+def classes(tmp_path: Path) -> Iterator[Path]:
+    """A classification of its own: these marts have columns no other has."""
+    path = tmp_path / "published_columns.yml"
+    path.write_text(CLASSES)
+    real = disclosure.read
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disclosure, "read", lambda: real(path))
+        yield path
 
 
 def build(settings: Settings, incidents: int, *, run_rows: int = 1) -> None:
@@ -22,7 +36,7 @@ def build(settings: Settings, incidents: int, *, run_rows: int = 1) -> None:
         connection.execute(f"create table marts.mart_run as select '{incidents}' as build from range({run_rows})")
         connection.execute(
             "create table marts.mart_incidents as select i as incident_id, [i, i] as seen, sum(i)::hugeint as total, "
-            f"uuid() as token, timestamptz '2026-11-02 00:00Z' as started_at from range({incidents}) r(i) group by i"
+            f"uuid() as row_key, timestamptz '2026-11-02 00:00Z' as started_at from range({incidents}) r(i) group by i"
         )
         connection.execute("comment on table marts.mart_incidents is 'One row per incident; it''s public.'")
         connection.execute("comment on column marts.mart_incidents.total is 'Sum of i.'")
@@ -67,7 +81,7 @@ def test_parquet_beside_it_has_the_same_rows_in_types_every_engine_reads(setting
     publishing.publish(settings, version="1")
     frame = pl.read_parquet(settings.published / "parquet" / "current" / "mart_incidents.parquet")
     assert frame.schema["total"] == pl.Int64
-    assert frame.schema["token"] == pl.String
+    assert frame.schema["row_key"] == pl.String
     assert frame["total"].sum() == 10
 
 
@@ -194,3 +208,101 @@ def test_nothing_to_publish_is_an_error_that_says_what_to_do(settings: Settings)
 def test_a_version_that_is_not_a_file_name_is_refused(settings: Settings) -> None:
     with pytest.raises(WarehouseError, match="cannot be a file name"):
         publishing.publish(settings, version="../1")
+
+
+PERSON = "tok_0123456789abcdef"
+LEAKS = f"Ann (ann.x@shop.example, {PERSON}) said Bearer abcdefgh12 of ghp_abcdefghijklmnopqrstu"
+
+
+def build_words(settings: Settings, *, unclassified: str = "") -> None:
+    build(settings, 2)
+    with duckdb.connect(str(settings.warehouse)) as connection:
+        more = f", 'x' as {unclassified}" if unclassified else ""
+        connection.execute(
+            "create table marts.mart_words as select 'Checkout is slow' as title, $1 as text, ['calm', $1] as texts, 3 as n, "
+            f"'{PERSON}' as author_token{more}",
+            [LEAKS],
+        )
+
+
+def words(file: Path) -> dict[str, object]:
+    return warehouse.query(file, "from marts.mart_words").row(0, named=True)
+
+
+def test_a_column_nobody_classified_is_not_published_and_said(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    build_words(settings, unclassified="nickname")
+    publishing.publish(settings, version="1")
+    assert set(words(settings.mart)) == {"title", "text", "texts", "n"}
+    assert "mart_words.nickname" in caplog.text
+    frame = pl.read_parquet(settings.published / "parquet" / "current" / "mart_words.parquet")
+    assert set(frame.columns) == {"title", "text", "texts", "n"}
+
+
+def test_addresses_secrets_and_tokens_of_persons_are_masked_whatever_let_them_in(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    build_words(settings)
+    publishing.publish(settings, version="1")
+    masked = "Ann (<email>, <person>) said Bearer <secret> of <secret>"
+    assert words(settings.mart) == {"title": "Checkout is slow", "text": masked, "texts": ["calm", masked], "n": 3}
+    assert 'marts."mart_words".text: 1 rows held' in caplog.text
+    everything = b"".join(path.read_bytes() for path in settings.published.rglob("*") if path.is_file())
+    assert not [word for word in (b"ann.x@shop", PERSON.encode(), b"ghp_abcdef", b"abcdefgh12") if word in everything]
+    assert publishing.publish(settings, version="1").unchanged
+
+
+def declare(settings: Settings, text: str) -> Settings:
+    settings.config.mkdir(parents=True, exist_ok=True)
+    (settings.config / "publishing.yml").write_text(text)
+    return Settings(home=settings.home, config=settings.config)
+
+
+def test_an_audience_gets_every_table_without_the_words_it_may_not_see(settings: Settings) -> None:
+    build_words(settings)
+    settings = declare(settings, "audiences: [{name: leaders}, {name: board, hides: [text, title]}]")
+    publishing.publish(settings, version="1")
+    leaders, board = (settings.published / "audiences" / f"{name}.duckdb" for name in ("leaders", "board"))
+    assert words(leaders) == {"title": "Checkout is slow", "text": None, "texts": None, "n": 3}
+    assert words(board) == {"title": None, "text": None, "texts": None, "n": 3}
+    assert b"Ann" not in leaders.resolve().read_bytes()
+    assert warehouse.query(leaders, "select sum(total)::int from marts.mart_incidents").item() == 1
+    assert int.from_bytes(leaders.resolve().read_bytes()[12:20], "little") == 64
+    assert publishing.publish(settings, version="1").unchanged
+    for version in "2345":
+        build_words(settings)
+        publishing.publish(settings, version=version)
+    assert len(list((settings.published / "audiences" / "leaders").iterdir())) == publishing.KEEP
+    publishing.publish(declare(settings, "audiences: [{name: board}]"), version="6")
+    assert sorted(path.name for path in (settings.published / "audiences").iterdir()) == ["board", "board.duckdb"]
+
+
+def test_a_group_reads_its_files_and_nobody_else_does(settings: Settings) -> None:
+    import grp
+    import os
+
+    build_words(settings)
+    group = grp.getgrgid(os.getgid()).gr_name
+    settings = declare(settings, f"group: {group}\naudiences: [{{name: leaders, group: {group}}}]")
+    publishing.publish(settings, version="1")
+    leaders = (settings.published / "audiences" / "leaders.duckdb").resolve()
+    parquet = (settings.published / "parquet" / "current").resolve()
+    assert {path.stat().st_mode & 0o777 for path in (settings.mart.resolve(), leaders, *parquet.iterdir())} == {0o440}
+    assert {path.stat().st_mode & 0o777 for path in (leaders.parent, parquet)} == {0o750}
+    with pytest.raises(ConfigError, match="group 'nobody-has-it'"):
+        publishing.publish(declare(settings, "group: nobody-has-it"), version="2")
+    assert settings.mart.resolve().name == "aftercast-1.duckdb"
+
+
+def test_classes_of_columns_are_checked(classes: Path, settings: Settings) -> None:
+    build(settings, 2)
+    for text, message in (
+        ("kepp: [a]", "did you mean 'keep'"),
+        ("keep: [a]\ndrop: [a]", "both 'keep' and 'drop'"),
+        ("a: &a [1", "cannot be read"),
+    ):
+        classes.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            publishing.publish(settings, version="1")
+    classes.unlink()
+    with pytest.raises(ConfigError, match="nothing can be published"):
+        publishing.publish(settings, version="1")

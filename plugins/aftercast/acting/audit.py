@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,49 @@ def append(folder: Path, events: Sequence[Mapping[str, Any]]) -> int:
             os.write(file.fileno(), b"\n".join(lines) + b"\n")
             os.fsync(file.fileno())
     return new
+
+
+def redact(folder: Path, change: Callable[[str], str], event: Mapping[str, Any], *, write: bool) -> int:
+    """Change the words of events where the law asks for it, and append an event that says so; return how many lines changed.
+
+    The chain is made anew from the first changed line on; the event keeps the end of the chain as it was (`chain_before`), so that a copy
+    of the log from before can still be told from a forged one. Lines that do not follow from the line before are refused: redacting would
+    hide what happened to them. Without `write` nothing changes but the number returned.
+
+    Raises:
+        AuditError: the log has problems; look at them first.
+    """
+    path = folder / "log.jsonl"
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lines = file.read().splitlines()
+        changed, last, before, new = 0, START, START, list[bytes]()
+        wrong = [problem for problem in problems(folder) if "does not follow" in problem]
+        for line in lines:
+            after = change(line.decode(errors="replace"))
+            row = _row(after.encode())
+            changed += after.encode() != line
+            if row is None:
+                new.append(after.encode())
+                continue
+            before = str(row.pop("chain"))
+            last = _chain(last, row)
+            new.append(json.dumps({**row, "chain": last}, ensure_ascii=False, sort_keys=True).encode())
+        if not changed or not write:
+            return changed
+        if wrong:
+            raise AuditError(f"{wrong[0]}; nothing was redacted, because that would hide it")
+        said = {**event, "lines_n": changed, "chain_before": before}
+        new.append(json.dumps({**said, "chain": _chain(last, said)}, ensure_ascii=False, sort_keys=True).encode())
+        beside = path.with_name(f".{path.name}.new")
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:
+            target.write(b"\n".join(new) + b"\n")
+            target.flush()
+            os.fsync(target.fileno())
+        beside.replace(path)
+    return changed
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

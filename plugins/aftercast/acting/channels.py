@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import smtplib
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -120,7 +119,7 @@ def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str, write: Wri
     wraps, starts = not extra.get("disable_ssl", False), not extra.get("disable_tls", False)
     mail = write(str(extra["from_email"]), payload, mark)
     port = place.port or (465 if wraps else 587 if starts else 25)
-    context = ssl.create_default_context(cafile=extra.get("verify") if isinstance(extra.get("verify"), str) else None)
+    context = endpoint.tls(always_checked=True)
     try:
         server = (
             smtplib.SMTP_SSL(place.hostname or "", port, timeout=TIMEOUT, context=context)

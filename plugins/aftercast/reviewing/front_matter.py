@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from aftercast import plain_yaml
+
 _VALUE = re.compile(
     r"""^(?P<name>[A-Za-z_][\w-]*)(?P<colon>\s*:)
     (?:\s+(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s"'\#](?:[^\#]|(?<=\S)\#)*?))?
@@ -53,7 +55,7 @@ def read(document: str) -> FrontMatter:
     if end is None:
         raise Unreadable("the front matter is not closed by ---", 1)
     try:
-        values = yaml.load("\n".join(lines[1:end]), Loader=yaml.BaseLoader) or {}
+        values = plain_yaml.load("\n".join(lines[1:end])) or {}
     except yaml.MarkedYAMLError as error:
         at = (error.problem_mark.line if error.problem_mark else 0) + 2
         raise Unreadable(f"the front matter is no YAML: {error.problem}", min(at, end + 1)) from error

@@ -131,7 +131,7 @@ class Web:
 
     Args:
         source: name of the source, for messages.
-        endpoint: where and with which certificate rules (`extra.verify`).
+        endpoint: where and with which certificates (`Endpoint.tls`).
         headers: sent with every request; secrets belong here and appear in no message.
         auth: login and password for basic authentication.
         keep: folder for the pages as received (redacted, readable by the owner only); None keeps none.
@@ -152,8 +152,8 @@ class Web:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        verify = endpoint.extra.get("verify", True)
-        context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else bool(verify)
+        own = endpoint.extra.get("verify", True) not in (True, "true") or endpoint.extra.get("cert")
+        context = endpoint.tls() if own else True  # the client's own bundle of CAs
         self._client = httpx.Client(
             base_url=endpoint.base_url, headers=dict(headers or {}), auth=auth, timeout=timeout, verify=context, follow_redirects=False
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from aftercast import plain_yaml
+
 FENCE = re.compile(r"^\s{0,3}(```|~~~)")
 HEADING = re.compile(r"^\s{0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
 ITEM = re.compile(r"^(\s*)(?:[-*+]|[0-9]{1,3}[.)])\s+(.*)$")
@@ -84,7 +86,7 @@ def parse(content: str) -> Document:
         raise Broken("front matter is not closed by ---", 1, lines[0].text)
     try:
         # This loader makes texts, lists and mappings only: no date loses its zone, no id its zeros.
-        front = yaml.load("\n".join(line.text for line in lines[1:end]), Loader=yaml.BaseLoader) or {}
+        front = plain_yaml.load("\n".join(line.text for line in lines[1:end])) or {}
     except yaml.MarkedYAMLError as error:
         number = (error.problem_mark.line if error.problem_mark else 0) + 2
         raise Broken(f"front matter is no YAML: {error.problem}", number, lines[min(number, len(lines)) - 1].text) from error

@@ -27,6 +27,7 @@ from aftercast.window import Window
 ENTITIES = ("incident_events", "insights")
 LISTS = ("channels.json", "groups.json")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
+LARGEST = 200_000_000  # bytes of one unpacked file
 SHORTEST_NAME = 3  # letters; shorter ones are words
 
 
@@ -42,13 +43,16 @@ class Archive:
         if self.path.is_dir():
             return (self.path / self.files[name]).read_bytes()
         with zipfile.ZipFile(self.path) as file:
+            size = file.getinfo(self.files[name]).file_size  # no more than it says is unpacked
+            if size > LARGEST:
+                raise ValueError(f"{self.files[name]} would unpack to {size:,} bytes, more than {LARGEST:,}; this is no day of a channel")
             return file.read(self.files[name])
 
     def listed(self, name: str) -> list[Record]:
         """The objects of a list of the export; none when it is not there or cannot be read."""
         try:
             return items_at({"found": json.loads(self.read(name))}, "found")
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, RecursionError):
             return []
 
 
@@ -147,7 +151,7 @@ class Export:
             found: Any = json.loads(archive.read(file))
             if not isinstance(found, list):
                 raise ValueError(f"expected a list of messages, found {type(found).__name__}")
-        except (ValueError, zipfile.BadZipFile) as error:
+        except (ValueError, RecursionError, zipfile.BadZipFile) as error:
             found, bad = [], [(f"not a day of messages: {error}", "", None)]
         bad += [("not a message", json.dumps(one), number) for number, one in enumerate(found, 1) if not isinstance(one, dict)]
         heard = rows_of((one for one in found if isinstance(one, dict)), channel, speech)
