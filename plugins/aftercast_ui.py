@@ -25,11 +25,23 @@ def build() -> Any:
 
     from airflow.api_fastapi.core_api.security import requires_access_dag
 
-    from aftercast.page import application
+    from aftercast.page import Beside, application
     from aftercast.settings import Settings
 
+    def beside() -> Beside:
+        from aftercast import reporting
+
+        settings = Settings.from_environment()
+        catalogue = settings.home / "catalogue" / "index.html"
+        notices = sorted(settings.reports.glob("*/*.withheld.md"))
+        return Beside(
+            catalogue if catalogue.exists() else None,
+            reporting.latest_report(settings),
+            tuple(notice.read_text(encoding="utf-8") for notice in notices[-3:]),
+        )
+
     guard = requires_access_dag("GET", param_dag_id=GUARDED_BY)
-    return application(lambda: Settings.from_environment().mart, [guard], lambda: datetime.now(UTC))
+    return application(lambda: Settings.from_environment().mart, [guard], lambda: datetime.now(UTC), beside)
 
 
 class Late:

@@ -19,9 +19,9 @@ from typing import Annotated
 
 import typer
 
-from aftercast.commands import actions, doctor, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, catalogue, doctor, inbox, insights, postmortems, responses, search, sources, trying
 from aftercast.declarations import nearest
-from aftercast.errors import AftercastError, ConfigError
+from aftercast.errors import AftercastError, ConfigError, TaskFailed
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
 from aftercast.terminal import err, out, show
@@ -35,6 +35,7 @@ app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
 app.command()(doctor.doctor)
 app.command()(search.search)
+app.command()(catalogue.catalogue)
 app.command()(trying.build)
 app.command()(trying.series)
 app.command()(actions.actions)
@@ -101,7 +102,15 @@ def run(
         out.print(f"{mark} {task.dag} · {task.task} [dim]{task.seconds:.1f} s[/]")
 
     out.print(f"[bold]Aftercast[/] for {deployment.company}: {window}")
-    driver.run(settings, window, lambda line: out.print(f"[dim]•[/] {line}"), ended)
+    try:
+        driver.run(settings, window, lambda line: out.print(f"[dim]•[/] {line}"), ended)
+    except TaskFailed as error:
+        from aftercast.steps import reports
+
+        # The failed task says it too, but it may be stopped with the rest before it has.
+        for notice in reports.withhold_first_reports(str(error), datetime.now(UTC), task="the run", silently=True):
+            out.print(f"  report    withheld, see {notice}", soft_wrap=True)
+        raise
     took = time.monotonic() - started
     if unchanged:
         out.print(f"[bold]Nothing changed[/] since the published mart was built, so nothing was rebuilt ({took:.0f} s).")

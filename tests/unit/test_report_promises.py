@@ -1,4 +1,4 @@
-"""What a report says of objectives declared in OpenSLO, of definitions that changed since the report before, and of exceptions with an end."""
+"""What a report says of objectives declared in OpenSLO, of definitions that changed, and of exceptions with an end."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_exceptions_end_or_are_due() -> None:
         ("mask", "batch"),
     ], "what is over, retired, or has no end is no open exception"
     assert exceptions.notes(found, AS_OF) == (
-        "Exceptions with an end: trial of calm due for review since 2 Nov, known time sale until 18 Nov, "
+        "Exceptions with an end: trial of calm due for review since 3 Nov, known time sale until 18 Nov, "
         "trial of learned to be reviewed from 23 Nov and mask batch until 1 Dec.",
     )
     assert exceptions.notes((), AS_OF) == ()

@@ -140,7 +140,7 @@ def write(
     return Written(folder / f"{cadence}.html", report, document)
 
 
-def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> Notice | None:
+def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str, *, judged: bool = True) -> Notice | None:
     """Write `reports/<period>/<cadence>.withheld.html` and `.md` in the place of the report that is due, saying why there is none.
 
     Nothing is written, and None returned, when the period has a page: it was made from a mart that passed its gates.
@@ -150,6 +150,7 @@ def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> 
         cadence: weekly, monthly or quarterly.
         as_of: to which the data reaches; the last complete period before it is due.
         reason: what failed, a line for each.
+        judged: whether there were figures that did not pass; else what makes them failed.
     """
     from aftercast.reporting import withholding
     from aftercast.reporting.letters import Letter, Post
@@ -161,7 +162,7 @@ def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> 
     if (folder / f"{cadence}.html").exists():
         return None
     earlier = sorted(page.parent.name for page in settings.reports.glob(f"*/{cadence}.html"))
-    said = withholding.texts(kind, period, as_of, reason, earlier[-1] if earlier else None)
+    said = withholding.texts(kind, period, as_of, reason, earlier[-1] if earlier else None, judged=judged, published=settings.mart.exists())
     folder.mkdir(parents=True, exist_ok=True)
     for ending in reversed(WITHHELD):
         _write(folder / f"{cadence}.withheld.{ending}", said[ending])

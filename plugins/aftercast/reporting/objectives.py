@@ -26,7 +26,7 @@ def lines(rows: Rows, week: Window, as_of: datetime) -> tuple[ObjectiveLine, ...
     """
     journeys = set(rows["mart_journey_health"]["journey"].to_list())
     declared = rows["mart_slo_health"].filter(~pl.col("slo").is_in(list(journeys)) & (pl.col("day") < week.end.date()))
-    latest = declared.sort("day").unique("slo", keep="last")
+    latest = declared.sort("slo", "day").unique("slo", keep="last", maintain_order=True)
     rules: dict[str, list[str]] = {}
     if as_of - week.end < NOW:
         firing = rows["mart_slo_burn"].filter(pl.col("status") == "firing").sort("severity", "rule")
@@ -65,9 +65,7 @@ def title(found: Sequence[ObjectiveLine]) -> str:
     if n["kept"] == len(found):
         text = f"All {what} are met" if len(found) > 1 else "The objective declared in OpenSLO is met"
     elif len(found) == 1:
-        text = (
-            f"The objective declared in OpenSLO is missed: {names}" if n["missed"] else "The objective declared in OpenSLO cannot be judged"
-        )
+        text = "The objective declared in OpenSLO " + (f"is missed: {names}" if n["missed"] else "cannot be judged")
     else:
         first = number_word(n["kept"]) if n["kept"] else "None"
         parts = [f"{first} of {what} {'is' if n['kept'] == 1 else 'are'} met"]
