@@ -33,11 +33,10 @@ def build() -> Any:
 
         settings = Settings.from_environment()
         catalogue = settings.home / "catalogue" / "index.html"
-        notices = sorted(settings.reports.glob("*/*.withheld.md"))
         return Beside(
             catalogue if catalogue.exists() else None,
             reporting.latest_report(settings),
-            tuple(notice.read_text(encoding="utf-8") for notice in notices[-3:]),
+            reporting.notices(settings),
         )
 
     guard = requires_access_dag("GET", param_dag_id=GUARDED_BY)

@@ -81,8 +81,8 @@ def test_a_failed_refresh_says_so_in_the_place_of_the_reports(bag: DagBag, tmp_p
     settings = reports_fixture.deployment(tmp_path, monkeypatch, [{"name": "weekly"}, {"name": "later", "schedule": "0 6 2 * *"}], [])
     weekly_fixture.write(settings.warehouse, weekly_fixture.frames())
     for task, said in (
-        ("check", '<li dir="auto">suite published__mart_incidents'),
-        ("stage", "stage failed: suite published__mart_incidents"),
+        ("check", '<li dir="auto">suite'),
+        ("stage", '<li dir="auto">stage failed: suite'),
     ):
         (told,) = refresh.get_task(task).on_failure_callback
         told({"exception": QualityError("suite published__mart_incidents: 3 rows")})

@@ -156,3 +156,9 @@ def test_a_title_of_a_single_objective() -> None:
     missed = report().objectives[0]
     assert objectives.title((replace(missed, firing=()),)) == "The objective declared in OpenSLO is missed: Checkout in Europe"
     assert objectives.title((missed, missed)).startswith("None of 2 objectives declared in OpenSLO are met; missed: ")
+
+
+def test_a_week_like_all_others_without_loss_is_a_sentence_and_no_empty_picture() -> None:
+    quiet = compiling.figures(as_rows(frames([])), WEEK)
+    assert "Nothing was lost in any of the 9 weeks to 2026-W45." in page.html(quiet)
+    assert "Nothing was lost in any of" not in page.html(report())

@@ -54,12 +54,12 @@ class Beside:
     Attributes:
         catalogue: the page of tables and lineage, if somebody wrote it.
         report: the newest weekly report, if there is one.
-        withheld: what notices say that stand in the place of reports.
+        withheld: of the notices in the place of reports, the headline and the lines of what failed.
     """
 
     catalogue: Path | None = None
     report: Path | None = None
-    withheld: tuple[str, ...] = ()
+    withheld: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 def application(

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 WITHHELD = ("html", "md")
 
-__all__ = ["CADENCES", "History", "Rendered", "Report", "Written", "latest_report", "render", "withhold", "write", "write_plot"]
+__all__ = ["CADENCES", "History", "Rendered", "Report", "Written", "latest_report", "notices", "render", "withhold", "write", "write_plot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,15 @@ def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str, *, 
         _write(folder / f"{cadence}.withheld.{ending}", said[ending])
     letter = Letter(said["headline"], said["txt"], said["html"], ())
     return withholding.Notice(label, folder / f"{cadence}.withheld.html", letter, Post(said["txt"], ()))
+
+
+def notices(settings: Settings) -> list[tuple[str, list[str]]]:
+    """Return what the newest notices say that stand in the place of reports: the headline and the lines of what failed."""
+    found = []
+    for notice in sorted(settings.reports.glob("*/*.withheld.md"))[-3:]:
+        lines = notice.read_text(encoding="utf-8").replace("\\", "").splitlines()
+        found.append((unescape(lines[0].removeprefix("# ")), [unescape(line[2:]) for line in lines if line.startswith("- ")]))
+    return found
 
 
 def write_plot(title: str, histories: Sequence[History], path: Path) -> Path:
