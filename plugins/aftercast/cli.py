@@ -90,7 +90,7 @@ def run(
     window = Window.parse(since, until) if since and until else deployment.history
     for source in deployment.sources:
         check_kind(source)
-    started = time.monotonic()
+    started, began = time.monotonic(), datetime.now(UTC)
     unchanged = False
 
     def ended(task: driver.TaskEnd) -> None:
@@ -105,16 +105,23 @@ def run(
     try:
         driver.run(settings, window, lambda line: out.print(f"[dim]•[/] {line}"), ended)
     except TaskFailed as error:
-        from aftercast.steps import reports
-
-        # The failed task says it too, but it may be stopped with the rest before it has.
-        for notice in reports.withhold_first_reports(str(error), datetime.now(UTC), task="the run", silently=True):
-            out.print(f"  report    withheld, see {notice}", soft_wrap=True)
+        _say_withheld(settings, error, began)
         raise
     took = time.monotonic() - started
     if unchanged:
         out.print(f"[bold]Nothing changed[/] since the published mart was built, so nothing was rebuilt ({took:.0f} s).")
     summarise(settings, took)
+
+
+def _say_withheld(settings: Settings, error: TaskFailed, began: datetime) -> None:
+    """Say where the notices are. The failed task writes them, unless it was stopped with the rest before it had."""
+    written = [notice for notice in settings.reports.glob("*/*.withheld.html") if notice.stat().st_mtime >= began.timestamp()]
+    if not written:
+        from aftercast.steps import reports
+
+        written = reports.withhold_first_reports(str(error), datetime.now(UTC), task="the run", silently=True)
+    for notice in written:
+        out.print(f"  report    withheld, see {notice}", soft_wrap=True)
 
 
 @app.command()

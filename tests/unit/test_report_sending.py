@@ -321,6 +321,20 @@ def test_a_failed_gate_is_said_in_the_place_of_reports_that_are_due_and_of_no_ot
     assert page.exists()
 
 
+def test_what_fails_before_there_are_figures_is_said_by_name_and_for_the_period_that_is_due(declare: Declare) -> None:
+    settings = declare({"name": "weekly", "channels": ["file"]})
+    (notice,) = reports.withhold_reports("model stg_x", NOW, task="stage")
+    assert notice == settings.reports / "2026-W45" / "weekly.withheld.html", "nothing has landed: by the clock"
+    told = notice.read_text()
+    assert "stage failed: model stg_x" in told and "did not get to its end" in told and "Readers keep the last mart" in told
+    assert "Data to" not in told, "nobody knows to where"
+    assert reports.withhold_first_reports("no file", NOW, task="extract__x") == [], "there is a mart"
+    settings.mart.unlink()
+    (first,) = reports.withhold_first_reports("no file", NOW, task="extract__x", silently=True)
+    assert "Nothing has been published yet" in first.read_text() and "extract__x failed: no file" in first.read_text()
+    assert "week.\n\nWhat failed:\n\n- extract" in first.with_suffix(".md").read_text()
+
+
 def test_a_report_by_the_clock_waits_for_a_mart_that_holds_its_period(declare: Declare) -> None:
     settings = declare({"name": "monthly", "cadence": "monthly", "schedule": "0 6 2 * *"}, POST)
     with pytest.raises(SourceUnavailable, match=r"'monthly' of 2026-11: the published mart reaches only to 2026-11-09 00:00 UTC"):

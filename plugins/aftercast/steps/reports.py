@@ -163,4 +163,5 @@ def _send(
     dispatch = dispatches.Dispatch(row, label, version, letter, post, kind)
     outcomes = dispatches.send_out(dispatch, settings.deployment.reporting.channels, Outbox(settings.outbox), now, again=again)
     counts = deliveries.check(outcomes)
-    log.info("report %s of %s: %s", row.name, label, ", ".join(f"{number} {state}" for state, number in counts.items() if number))
+    if outcomes:
+        log.info("report %s of %s: %s", row.name, label, ", ".join(f"{number} {state}" for state, number in counts.items() if number))
