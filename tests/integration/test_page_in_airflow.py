@@ -67,6 +67,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         driver.prepare_metadata(environment, settings)
         passwords = {"admin": admin_password(settings), "eve": "only looking", "mallory": "let me in"}
         (settings.airflow / "passwords.json").write_text(json.dumps(passwords))
+        (settings.home / "catalogue").mkdir()
+        (settings.home / "catalogue" / "index.html").write_text("<p>tables and lineage</p>")
         base = f"http://127.0.0.1:{port}"
         with stopping([]) as components:
             logs = settings.airflow / "components"
