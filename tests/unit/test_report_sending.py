@@ -210,7 +210,7 @@ def test_a_connection_that_is_not_there_is_named(declare: Declare) -> None:
         reports.send_report("weekly", now=NOW)
 
 
-def test_slack_gets_the_finding_four_lines_and_the_page(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_gets_the_finding_its_lines_and_the_page(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = declare({"name": "weekly", "channels": ["chat"]}, CHAT, pages_at="https://reports.acme.example")
     with serve(in_turn(Answer({"ok": True, "channel": "C1", "ts": "1"}))) as server:
         slack(monkeypatch, server)
@@ -221,7 +221,8 @@ def test_slack_gets_the_finding_four_lines_and_the_page(declare: Declare, monkey
     assert asked.body["channel"] == "#reliability"
     assert blocks[0]["text"]["text"].startswith("One recurring fault cost EUR 203k")
     told = next(block["text"]["text"] for block in blocks if block["type"] == "section")
-    assert len(told.splitlines()) == 4
+    assert len(told.splitlines()) == 5
+    assert "missed: Checkout in Europe" in told.splitlines()[2], "an objective that is missed has a line of its own"
     assert "<https://reports.acme.example/2026-W45/weekly.html|Read the page>" in json.dumps(blocks)
     assert blocks[-1]["elements"][0]["text"].endswith("as of 2026-11-09 00:00 UTC · code 0.1.0+1f3a9c0d2b4e")
     assert Outbox(settings.outbox).rows()["reference"].to_list() == ["C1/1"]
