@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_PROJECT_ENVIRONMENT = .venv
 REAL ?= ../shared/real
 
-.PHONY: help setup run up bi test check audit bench demo docs clean
+.PHONY: help setup run up bi test check audit bench demo catalogue docs clean
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
 
@@ -60,6 +60,9 @@ audit: .venv/.ready ## known vulnerabilities of locked packages (DATABASE=all.zi
 bench: .venv/.ready ## every benchmark beside its peers, written to docs/benchmarks.md
 	@$(UV) sync --frozen --quiet --group bench
 	@.venv/bin/python -m benchmarks --real $(REAL)
+
+catalogue: .venv/.ready ## every table and column with its lineage, as one page
+	@.venv/bin/aftercast catalogue
 
 docs: .venv/.ready ## write the generated pages and figures again
 	@.venv/bin/python docs/generate.py

@@ -1,9 +1,9 @@
 """Extract a source into the landing folder; one DAG for each row of `config/sources.yml`.
 
-**When it is red.** Read the last line of the task log: it names the source, the window and what was refused.
-`SourceUnavailable` heals by itself (the task retries); `SourceRejected`, `ConfigError`, `QualityError` need a person: no retry.
-Nothing is half landed: clear a failed window to run it again. Rows that did not fit are in `quarantine/` with a reason; then see
-`aftercast replay <source>`. More: docs/runbooks/extract.md.
+**When it is red.** Read the last line of the task log: it names the source, the window and what was refused. `SourceUnavailable` heals by
+itself (the task retries); `SourceRejected`, `ConfigError`, `QualityError` need a person: no retry. Nothing is half landed: clear a failed
+window to run it again. Rows that did not fit are in `quarantine/` with a reason; then see `aftercast replay <source>`. While nothing is
+published, a notice says so in the place of the reports that are due. More: docs/runbooks/extract.md.
 
 **Windows.** A scheduled run extracts its data interval, or everything since the source's last good window if runs were missed or failed,
 less the overlap its row asks for. To extract a given span, trigger the DAG with `{"from": "2026-09-21", "to": "2026-09-28"}`; the same
@@ -25,6 +25,12 @@ from aftercast.settings import Settings
 EMBEDDED = bool(os.environ.get("AFTERCAST_EMBEDDED"))
 
 
+def withhold(context: dict[str, Any]) -> None:
+    from aftercast.steps import reports
+
+    reports.withhold_first_reports(str(context["exception"]), datetime.now(UTC), task=context["dag"].dag_id)
+
+
 def extract_dag(row: SourceRow) -> DAG:
     """Build the DAG of one source."""
     with DAG(
@@ -35,16 +41,11 @@ def extract_dag(row: SourceRow) -> DAG:
         max_active_runs=1,
         doc_md=__doc__,
         tags=["extract", row.kind],
-        default_args={"owner": row.owner},
+        default_args={"owner": row.owner, "on_failure_callback": withhold, "retry_policy": NO_RETRY_WHEN_REFUSED},
         params={"from": Param(None, type=["null", "string"]), "to": Param(None, type=["null", "string"])},
     ) as dag:
 
-        @task(
-            outlets=[landed(row.name)],
-            retries=1 if EMBEDDED else 3,
-            retry_delay=timedelta(seconds=5 if EMBEDDED else 60),
-            retry_policy=NO_RETRY_WHEN_REFUSED,
-        )
+        @task(outlets=[landed(row.name)], retries=1 if EMBEDDED else 3, retry_delay=timedelta(seconds=5 if EMBEDDED else 60))
         def extract(params: Any = None, data_interval_start: Any = None, data_interval_end: Any = None, dag_run: Any = None):
             from aftercast.steps import extracting
 

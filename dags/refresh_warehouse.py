@@ -4,14 +4,15 @@
 **When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
 `plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
 failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite,
-the expectation and what was seen, and a notice stands in the place of the reports that are due. Fix the cause and clear the failed task;
-every task replaces its whole output. `plan` skips the rest when nothing changed. See docs/runbooks/refresh_warehouse.md.
+the expectation and what was seen. Whatever is red, a notice stands in the place of the reports that are due and have no page yet. Fix the
+cause and clear the failed task; every task replaces its whole output. `plan` skips the rest when nothing changed. See docs/runbooks/refresh_warehouse.md.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from airflow.sdk import DAG, AssetAll, AssetAny, chain, task
 
@@ -33,10 +34,15 @@ with DAG(
     default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), "retry_policy": NO_RETRY_WHEN_REFUSED},
 ):
 
+    def withhold(name: str, context: dict) -> None:
+        from aftercast.steps import reports
+
+        reports.withhold_reports(str(context.get("exception")), datetime.now(UTC), task=name)
+
     def step(name: str, decorate=task, **arguments: object):  # noqa: ANN001, ANN201
         """Return a task that runs the function of that name in `aftercast.steps.refreshing` on chunks of series, if it takes any."""
 
-        @decorate(task_id=name, **arguments)
+        @decorate(task_id=name, on_failure_callback=partial(withhold, name), **arguments)
         def run(chunks: object = None) -> object:
             from aftercast.steps import refreshing
 
@@ -44,17 +50,12 @@ with DAG(
 
         return run
 
-    def withhold(context: dict) -> None:
-        from aftercast.steps import reports
-
-        reports.withhold_reports(str(context.get("exception")), datetime.now(UTC))
-
     chunks = step("watch")()
     chain(step("plan", task.short_circuit)(), step("stage")(), step("star")(), chunks)
     chain(
         step("detect", pool="default_pool").expand(chunks=chunks),
         step("gather")(chunks),
         *(step(name)() for name in ("correlate", "measure", "marts")),
-        step("check", on_failure_callback=withhold)(),
+        step("check")(),
         step("publish", outlets=[MART])(),
     )

@@ -26,16 +26,28 @@ def build() -> Any:
     from airflow.api_fastapi.core_api.security import requires_access_dag
 
     from aftercast import watching
-    from aftercast.page import application
+    from aftercast.page import Beside, application
     from aftercast.settings import Settings
 
     def now() -> datetime:
         return datetime.now(UTC)
 
+    def beside() -> Beside:
+        from aftercast import reporting
+
+        settings = Settings.from_environment()
+        catalogue = settings.home / "catalogue" / "index.html"
+        return Beside(
+            catalogue if catalogue.exists() else None,
+            reporting.latest_report(settings),
+            reporting.notices(settings),
+        )
+
     return application(
         lambda: Settings.from_environment().mart,
         [requires_access_dag("GET", param_dag_id=GUARDED_BY)],
         now,
+        beside,
         within=lambda: Settings.from_environment().deployment.pipeline.freshness.within,
         metrics=lambda: watching.text(watching.measure(Settings.from_environment(), now())),
     )

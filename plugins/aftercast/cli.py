@@ -20,9 +20,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from aftercast.commands import actions, doctor, forgetting, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, catalogue, doctor, forgetting, inbox, insights, postmortems, responses, search, sources, trying
 from aftercast.declarations import nearest
-from aftercast.errors import AftercastError, ConfigError
+from aftercast.errors import AftercastError, ConfigError, TaskFailed
 from aftercast.settings import PROJECT, Settings
 from aftercast.sources import check_kind
 from aftercast.terminal import err, for_spreadsheets, out, show
@@ -37,6 +37,7 @@ app.add_typer(actions.app, name="outbox")
 app.command()(doctor.doctor)
 app.command()(forgetting.forget)
 app.command()(search.search)
+app.command()(catalogue.catalogue)
 app.command()(trying.build)
 app.command()(trying.series)
 app.command()(actions.actions)
@@ -91,7 +92,7 @@ def run(
     window = Window.parse(since, until) if since and until else deployment.history
     for source in deployment.sources:
         check_kind(source)
-    started = time.monotonic()
+    started, began = time.monotonic(), datetime.now(UTC)
     unchanged = False
 
     def ended(task: driver.TaskEnd) -> None:
@@ -103,11 +104,26 @@ def run(
         out.print(f"{mark} {task.dag} · {task.task} [dim]{task.seconds:.1f} s[/]")
 
     out.print(f"[bold]Aftercast[/] for {deployment.company}: {window}")
-    driver.run(settings, window, lambda line: out.print(f"[dim]•[/] {line}"), ended)
+    try:
+        driver.run(settings, window, lambda line: out.print(f"[dim]•[/] {line}"), ended)
+    except TaskFailed as error:
+        _say_withheld(settings, error, began)
+        raise
     took = time.monotonic() - started
     if unchanged:
         out.print(f"[bold]Nothing changed[/] since the published mart was built, so nothing was rebuilt ({took:.0f} s).")
     summarise(settings, took)
+
+
+def _say_withheld(settings: Settings, error: TaskFailed, began: datetime) -> None:
+    """Say where the notices are. The failed task writes them, unless it was stopped with the rest before it had."""
+    written = [notice for notice in settings.reports.glob("*/*.withheld.html") if notice.stat().st_mtime >= began.timestamp()]
+    if not written:
+        from aftercast.steps import reports
+
+        written = reports.withhold_first_reports(str(error), datetime.now(UTC), task="the run", silently=True)
+    for notice in written:
+        out.print(f"  report    withheld, see {notice}", soft_wrap=True)
 
 
 @app.command()

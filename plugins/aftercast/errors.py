@@ -41,6 +41,10 @@ class RunError(AftercastError):
     """The embedded run could not finish; names the DAG, the task and its log."""
 
 
+class TaskFailed(RunError):
+    """A task of the embedded run failed; names it and how its log ends."""
+
+
 class NotSent(SourceUnavailable):
     """What was to be sent cannot have arrived (no connection, or told to slow down); it may be sent again without asking."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -213,6 +214,26 @@ def unit_test(settings: Settings, *, log_dir: Path | None = None) -> BuildSummar
         TransformError: a unit test failed; the message holds dbt's table of differences.
     """
     return _run(settings, ["test", "--select", "test_type:unit"], log_dir)
+
+
+def catalogue(settings: Settings, *, log_dir: Path | None = None) -> Path:
+    """Write `catalogue/index.html`: every table and column with its description and lineage, one page that needs nothing else.
+
+    Raises:
+        TransformError: dbt could not run, or the warehouse has no tables yet.
+    """
+    if not settings.warehouse.exists():
+        raise TransformError(f"there is no warehouse at {settings.warehouse} yet; run a refresh first (`aftercast run`)")
+    outcome = _invoke(settings, ["docs", "generate", "--static"], log_dir)
+    made = settings.home / "dbt" / "target" / "static_index.html"
+    if not outcome.success or not made.exists():
+        raise TransformError(f"dbt wrote no catalogue; see {(log_dir or settings.home / 'dbt' / 'logs') / 'dbt.log'}")
+    page = settings.home / "catalogue" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    fresh = page.with_name(".index.html.new")
+    shutil.copyfile(made, fresh)
+    fresh.replace(page)
+    return page
 
 
 def freshness(settings: Settings, *, log_dir: Path | None = None) -> tuple[Freshness, ...]:

@@ -16,7 +16,7 @@ from airflow.sdk import AssetAll, AssetAny
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from aftercast.assets import MART, WRITER_POOL
-from aftercast.errors import QualityError
+from aftercast.errors import QualityError, SourceRejected
 from aftercast.settings import PROJECT, Settings
 from tests.unit import reports_fixture, weekly_fixture
 
@@ -76,15 +76,33 @@ def test_a_report_with_a_schedule_of_its_own_runs_by_the_clock_and_has_patience(
         assert dag.get_task("send").retries == 5
 
 
-def test_a_failed_gate_says_so_in_the_place_of_the_reports(bag: DagBag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_refresh_says_so_in_the_place_of_the_reports(bag: DagBag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     refresh = bag.dags["refresh_warehouse"]
-    assert [task.task_id for task in refresh.tasks if task.has_on_failure_callback] == ["check"]
+    assert all(task.has_on_failure_callback for task in refresh.tasks)
     settings = reports_fixture.deployment(tmp_path, monkeypatch, [{"name": "weekly"}, {"name": "later", "schedule": "0 6 2 * *"}], [])
     weekly_fixture.write(settings.warehouse, weekly_fixture.frames())
-    (told,) = refresh.get_task("check").on_failure_callback
-    told({"exception": QualityError("suite published__mart_incidents: 3 rows")})
+    for task, said in (
+        ("check", '<li dir="auto">suite'),
+        ("stage", '<li dir="auto">stage failed: suite'),
+    ):
+        (told,) = refresh.get_task(task).on_failure_callback
+        told({"exception": QualityError("suite published__mart_incidents: 3 rows")})
+        (notice,) = settings.reports.glob("*/*.withheld.html")
+        assert f"{said} published__mart_incidents: 3 rows" in notice.read_text()
+
+
+def test_a_source_that_fails_before_anything_is_published_says_so_too(bag: DagBag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (extract, *_) = (dag for name, dag in bag.dags.items() if name.startswith("extract__"))
+    settings = reports_fixture.deployment(tmp_path, monkeypatch, [{"name": "weekly"}], [])
+    (told,) = extract.get_task("extract").on_failure_callback
+    context = {"exception": SourceRejected("no file orders.csv"), "dag": extract}
+    told(context)
+    assert not list(settings.reports.glob("*/*")), "a source that fails later holds up no report"
+    settings.mart.unlink()
+    told(context)
     (notice,) = settings.reports.glob("*/*.withheld.html")
-    assert "suite published__mart_incidents: 3 rows" in notice.read_text()
+    assert f"{extract.dag_id} failed: no file orders.csv" in notice.read_text()
+    assert "Nothing has been published yet" in notice.read_text()
 
 
 def test_maintenance_reconciles_the_sources_that_ask_for_it(bag: DagBag):

@@ -44,6 +44,7 @@ class Running:
     base: str
     admin: str
     viewer: str
+    stranger: str
 
     def publish(self, made: Path) -> None:
         """Point the link at a mart, as publishing does."""
@@ -62,10 +63,12 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         settings = landing_fixture.deployment(tmp_path_factory.mktemp("page"))
         port = free_port()
         environment = airflow_environment(settings, port, scheduled=False)
-        environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = "admin:admin,eve:viewer"
+        environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = "admin:admin,eve:viewer,mallory:"  # mallory may sign in and read nothing
         driver.prepare_metadata(environment, settings)
-        passwords = {"admin": admin_password(settings), "eve": "only looking"}
+        passwords = {"admin": admin_password(settings), "eve": "only looking", "mallory": "let me in"}
         (settings.airflow / "passwords.json").write_text(json.dumps(passwords))
+        (settings.home / "catalogue").mkdir()
+        (settings.home / "catalogue" / "index.html").write_text("<p>tables and lineage</p>")
         base = f"http://127.0.0.1:{port}"
         with stopping([]) as components:
             logs = settings.airflow / "components"
@@ -78,7 +81,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 answer = httpx.post(f"{base}/auth/token", json={"username": user, "password": passwords[user]}, timeout=60)
                 return str(answer.json()["access_token"])
 
-            yield Running(settings, base, token("admin"), token("eve"))
+            yield Running(settings, base, token("admin"), token("eve"), token("mallory"))
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,18 @@ def test_every_route_refuses_who_is_not_signed_in_and_opens_to_a_viewer(airflow:
         for who in (airflow.viewer, airflow.admin):
             for address in addresses:
                 assert client.get(address, headers={"Authorization": f"Bearer {who}"}, follow_redirects=True).status_code == 200, address
+
+
+def test_who_may_not_read_the_refresh_is_told_so_on_every_route(airflow: Running, marts: dict[str, Path]):
+    airflow.publish(marts["small"])
+    with httpx.Client(timeout=60, headers={"Authorization": f"Bearer {airflow.stranger}", "accept": "text/html"}) as client:
+        for path in routes(airflow.settings):
+            answer = client.get(f"{airflow.base}/aftercast{path}")
+            assert answer.status_code == 403, path
+            assert "Not for this user" in answer.text and "Checkout fails" not in answer.text
+    # The same user asks Airflow itself, and is refused alike.
+    asked = httpx.get(f"{airflow.base}/api/v2/dags/refresh_warehouse", headers={"Authorization": f"Bearer {airflow.stranger}"}, timeout=60)
+    assert asked.status_code == 403
 
 
 def test_it_stands_in_the_navigation_and_moves_with_airflow(airflow: Running, marts: dict[str, Path], browser: Browser):

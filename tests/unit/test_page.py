@@ -17,10 +17,11 @@ from fastapi import FastAPI, HTTPException
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from aftercast import searching
-from aftercast.page import application, incidents, rendering, timeline
+from aftercast import reporting, searching
+from aftercast.page import Beside, application, incidents, rendering, timeline
 from aftercast.page.reading import MARTS, opened
 from aftercast.page.searching import Found, search
+from aftercast.settings import Settings
 from tests.unit import page_fixture as fixture
 from tests.unit.page_fixture import AS_OF, HOSTILE, NOW, START, after, incident
 
@@ -461,3 +462,61 @@ def test_addresses_keep_what_was_asked():
     assert wish.address() == "?week=2026-W45&q=a%26b%3Dc&sort=lost&order=asc&page=3"
     assert wish.address(page=1, q="") == "?week=2026-W45&sort=lost&order=asc"
     assert incidents.asked({"page": "-1"}).page == incidents.asked({"page": "²"}).page == incidents.asked({"page": "9" * 99}).page == 1
+
+
+def test_it_begins_with_five_questions_and_their_answers(tmp_path: Path):
+    made = fixture.publish(tmp_path)
+    answer = client(made).get("/aftercast/start")
+    page = Page(answer.text)
+    assert answer.status_code == 200 and page.wrong == [] and page.loose == []
+    for question in ("What did this incident cost?", "What probably caused it?", "Have we had this before?", "Did the fix work?"):
+        assert question in page.words
+    links = {link["href"] for link in page.all("a")}
+    assert {"/aftercast/?sort=lost&order=desc", "/aftercast/journeys", "/aftercast/health"} <= links
+    assert any(str(link).startswith("/aftercast/incidents/") for link in links)
+    assert "demo company" not in page.words, "another company is not called simulated"
+    with duckdb.connect(str(made)) as connection:
+        connection.execute("update marts.mart_run set company = 'Demo company'")
+    assert "This is the demo company: it is simulated" in Page(client(made).get("/aftercast/start").text).words
+
+
+def test_without_incidents_every_question_says_why_it_has_no_answer(tmp_path: Path):
+    made = fixture.publish(tmp_path)
+    with duckdb.connect(str(made)) as connection:
+        for (name,) in connection.execute("select table_name from duckdb_tables() where schema_name = 'marts'").fetchall():
+            if name != "mart_run":
+                connection.execute(f"delete from marts.{name}")
+    words = Page(client(made).get("/aftercast/start").text).words
+    assert "No incident has a loss" in words and "No candidate is ranked" in words and "No fix is judged yet" in words
+
+
+def beside(path: Path, found: Beside) -> TestClient:
+    outer = FastAPI()
+    outer.mount("/aftercast", application(lambda: path, [], lambda: NOW, lambda: found))
+    return TestClient(outer, headers={"accept": "text/html"})
+
+
+def test_before_the_first_mart_the_page_says_what_was_withheld_and_why(tmp_path: Path):
+    settings = Settings(home=tmp_path, config=tmp_path)
+    assert reporting.withhold(settings, "weekly", AS_OF, f"extract__x failed: {HOSTILE}\nline two", judged=False) is not None
+    (notice,) = reporting.notices(settings)
+    assert notice[0].endswith("is withheld") and notice[1][-1] == "line two"
+    page = Page(beside(tmp_path / "none", Beside(withheld=[notice])).get("/aftercast/start").text)
+    assert page.wrong == [] and page.loose == []
+    assert "Nothing has been published yet" in page.words and "extract__x failed" in page.words and "line two" in page.words
+    assert "withheld" not in Page(beside(tmp_path / "none", Beside()).get("/aftercast/").text).words
+
+
+def test_the_catalogue_is_linked_once_it_is_written_and_runs_apart(tmp_path: Path):
+    made = fixture.publish(tmp_path)
+    without = beside(made, Beside())
+    assert without.get("/aftercast/catalogue").status_code == 404
+    assert "aftercast catalogue" in without.get("/aftercast/health").text
+    page = tmp_path / "index.html"
+    page.write_text("<p>lineage</p>")
+    written = beside(made, Beside(catalogue=page))
+    assert 'href="/aftercast/catalogue"' in written.get("/aftercast/health").text
+    answer = written.get("/aftercast/catalogue")
+    assert answer.text == "<p>lineage</p>"
+    assert "sandbox allow-scripts" in answer.headers["content-security-policy"]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]

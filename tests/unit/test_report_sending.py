@@ -210,7 +210,7 @@ def test_a_connection_that_is_not_there_is_named(declare: Declare) -> None:
         reports.send_report("weekly", now=NOW)
 
 
-def test_slack_gets_the_finding_four_lines_and_the_page(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_gets_the_finding_its_lines_and_the_page(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = declare({"name": "weekly", "channels": ["chat"]}, CHAT, pages_at="https://reports.acme.example")
     with serve(in_turn(Answer({"ok": True, "channel": "C1", "ts": "1"}))) as server:
         slack(monkeypatch, server)
@@ -221,7 +221,8 @@ def test_slack_gets_the_finding_four_lines_and_the_page(declare: Declare, monkey
     assert asked.body["channel"] == "#reliability"
     assert blocks[0]["text"]["text"].startswith("One recurring fault cost EUR 203k")
     told = next(block["text"]["text"] for block in blocks if block["type"] == "section")
-    assert len(told.splitlines()) == 4
+    assert len(told.splitlines()) == 5
+    assert "missed: Checkout in Europe" in told.splitlines()[2], "an objective that is missed has a line of its own"
     assert "<https://reports.acme.example/2026-W45/weekly.html|Read the page>" in json.dumps(blocks)
     assert blocks[-1]["elements"][0]["text"].endswith("as of 2026-11-09 00:00 UTC · code 0.1.0+1f3a9c0d2b4e")
     assert Outbox(settings.outbox).rows()["reference"].to_list() == ["C1/1"]
@@ -319,6 +320,20 @@ def test_a_failed_gate_is_said_in_the_place_of_reports_that_are_due_and_of_no_ot
     assert not notice.exists()
     assert reports.withhold_reports(reason, NOW) == [], "a page made from a good mart stays as it is"
     assert page.exists()
+
+
+def test_what_fails_before_there_are_figures_is_said_by_name_and_for_the_period_that_is_due(declare: Declare) -> None:
+    settings = declare({"name": "weekly", "channels": ["file"]})
+    (notice,) = reports.withhold_reports("model stg_x", NOW, task="stage")
+    assert notice == settings.reports / "2026-W45" / "weekly.withheld.html", "nothing has landed: by the clock"
+    told = notice.read_text()
+    assert "stage failed: model stg_x" in told and "did not get to its end" in told and "Readers keep the last mart" in told
+    assert "Data to" not in told, "nobody knows to where"
+    assert reports.withhold_first_reports("no file", NOW, task="extract__x") == [], "there is a mart"
+    settings.mart.unlink()
+    (first,) = reports.withhold_first_reports("no file", NOW, task="extract__x", silently=True)
+    assert "Nothing has been published yet" in first.read_text() and "extract__x failed: no file" in first.read_text()
+    assert "week.\n\nWhat failed:\n\n- extract" in first.with_suffix(".md").read_text()
 
 
 def test_a_report_by_the_clock_waits_for_a_mart_that_holds_its_period(declare: Declare) -> None:

@@ -293,6 +293,23 @@ def _journeys() -> list[dict[str, Any]]:
     return rows
 
 
+def _objectives() -> list[dict[str, Any]]:
+    """Three objectives declared in OpenSLO, one missed, one met, one without traffic, beside a journey's own target."""
+    rows = []
+    for index in range(63):
+        day = START.date() + timedelta(days=index)
+        for slo, title, target, share, status in (
+            ("eu-checkout", "Checkout in Europe", 0.99, 0.9712 + index * 1e-5, "missed"),
+            ("pay-in", "Money comes in", 0.95, 0.9574 + index * 1e-5, "kept"),
+            ("night", "Batch at night", 0.9, 0.8, "not_enough_traffic"),
+            ("checkout", "Checkout", 0.999, 0.9, "missed"),
+        ):
+            left = 1 - (1 - share) / (1 - target)
+            rows.append({"slo": slo, "title": title, "day": day, "target": target, "window_share": share, "status": status})
+            rows[-1]["budget_left_ratio"] = left
+    return rows
+
+
 def _fix(
     name: str, title: str, kind: tuple[str, str], shipped: datetime, before: int, after: int, verdict: str, ratio: tuple[float, ...]
 ) -> dict[str, Any]:
@@ -326,6 +343,7 @@ def frames(incidents: list[dict[str, Any]] | None = None, *, episodes: bool = Fa
                 "window_start": START,
                 "as_of": AS_OF,
                 "code_version": "0.1.0+1f3a9c0d2b4e",
+                "configuration_fingerprint": "5e1f0c77aa10",
                 "model_versions": "candidates rank-1, detection prophet-1, impact loss-1",
             }
         ],
@@ -335,6 +353,12 @@ def frames(incidents: list[dict[str, Any]] | None = None, *, episodes: bool = Fa
         "mart_incident_candidates": _candidates(incidents),
         "mart_incident_impact": impact_of(incidents),
         "mart_journey_health": _journeys(),
+        "mart_slo_health": _objectives(),
+        "mart_slo_burn": [
+            {"slo": "eu-checkout", "rule": "page_1h", "severity": "page", "status": "firing"},
+            {"slo": "eu-checkout", "rule": "ticket_3d", "severity": "ticket", "status": "quiet"},
+            {"slo": "checkout", "rule": "page_1h", "severity": "page", "status": "firing"},
+        ],
         "mart_fix_impact": [
             _fix("AI-11", "Raise the pool limit", POOL, datetime(2026, 10, 26, 12, tzinfo=UTC), 4, 3, "not_effective", (2.3, 0.4, 13.0)),
             _fix(

@@ -19,7 +19,7 @@ import httpx
 
 from aftercast.embedded.components import Component, start, stopping
 from aftercast.embedded.environment import ADMIN, admin_password, airflow_environment, free_port
-from aftercast.errors import RunError
+from aftercast.errors import RunError, TaskFailed
 from aftercast.settings import Deployment, Settings
 from aftercast.window import Window
 
@@ -27,6 +27,7 @@ REFRESH = "refresh_warehouse"
 DRAFTS = "draft_postmortems"
 ACTIONS = "sync_actions"
 REPORT = "send_reports__"
+FIRST_PAGE = "/plugin/aftercast/aftercast/start"
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 Say = Callable[[str], None]
@@ -180,7 +181,7 @@ def _follow(
                     reported.add(key)
                     ended(TaskEnd(dag, _task_name(task), task["state"], float(task["duration"] or 0)))
                 if task["state"] == "failed":
-                    raise RunError(f"task {dag}.{task['task_id']} failed; its log ends with:\n{airflow.log_tail(task)}")
+                    raise TaskFailed(f"task {dag}.{task['task_id']} failed; its log ends with:\n{airflow.log_tail(task)}")
                 if dag == REFRESH and task["task_id"] == "publish" and task["state"] == "skipped":
                     expected = {name for name in expected if name not in (DRAFTS, ACTIONS) and not name.startswith(REPORT)}
             if state == "success":
@@ -253,7 +254,8 @@ def serve(settings: Settings, port: int, say: Say, *, host: str = "127.0.0.1") -
             airflow.close()
             components.append(start("dag-processor", ["dag-processor"], environment, logs))
             components.append(start("scheduler", ["scheduler", "--skip-serve-logs"], environment, logs))
-            say(f"Airflow is up: http://127.0.0.1:{port}  user {ADMIN}  password {admin_password(settings)}")
+            say(f"Airflow is up. Start here: http://127.0.0.1:{port}{FIRST_PAGE}")
+            say(f"user {ADMIN}, password {admin_password(settings)}; DAGs: http://127.0.0.1:{port}")
             say("DAGs follow their schedules; press Ctrl-C to stop")
             with contextlib.suppress(KeyboardInterrupt):
                 while True:

@@ -7,6 +7,6 @@ an older version published, leaves a sentence where its rows would stand.
 
 from __future__ import annotations
 
-from aftercast.page.serving import application
+from aftercast.page.serving import Beside, application
 
-__all__ = ["application"]
+__all__ = ["Beside", "application"]

@@ -70,6 +70,7 @@ MARTS: dict[str, dict[str, str]] = {
         ("action_item_id", "incident_id", "family_id", "title", "type", "owner_team", "status", "success_criterion", "verdict", "url"), T
     )
     | {"is_open": B, "is_overdue": B, "due_at": TS},
+    "mart_fix_impact": dict.fromkeys(("action_item_id", "outcome", "title", "verdict"), T),
     "mart_recommendations": dict.fromkeys(("family_id", "action", "rationale", "confidence", "owner_team", "trade_offs", "currency"), T)
     | {"rank": I, "expected_risk_reduction": N, "risk_reduction_low": N, "risk_reduction_high": N, "approvals": L},
     "mart_journey_health": dict.fromkeys(("journey", "title", "owner_team", "worst_step", "currency"), T)

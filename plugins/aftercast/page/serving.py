@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from aftercast.errors import WarehouseError
-from aftercast.page import incident, incidents, objectives, reading, rendering, trust
+from aftercast.page import incident, incidents, objectives, reading, rendering, start, trust
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +36,37 @@ DENIED = {
     403: ("Not for this user", "The page is for users who may read the DAG refresh_warehouse. An administrator of Airflow can allow it."),
 }
 
+# dbt's documentation is one page with its scripts inside; it runs apart from Airflow: no origin, no cookies, no requests.
+CATALOGUE = HEADERS | {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; font-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"
+    ),
+}
+
 Answer = Callable[[reading.Mart, Request], dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What lies beside the mart.
+
+    Attributes:
+        catalogue: the page of tables and lineage, if somebody wrote it.
+        report: the newest weekly report, if there is one.
+        withheld: of the notices in the place of reports, the headline and the lines of what failed.
+    """
+
+    catalogue: Path | None = None
+    report: Path | None = None
+    withheld: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 def application(
     mart: Callable[[], Path],
     guards: Sequence[Callable[..., Any]],
     clock: Callable[[], datetime],
+    beside: Callable[[], Beside] = Beside,
     *,
     within: Callable[[], timedelta] = lambda: trust.USUAL,
     metrics: Callable[[], str] | None = None,
@@ -54,6 +79,7 @@ def application(
         clock: what time it is, to call old data stale.
         within: how old the mart may be.
         metrics: returns what `/metrics` says, as text that Prometheus reads; None: there is no such route.
+        beside: what lies beside the mart at this moment.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(guard) for guard in guards])
     version = hashlib.sha256((rendering.style() + rendering.script()).encode()).hexdigest()[:12]
@@ -73,7 +99,7 @@ def application(
     def answered(request: Request, name: str, answer: Answer) -> HTMLResponse:
         path = mart()
         if not path.exists():
-            return page(request, "empty")
+            return page(request, "empty", withheld=beside().withheld)
         try:
             with reading.opened(path) as opened:
                 run = opened.row("select * from mart_run limit 1") or NO_RUN
@@ -90,6 +116,14 @@ def application(
     @app.get("/")
     def list_of_incidents(request: Request) -> Response:
         return answered(request, "incidents", lambda mart, request: incidents.listed(mart, incidents.asked(request.query_params)))
+
+    @app.get("/start")
+    def first_page(request: Request) -> Response:
+        def answer(mart: reading.Mart, _: Request) -> dict[str, Any]:
+            run = mart.row("select company from mart_run limit 1") or NO_RUN
+            return start.begun(mart, run["company"]) | {"report": beside().report}
+
+        return answered(request, "start", answer)
 
     @app.get("/incidents")
     def again(request: Request) -> Response:
@@ -112,7 +146,12 @@ def application(
 
     @app.get("/health")
     def data_health(request: Request) -> Response:
-        return answered(request, "health", lambda mart, _: trust.health(mart))
+        return answered(request, "health", lambda mart, _: trust.health(mart) | {"catalogue": beside().catalogue})
+
+    @app.get("/catalogue")
+    def tables_and_lineage(request: Request) -> Response:
+        written = beside().catalogue
+        return FileResponse(written, media_type="text/html", headers=CATALOGUE) if written else page(request, "uncatalogued", 404)
 
     if metrics is not None:
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aftercast.errors import ConfigError
+from aftercast.reporting.exceptions import Declared
 from aftercast.reporting.figures import Report
 from aftercast.reporting.history import History
 from aftercast.reporting.periods import CADENCES, WEEKLY, Cadence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 WITHHELD = ("html", "md")
 
-__all__ = ["CADENCES", "History", "Rendered", "Report", "Written", "latest_report", "render", "withhold", "write", "write_plot"]
+__all__ = ["CADENCES", "History", "Rendered", "Report", "Written", "latest_report", "notices", "render", "withhold", "write", "write_plot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,14 @@ class Written:
 
 
 def render(
-    mart: Path, period: Window | None = None, *, cadence: Cadence = WEEKLY, declared: Iterable[str] = (), now: datetime | None = None
+    mart: Path,
+    period: Window | None = None,
+    *,
+    cadence: Cadence = WEEKLY,
+    declared: Iterable[str] = (),
+    excepted: Declared | None = None,
+    reports: Path | None = None,
+    now: datetime | None = None,
 ) -> Rendered:
     """Render a period (None: the last complete one before the mart's as-of time, see `Cadence.usual`) from a published mart.
 
@@ -68,6 +77,8 @@ def render(
         period: one of the cadence.
         cadence: weekly, monthly or quarterly.
         declared: names of the sources the deployment declares; those that delivered nothing are named in the page's banner.
+        excepted: rows in which masks, known times and trials stand.
+        reports: folder of earlier reports, to say what is defined otherwise than in the last of them.
         now: when the page is made, to call old data stale. None: age is not judged.
 
     Raises:
@@ -75,10 +86,13 @@ def render(
         ConfigError: the period is outside the data.
         QualityError: the figures do not add up.
     """
-    from aftercast.reporting import compiling, numbers, page, rows
+    from aftercast.reporting import compiling, definitions, exceptions, numbers, page, rows
 
     held = rows.read(mart, longer=cadence is not WEEKLY)
-    figures = compiling.figures(held, period, cadence=cadence, declared=declared, now=now)
+    figures = compiling.figures(held, period, cadence=cadence, declared=declared, excepted=excepted or exceptions.NONE, now=now)
+    before = _before(reports, cadence.name, figures.label) if reports else None
+    earlier = definitions.stamp(before.parent.name, before.read_text(encoding="utf-8")) if before else None
+    figures = replace(figures, changed=definitions.changed(earlier, numbers.stamp(figures), cadence.name))
     return Rendered(figures.label, figures.headline, page.html(figures), page.markdown(figures), numbers.to_csv(figures), figures)
 
 
@@ -98,7 +112,15 @@ def write(
     """
     kind = CADENCES[cadence]
     declared = [source.name for source in settings.deployment.sources]
-    report = render(settings.mart, kind.parse(period) if period else None, cadence=kind, declared=declared, now=now)
+    report = render(
+        settings.mart,
+        kind.parse(period) if period else None,
+        cadence=kind,
+        declared=declared,
+        excepted=Declared(settings.deployment.detectors, settings.deployment.rankers, settings.deployment.calendar),
+        reports=settings.reports,
+        now=now,
+    )
     folder = settings.reports / report.label
     folder.mkdir(parents=True, exist_ok=True)
     files: list[tuple[str, str | bytes]] = [("csv", report.numbers), ("md", report.markdown)]
@@ -119,7 +141,7 @@ def write(
     return Written(folder / f"{cadence}.html", report, document)
 
 
-def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> Notice | None:
+def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str, *, judged: bool = True) -> Notice | None:
     """Write `reports/<period>/<cadence>.withheld.html` and `.md` in the place of the report that is due, saying why there is none.
 
     Nothing is written, and None returned, when the period has a page: it was made from a mart that passed its gates.
@@ -129,6 +151,7 @@ def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> 
         cadence: weekly, monthly or quarterly.
         as_of: to which the data reaches; the last complete period before it is due.
         reason: what failed, a line for each.
+        judged: whether there were figures that did not pass; else what makes them failed.
     """
     from aftercast.reporting import withholding
     from aftercast.reporting.letters import Letter, Post
@@ -140,12 +163,21 @@ def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str) -> 
     if (folder / f"{cadence}.html").exists():
         return None
     earlier = sorted(page.parent.name for page in settings.reports.glob(f"*/{cadence}.html"))
-    said = withholding.texts(kind, period, as_of, reason, earlier[-1] if earlier else None)
+    said = withholding.texts(kind, period, as_of, reason, earlier[-1] if earlier else None, judged=judged, published=settings.mart.exists())
     folder.mkdir(parents=True, exist_ok=True)
     for ending in reversed(WITHHELD):
         _write(folder / f"{cadence}.withheld.{ending}", said[ending])
     letter = Letter(said["headline"], said["txt"], said["html"], ())
     return withholding.Notice(label, folder / f"{cadence}.withheld.html", letter, Post(said["txt"], ()))
+
+
+def notices(settings: Settings) -> list[tuple[str, list[str]]]:
+    """Return what the newest notices say that stand in the place of reports: the headline and the lines of what failed."""
+    found = []
+    for notice in sorted(settings.reports.glob("*/*.withheld.md"))[-3:]:
+        lines = notice.read_text(encoding="utf-8").replace("\\", "").splitlines()
+        found.append((unescape(lines[0].removeprefix("# ")), [unescape(line[2:]) for line in lines if line.startswith("- ")]))
+    return found
 
 
 def write_plot(title: str, histories: Sequence[History], path: Path) -> Path:
@@ -171,6 +203,12 @@ def latest_report(settings: Settings) -> Path | None:
     """Return the page of the newest week that was written, if any."""
     pages = sorted(settings.reports.glob("[0-9][0-9][0-9][0-9]-W[0-9][0-9]/weekly.html"))
     return pages[-1] if pages else None
+
+
+def _before(reports: Path, cadence: str, label: str) -> Path | None:
+    """Return the numbers of the newest earlier report, if any."""
+    earlier = [file for file in reports.glob(f"*/{cadence}.csv") if file.parent.name < label]
+    return max(earlier, key=lambda file: file.parent.name, default=None)
 
 
 def _write(path: Path, content: str | bytes) -> None:

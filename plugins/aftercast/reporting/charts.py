@@ -21,7 +21,7 @@ from aftercast.reporting.figures import JourneyLine, WeekLoss
 from aftercast.reporting.wording import amount, money, percent, shorten, span
 
 INK, MUTED, GRID, BAND = "#1b1f27", "#5f6875", "#e2e6eb", "#eceff3"
-LINE, OTHER, ALARM = "#1d5b9e", "#98a2b3", "#b3261e"
+LINE, OTHER, ALARM, PAPER = "#1d5b9e", "#98a2b3", "#b3261e", "#ffffff"
 FONT = "Inter, 'Segoe UI', system-ui, -apple-system, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 LINES = 8
 TOP = 2.5
@@ -87,6 +87,9 @@ def _values(rows: list[dict[str, Any]], most: float, x: alt.X, scale: alt.Scale,
         placed.setdefault(offset, []).append(row | {"spot": (row["low"] or row["value"]) if below else end})
     for (right, down), texts in sorted(placed.items()):
         colour = alt.condition("datum.last", alt.value(last), alt.value(INK))
+        if right:  # between two lines that rise: paper around the letters, so that none is struck through
+            halo = alt.Chart(data(texts)).mark_text(dx=right, dy=down, fontSize=12, color=PAPER, stroke=PAPER, strokeWidth=5)
+            yield halo.encode(x=x, y=alt.Y("spot:Q", scale=scale), text="label:N")
         marks = alt.Chart(data(texts)).mark_text(dx=right, dy=down, fontSize=12)
         yield marks.encode(x=x, y=alt.Y("spot:Q", scale=scale), text="label:N", color=colour)
 

@@ -12,7 +12,21 @@ from datetime import datetime
 import polars as pl
 
 from aftercast.errors import ConfigError, WarehouseError
-from aftercast.reporting import fixes, headlines, health, intervals, journeys, leading, longer, losses, noticing, pictures, wording
+from aftercast.reporting import (
+    exceptions,
+    fixes,
+    headlines,
+    health,
+    intervals,
+    journeys,
+    leading,
+    longer,
+    losses,
+    noticing,
+    objectives,
+    pictures,
+    wording,
+)
 from aftercast.reporting.figures import JourneyLine, Report, Tile, WeekLoss
 from aftercast.reporting.intervals import Share
 from aftercast.reporting.periods import WEEK, WEEKLY, Cadence, part_label, parts
@@ -31,6 +45,7 @@ def figures(
     *,
     cadence: Cadence = WEEKLY,
     declared: Iterable[str] = (),
+    excepted: exceptions.Declared = exceptions.NONE,
     now: datetime | None = None,
 ) -> Report:
     """Compute the page of a period (None: the last complete one before the as-of time, see `Cadence.usual`).
@@ -40,6 +55,7 @@ def figures(
         week: the period, one of the cadence.
         cadence: how often the report is made.
         declared: names of the sources a deployment declares; one that never delivered is named in a banner.
+        excepted: rows in which masks, known times and trials stand.
         now: when the page is made; data much older than that is called stale. None: age is not judged.
 
     Raises:
@@ -79,6 +95,7 @@ def figures(
     money = headlines.Money(lost, currency, normal, statuses.count("unknown"), statuses.count("below_noise"), others, noun)
 
     journey_lines = journeys.lines(rows, spans, by_journey, table, min(week.end, covered.end))
+    promised = objectives.lines(rows, week, covered.end)
     drawn = pictures.of_week(rows, table, covered.end, PICTURES) if is_weekly else ()
     families = fixes.families(rows, incidents, within[-12:] if is_weekly else within, week, currency)
     fix_lines = fixes.lines(rows, this_week, week)
@@ -88,6 +105,7 @@ def figures(
     detection = noticing.lines(incidents, spans)
     sources = health.sources(rows, min(week.end, covered.end))
     banners = health.banners(sources, declared, rows, week, covered, now, noun)
+    open_exceptions = exceptions.lines(excepted, covered.end)
     n_excluded = losses.within(rows["mart_incidents"], week).height - this_week.height
     more = longer.NOTHING if is_weekly else longer.lines(rows, cadence, week)
     finding, sentence = headlines.headline(table, money, known=known)
@@ -99,7 +117,9 @@ def figures(
         label=cadence.label(week),
         as_of=covered.end,
         code_version=run["code_version"].item() or "not stated",
+        configuration=run["configuration_fingerprint"].item() or "",
         model_versions=tuple(text.strip() for text in (run["model_versions"].item() or "").split(",") if text.strip()),
+        changed="",
         currency=currency,
         headline=finding,
         sentences=(sentence, headlines.journey_sentence(journey_lines, noun)),
@@ -117,6 +137,7 @@ def figures(
         weeks=shown_weeks,
         weeks_normal=normal if is_weekly else None,
         journeys=journey_lines,
+        objectives=promised,
         incidents=table,
         pictures=drawn,
         pictures_text=pictures.none_text(rows, table, drawn) if is_weekly else "",
@@ -129,7 +150,8 @@ def figures(
         recommendations=advice,
         sources=sources,
         series_status=health.series(rows),
-        health_notes=health.notes(rows, sources, n_excluded, noun),
+        health_notes=(*health.notes(rows, sources, n_excluded, noun), *exceptions.notes(open_exceptions, covered.end)),
+        exceptions=open_exceptions,
         suspects=losses.suspects(rows, table, SUSPECTS),
         patterns=more.patterns,
         portfolio=more.portfolio,
@@ -148,6 +170,7 @@ def figures(
             "advice": headlines.advice_title(advice),
             "health": headlines.health_title(sources, len(banners), noun),
         }
+        | ({"objectives": objectives.title(promised)} if promised else {})
         | more.titles,
     )
 

@@ -76,6 +76,36 @@ class IncidentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectiveLine:
+    """An objective declared in OpenSLO as it stood at the end of the period.
+
+    Attributes:
+        success: share of its window that was good.
+        budget_used: share of its error budget; above 1 it is gone.
+        status: `kept`, `missed`, or `not_judged` for a `reason`.
+        firing: burn-rate rules that fire at the end of the data.
+    """
+
+    slo: str
+    title: str
+    target: float | None
+    success: float | None
+    budget_used: float | None
+    status: str
+    reason: str
+    firing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionLine:
+    """A `mask`, a `known time` or a `trial` in force, and when it ends or is to be reviewed."""
+
+    kind: str
+    title: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class JourneyLine:
     """A journey this week: what it lost and how it stands against its SLO.
 
@@ -307,6 +337,8 @@ class Report:
         week: the period reported, whatever its length.
         compared: labels of the earlier periods and this one, which the tiles' values belong to.
         weeks: the losses that the chart shows: this and earlier weeks; of a longer report the weeks of the period, cut to it.
+        configuration: fingerprint of the declarations that the mart was made with.
+        changed: what is defined otherwise than in the report before, in one sentence.
         patterns, portfolio, indicators: of longer reports only.
     """
 
@@ -316,7 +348,9 @@ class Report:
     label: str
     as_of: datetime
     code_version: str
+    configuration: str
     model_versions: tuple[str, ...]
+    changed: str
     currency: str
     headline: str
     sentences: tuple[str, ...]
@@ -334,6 +368,7 @@ class Report:
     weeks: tuple[WeekLoss, ...]
     weeks_normal: tuple[float, float] | None
     journeys: tuple[JourneyLine, ...]
+    objectives: tuple[ObjectiveLine, ...]
     incidents: tuple[IncidentLine, ...]
     pictures: tuple[IncidentPicture, ...]
     pictures_text: str
@@ -347,6 +382,7 @@ class Report:
     sources: tuple[SourceLine, ...]
     series_status: tuple[tuple[str, int], ...]
     health_notes: tuple[str, ...]
+    exceptions: tuple[ExceptionLine, ...]
     suspects: tuple[Suspects, ...]
     patterns: tuple[PatternLine, ...]
     portfolio: tuple[PortfolioLine, ...]

@@ -81,7 +81,7 @@ def notes(rows: Rows, lines: Sequence[SourceLine], n_excluded: int, noun: str) -
     rejected, late, duplicate = (sum(getattr(line, name) or 0 for line in lines) for name in ("rejected", "late", "duplicate"))
     if lines:
         said.append(
-            f"{wording.count(rejected, 'row')} rejected and kept in quarantine with a reason, {late:,} late, "
+            f"{wording.count(rejected, 'row').capitalize()} rejected and kept in quarantine with a reason, {late:,} late, "
             f"{wording.count(duplicate, 'duplicate')} dropped."
         )
     else:

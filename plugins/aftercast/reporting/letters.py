@@ -22,7 +22,19 @@ from aftercast.reporting.wording import shorten
 WIDTH = 576
 SCALE = 2  # screens that show two pixels where the letter asks for one
 INCIDENTS = 6
-OTHER_SECTIONS = ("slo", "patterns", "families", "portfolio", "fixes", "actions", "detection", "leading", "indicators", "health")
+OTHER_SECTIONS = (
+    "slo",
+    "objectives",
+    "patterns",
+    "families",
+    "portfolio",
+    "fixes",
+    "actions",
+    "detection",
+    "leading",
+    "indicators",
+    "health",
+)
 # A subject line of ASCII is not folded into encoded words, which some programs join with a space too many.
 PLAIN = str.maketrans({"’": "'", "“": '"', "”": '"', "–": "-", "−": "-"})
 HEADLINE = 150  # what Slack takes as a header
@@ -103,7 +115,7 @@ def _picture(name: str, drawing: Markup) -> Picture:
 
 
 def post(report: Report, *, link: str | None = None) -> Post:
-    """Return the post of a report: the headline, four lines and where the page is."""
+    """Return the post of a report: the headline, four lines, one more when a declared objective is missed, and where the page is."""
     titles = report.titles
     lines = (
         report.sentences[0],
@@ -111,7 +123,9 @@ def post(report: Report, *, link: str | None = None) -> Post:
         f"{titles['fixes']}. {titles['actions']}.",
         f"*Decision asked:* {_mrkdwn(shorten(report.decision, 300))}",
     )
-    body = "\n".join([*(f"• {_mrkdwn(shorten(line, 400))}" for line in lines[:3]), f"• {lines[3]}"])
+    promised = [titles["objectives"]] if any(line.status == "missed" or line.firing for line in report.objectives) else []
+    told = [*lines[:2], *(f"{text}." for text in promised), lines[2]]
+    body = "\n".join([*(f"• {_mrkdwn(shorten(line, 400))}" for line in told), f"• {lines[3]}"])
     warned = [_section(f":warning: {_mrkdwn(shorten(text, 400))}") for text in report.banners]
     where = f"<{link}|Read the page>" if link else f"The page: `reports/{report.label}/{report.cadence.name}.html`"
     stamp = f"{report.cadence.words(report.week)} · as of {report.as_of:%Y-%m-%d %H:%M} UTC · code {report.code_version}"

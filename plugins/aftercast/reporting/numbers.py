@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from aftercast.reporting import definitions
 from aftercast.reporting.figures import Report
 from aftercast.reporting.intervals import Range, Share
 
@@ -19,6 +20,8 @@ HEADER = ("report", "period", "section", "item", "name", "value", "unit", "low",
 DEFINITIONS = {
     "as_of": "the data reaches to this moment",
     "code_version": "version of the code that made the mart",
+    "configuration": "fingerprint of the configuration that the mart was made with",
+    "model_version": "version of what decides this",
     "lost_revenue": "revenue expected without the incident, minus earned, minus recovered later; quantified incidents only; 95% interval",
     "incidents": "incidents that began in the span, without those excluded from metrics",
     "incidents_not_quantified": "incidents of the span whose loss is not known",
@@ -31,6 +34,15 @@ DEFINITIONS = {
     "tile_mitigated": "share mitigated in under 30 minutes; low and high: the normal range of earlier {noun}s",
     "tile_journey": "share of the journey's attempts that succeeded in the {noun}; low and high: the normal range of earlier {noun}s",
     "slo_target": "share of attempts that the service level objective asks for",
+    "objectives_met": "objectives declared in OpenSLO that are met at the end of the {noun}; n: all that are declared",
+    "objectives_missed": "objectives declared in OpenSLO that are missed at the end of the {noun}; n: all that are declared",
+    "objectives_not_judged": "objectives declared in OpenSLO without enough traffic to judge; n: all that are declared",
+    "objective_target": "share of its window that the objective declared in OpenSLO asks to be good",
+    "objective_success": "share of the objective's window, up to the end of the {noun}, that was good",
+    "objective_budget_used": "bad share of the objective's window over what its target allows; 1 is all of it",
+    "objective_status": "whether the objective is met at the end of the {noun}",
+    "objective_rules_firing": "burn-rate rules of the objective that fire at the end of the data",
+    "ends_at": "when the exception ends; of a trial, from when on it is to be reviewed",
     "success_in_period": "successes over attempts of all steps in the {noun}; n: attempts",
     "success_slo_window": "successes over attempts of all steps in the SLO's window; n: attempts",
     "error_budget_used": "failed attempts over those the SLO allows in its window; 1 is all of it; n: days known",
@@ -120,10 +132,19 @@ def _of_share(section: str, item: str, name: str, found: Share) -> Number:
     return Number(section, item, name, found.value, "share", found.low, found.high, found.n)
 
 
+def stamp(report: Report) -> definitions.Stamp:
+    """Return what the report's numbers are made by and how they are defined, as its own file says."""
+    said = {one.name for one in of(report)}
+    written = {name: text.format(noun=report.cadence.noun) for name, text in DEFINITIONS.items() if name in said}
+    versions = definitions.models(report.model_versions)
+    return definitions.Stamp(report.label, report.code_version, report.configuration, versions, written)
+
+
 def of(report: Report) -> Iterator[Number]:
     """Every number of the page, in its order."""
     yield from _totals(report)
     yield from _journeys(report)
+    yield from _objectives(report)
     yield from _incidents(report)
     yield from _families_and_patterns(report)
     yield from _fixes(report)
@@ -134,6 +155,9 @@ def _totals(report: Report) -> Iterator[Number]:
     money, noun = report.currency, report.cadence.noun
     yield Number("run", report.company, "as_of", report.as_of, "UTC")
     yield Number("run", report.company, "code_version", report.code_version)
+    yield Number("run", report.company, "configuration", report.configuration)
+    for model, version in definitions.models(report.model_versions).items():
+        yield Number("run", model, "model_version", version)
     yield _of_range(noun, "all", "lost_revenue", report.lost, money, report.n_quantified)
     numbers = (report.n_quantified, report.n_below_noise, report.n_unknown, report.n_excluded)
     for name, number in zip(("quantified", "within_noise", "not_quantified", "excluded"), numbers, strict=True):
@@ -159,6 +183,19 @@ def _journeys(report: Report) -> Iterator[Number]:
         not_known = not line.lost and report.n_unknown and not report.n_quantified
         yield Number("journey", line.journey, "lost_revenue", None if not_known else line.lost, report.currency, n=line.n_incidents)
         yield Number("journey", line.journey, "usual_lost_revenue", line.usual_loss, report.currency)
+
+
+def _objectives(report: Report) -> Iterator[Number]:
+    statuses = [line.status for line in report.objectives]
+    if statuses:
+        for name, status in (("met", "kept"), ("missed", "missed"), ("not_judged", "not_judged")):
+            yield Number("objectives", "all", f"objectives_{name}", statuses.count(status), "objectives", n=len(statuses))
+    for line in report.objectives:
+        yield Number("objective", line.slo, "objective_target", line.target, "share")
+        yield Number("objective", line.slo, "objective_success", line.success, "share")
+        yield Number("objective", line.slo, "objective_budget_used", line.budget_used, "share")
+        yield Number("objective", line.slo, "objective_status", {"kept": "met"}.get(line.status, line.status))
+        yield Number("objective", line.slo, "objective_rules_firing", len(line.firing), "rules")
 
 
 def _incidents(report: Report) -> Iterator[Number]:
@@ -231,3 +268,5 @@ def _rest(report: Report) -> Iterator[Number]:
             yield Number("source", f"{source.source}/{source.entity}", name, getattr(source, name), "rows")
     for status, number in report.series_status:
         yield Number("series", status, "series", number, "series")
+    for kept in report.exceptions:
+        yield Number("exception", f"{kept.kind} {kept.title}", "ends_at", kept.until, "UTC")

@@ -15,7 +15,14 @@ from aftercast import warehouse
 from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TEXTS, TIME, ColumnType
 
 MARTS: dict[str, dict[str, ColumnType]] = {
-    "mart_run": {"company": TEXT, "window_start": TIME, "as_of": TIME, "code_version": TEXT, "model_versions": TEXT},
+    "mart_run": {
+        "company": TEXT,
+        "window_start": TIME,
+        "as_of": TIME,
+        "code_version": TEXT,
+        "configuration_fingerprint": TEXT,
+        "model_versions": TEXT,
+    },
     "mart_incidents": {
         "incident_id": TEXT,
         "title": TEXT,
@@ -111,6 +118,16 @@ MARTS: dict[str, dict[str, ColumnType]] = {
         "slo_target": NUMBER,
         "slo_window_days": COUNT,
     },
+    "mart_slo_health": {
+        "slo": TEXT,
+        "title": TEXT,
+        "day": pl.Date,
+        "target": NUMBER,
+        "window_share": NUMBER,
+        "budget_left_ratio": NUMBER,
+        "status": TEXT,
+    },
+    "mart_slo_burn": {"slo": TEXT, "rule": TEXT, "severity": TEXT, "status": TEXT},
     "mart_fix_impact": {
         "action_item_id": TEXT,
         "outcome": TEXT,
@@ -245,6 +262,8 @@ KEYS = {
     "mart_incident_candidates": ("incident_id", "kind"),
     "mart_incident_impact": ("incident_id", "journey"),
     "mart_journey_health": ("journey", "day", "good", "total"),
+    "mart_slo_health": ("slo", "day", "status"),
+    "mart_slo_burn": ("slo", "rule", "status"),
     "mart_fix_impact": ("action_item_id", "verdict"),
     "mart_action_items": ("action_item_id", "is_open"),
     "mart_recommendations": ("rank", "action"),

@@ -24,7 +24,9 @@ class Notice:
     post: Post
 
 
-def texts(cadence: Cadence, period: Window, as_of: datetime, reason: str, last: str | None) -> dict[str, str]:
+def texts(
+    cadence: Cadence, period: Window, as_of: datetime, reason: str, last: str | None, *, judged: bool = True, published: bool = True
+) -> dict[str, str]:
     """Return the notice as `html`, `md` and `txt`, and its `headline`.
 
     Args:
@@ -33,6 +35,8 @@ def texts(cadence: Cadence, period: Window, as_of: datetime, reason: str, last: 
         as_of: to which the data that failed reaches.
         reason: what failed, a line for each; anything may stand in it.
         last: label of the newest report there is.
+        judged: whether there were figures that did not pass; else what makes them failed.
+        published: whether an earlier mart is there to read.
     """
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     headline = f"The {cadence.name} report of {cadence.label(period)} is withheld"
@@ -44,6 +48,8 @@ def texts(cadence: Cadence, period: Window, as_of: datetime, reason: str, last: 
         "lines": lines[:LONGEST],
         "left": max(0, len(lines) - LONGEST),
         "last": last,
+        "judged": judged,
+        "published": published,
     }
     found = {ending: page.template(f"withheld.{ending}.j2").render(context) for ending in ("html", "md", "txt")}
     return {"headline": headline, **found}

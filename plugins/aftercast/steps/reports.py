@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aftercast import warehouse
+from aftercast import landing, warehouse
 from aftercast.declarations import ReportRow, nearest
 from aftercast.errors import AftercastError, ConfigError, QualityError, SourceUnavailable
 from aftercast.settings import Settings
@@ -63,17 +63,45 @@ def send_report(name: str, period: str | None = None, *, now: datetime | None = 
     return written.page
 
 
-def withhold_reports(reason: str, now: datetime) -> list[Path]:
-    """Say in the place of every report that is due why there is none: the marts that were made did not pass their gates.
+def withhold_reports(reason: str, now: datetime, *, task: str = "check", silently: bool = False) -> list[Path]:
+    """Say in the place of every report that is due why there is none: a task of the refresh failed, so no new mart is published.
 
     A report whose page was written from an earlier, good mart is left as it is; one with a schedule of its own is not due now. Returns the
     notices written.
+
+    Args:
+        reason: what failed.
+        now: the time; where nothing says to which moment the data reaches, reports of the last complete period by the clock are due.
+        task: that failed; before `check` no figures were judged.
+        silently: write the notices and tell no channel.
     """
     settings = Settings.from_environment()
-    as_of = _as_of(settings.warehouse)
+    if task != "check":
+        reason = f"{task} failed: {reason}"
+    as_of = _reaches(settings, now)
     due = [row for row in settings.deployment.reports if row.follows_the_refresh]
-    notices = [_withhold(settings, row, as_of, reason, now) for row in due]
+    notices = [_withhold(settings, row, as_of, reason, None if silently else now, judged=task == "check") for row in due]
     return [notice for notice in notices if notice]
+
+
+def withhold_first_reports(reason: str, now: datetime, *, task: str, silently: bool = False) -> list[Path]:
+    """Say why there is no report where none can be: a source failed and nothing was ever published.
+
+    With a published mart a source that fails holds up no report: the others go on, and its page says which source is late.
+    """
+    if Settings.from_environment().mart.exists():
+        return []
+    return withhold_reports(reason, now, task=task, silently=silently)
+
+
+def _reaches(settings: Settings, now: datetime) -> datetime:
+    """To which moment the data reaches: that of the marts being made, else of what landed, else the time."""
+    try:
+        return _as_of(settings.warehouse)
+    except AftercastError:  # no file yet, or one without marts
+        pass
+    span = landing.covered_window(settings)
+    return span.end if span else now
 
 
 def _row(settings: Settings, name: str) -> ReportRow:
@@ -103,10 +131,12 @@ def _due(settings: Settings, row: ReportRow, now: datetime) -> str:
     return cadence.label(wanted)
 
 
-def _withhold(settings: Settings, row: ReportRow, as_of: datetime, reason: str, now: datetime | None) -> Path | None:
+def _withhold(
+    settings: Settings, row: ReportRow, as_of: datetime, reason: str, now: datetime | None, *, judged: bool = True
+) -> Path | None:
     from aftercast import reporting
 
-    notice = reporting.withhold(settings, row.cadence, as_of, reason)
+    notice = reporting.withhold(settings, row.cadence, as_of, reason, judged=judged)
     if notice is None:
         return None
     log.warning("report %s of %s is withheld: %s", row.name, notice.label, notice.page)
@@ -133,4 +163,5 @@ def _send(
     dispatch = dispatches.Dispatch(row, label, version, letter, post, kind)
     outcomes = dispatches.send_out(dispatch, settings.deployment.reporting.channels, Outbox(settings.outbox), now, again=again)
     counts = deliveries.check(outcomes)
-    log.info("report %s of %s: %s", row.name, label, ", ".join(f"{number} {state}" for state, number in counts.items() if number))
+    if outcomes:
+        log.info("report %s of %s: %s", row.name, label, ", ".join(f"{number} {state}" for state, number in counts.items() if number))
