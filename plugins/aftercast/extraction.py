@@ -91,7 +91,7 @@ def extract(settings: Settings, source: SourceRow, window: Window, *, ingested_a
             log.error("source %s: %s: held back by the quality gate; %s", source.name, place, error)
             continue
         except (SourceUnavailable, SourceRejected, LandingError) as error:
-            raise _placed(error, source, place, number - 1) from error
+            raise placed(error, source, place, number - 1) from error
         results += landed
         for entity in landed:
             log.info("%s", entity)
@@ -103,7 +103,7 @@ def extract(settings: Settings, source: SourceRow, window: Window, *, ingested_a
     return results
 
 
-def _placed(error: AftercastError, source: SourceRow, place: str, landed_before: int) -> AftercastError:
+def placed(error: AftercastError, source: SourceRow, place: str, landed_before: int = 0) -> AftercastError:
     said = str(error).removeprefix(f"source {source.name!r}: ")
     before = f"; the {landed_before} window(s) before it have landed" if landed_before else ""
     return type(error)(f"source {source.name!r}, {place}: {said} (nothing of this window was landed{before})")
