@@ -24,6 +24,7 @@ from aftercast.window import DAY, Window
 
 log = logging.getLogger(__name__)
 
+SHOWN = 300  # characters of what a kind stumbled over that a message repeats
 SAY_EVERY = 10.0  # seconds between two lines of progress
 # How a kind stumbles over an answer that has not the shape it expects.
 MISSHAPEN = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, pl.exceptions.PolarsError)
@@ -139,7 +140,8 @@ def told(source: SourceRow, found: Iterator[Batch]) -> Iterator[Batch]:
         except MISSHAPEN as error:
             problem = f"{type(error).__name__}: {error}"
             raise SourceRejected(
-                f"source {source.name!r}: what came after {origin} has not the shape kind {source.kind!r} expects ({problem})"
+                f"source {source.name!r}: what came after {origin} has not the shape kind {source.kind!r} expects ({problem[:SHOWN]}); "
+                f"see what it answers with `aftercast source check {source.name}`, then correct its options or the system that answers"
             ) from error
         except OSError as error:
             raise SourceUnavailable(f"source {source.name!r}: reading failed after {origin} ({error})") from error

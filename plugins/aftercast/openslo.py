@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from aftercast import yaml_texts
 from aftercast.declarations import JourneyRow, nearest
 from aftercast.errors import ConfigError
 
@@ -95,8 +94,8 @@ def objectives(folder: Path, journeys: Sequence[JourneyRow]) -> tuple[Objective,
 def _documents(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in sorted(one for one in folder.rglob("*") if one.suffix in (".yaml", ".yml") and one.is_file()):
         try:
-            found = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            found = yaml_texts.read_all(path.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise ConfigError(f"{path} is not readable YAML: {error}") from error
         for number, document in enumerate(found, start=1):
             if document is None:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
+from aftercast import yaml_texts
 from aftercast.declarations import DetectorRow, MaskRow, RankerRow, Row, RuleRow, TuningRow, nearest
 from aftercast.errors import ConfigError
 from aftercast.features import digest
@@ -157,8 +158,8 @@ def _content(given: object) -> dict[str, Any]:
     if isinstance(given, str):
         try:
             # A loader of texts, lists and mappings only, as that of a front matter: no time loses its zone, no 14:30 becomes a number.
-            given = json.loads(given) if given.lstrip().startswith("{") and '"' in given else yaml.load(given, Loader=yaml.BaseLoader)
-        except (yaml.YAMLError, json.JSONDecodeError) as error:
+            given = json.loads(given) if given.lstrip().startswith("{") and '"' in given else yaml_texts.read(given, yaml.BaseLoader)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"neither YAML nor JSON ({' '.join(str(error).split())}); {_write()}") from error
     if not isinstance(given, Mapping):
         raise ConfigError(f"expected names and values, found {given!r}; {_write()}")

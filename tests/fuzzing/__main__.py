@@ -15,7 +15,7 @@ sys.path[:0] = [str(PROJECT / "plugins"), str(PROJECT)]
 
 def main() -> int:
     from tests import conftest  # noqa: F401  the environment of the tests
-    from tests.fuzzing import campaign
+    from tests.fuzzing import campaign, config_files
     from tests.fuzzing.seeds import SEEDS
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -25,14 +25,17 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=5, help="examples of each kind of failure")
     given = parser.parse_args()
     columns = ("landed", "quarantined", "refused", "stumbled", "crashed", "lost")
-    print(f"{'source':<22}{'payloads':>9}" + "".join(f"{one:>12}" for one in columns) + f"{'seconds':>9}{'peak MiB':>10}", flush=True)
+    print(f"{'source or file':<38}{'payloads':>9}" + "".join(f"{one:>12}" for one in columns) + f"{'seconds':>9}{'peak MiB':>10}", flush=True)
     failed = 0
-    for name in given.only or sorted(SEEDS):
-        with tempfile.TemporaryDirectory() as folder:
-            report = campaign.run(name, Path(folder), seed=given.seed, payloads=given.payloads)
+    with tempfile.TemporaryDirectory() as folder:
+        files = config_files.names(config_files.make(Path(folder)))
+    for name in given.only or [*sorted(SEEDS), *files]:
+        one = campaign if name in SEEDS else config_files
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+            report = one.run(name, Path(folder), seed=given.seed, payloads=given.payloads)
         counts = [report.count(one) if one != "stumbled" else sum(found.stumbled for found in report.outcomes) for one in columns]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        row = f"{name:<22}{len(report.outcomes):>9}" + "".join(f"{one:>12}" for one in counts)
+        row = f"{name:<38}{len(report.outcomes):>9}" + "".join(f"{one:>12}" for one in counts)
         print(row + f"{report.seconds:>9.1f}{peak:>10}", flush=True)
         failed += len(report.bad)
         shown: Counter[str] = Counter()

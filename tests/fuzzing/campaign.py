@@ -227,17 +227,27 @@ class Field:
         assert not self.seed.counted or self.whole[self.seed.counted] > 0
 
 
+class _Httpx:
+    """The module `httpx` as sources see it, with another client; Airflow has its own."""
+
+    def __init__(self, client: type[httpx.Client]) -> None:
+        self.Client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(httpx, name)
+
+
 @contextlib.contextmanager
 def _served(service: Service) -> Iterator[None]:
     """Let every client of the product talk to a service without a network and without waiting."""
-    client = httpx.Client
 
-    def make(*_: Any, base_url: Any = "", headers: Any = None, auth: Any = None, **__: Any) -> httpx.Client:
-        return client(base_url=base_url, headers=headers, auth=auth, transport=httpx.MockTransport(service))
+    class Client(httpx.Client):
+        def __init__(self, *, base_url: Any = "", headers: Any = None, auth: Any = None, **_: Any) -> None:
+            super().__init__(base_url=base_url, headers=headers, auth=auth, transport=httpx.MockTransport(service))
 
     known = dict(web.Web.__init__.__kwdefaults__ or {})
     walking = dict(web.Web.walk.__kwdefaults__ or {})
-    with mock.patch.object(web.httpx, "Client", make):
+    with mock.patch.object(web, "httpx", _Httpx(Client)):
         web.Web.__init__.__kwdefaults__ = known | {"sleep": lambda _: None}  # type: ignore[attr-defined]
         web.Web.walk.__kwdefaults__ = walking | {"most": MOST_PAGES}  # type: ignore[attr-defined]
         try:

@@ -74,8 +74,7 @@ def _pagerduty() -> Rule:
 
 
 def _github() -> Rule:
-    release = {"id": 5, "tag_name": "v1", "name": "v1", "published_at": clock(9), "created_at": clock(8), "author": {"login": "octocat"}}
-    return github.GitHub(deployments=[github.shipped(number, 5 * number) for number in range(1, 4)], releases=[release])
+    return github.GitHub(deployments=[github.shipped(number, 5 * number) for number in range(1, 4)])
 
 
 def _slack() -> Rule:
@@ -224,7 +223,7 @@ SEEDS: dict[str, Seed] = {
         "github",
         ("changes",),
         "changes",
-        github.OPTIONS | {"from": ["deployments", "releases"]},
+        github.OPTIONS,
         connection={"password": "t0ken", "conn_type": "github"},
         service=_asked(_github),
     ),
@@ -253,9 +252,9 @@ SEEDS: dict[str, Seed] = {
         "jira",
         (),
         "incidents",
-        jira.INCIDENTS | {"edition": "data_center"},
+        jira.INCIDENTS | {"edition": "datacenter"},
         connection={"login": "jane", "password": "k3y"},
-        service=_asked(_jira("data_center")),
+        service=_asked(_jira("datacenter")),
     ),
     "jsm_ops": Seed("jsm_ops", ("alerts",), "alerts", ops.JSM, connection={"login": "jane", "password": "k3y"}, service=_asked(_jsm("jsm"))),
     "jsm_ops (opsgenie)": Seed(
