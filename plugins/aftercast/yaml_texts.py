@@ -47,7 +47,13 @@ def read_all(text: str, loader: Any = yaml.SafeLoader) -> list[Any]:
         raise NotYaml("it is nested too deeply, or holds itself by an alias; write out what is meant") from error
     except NotYaml:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:  # of a value: a day or a number that does not exist
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:  # of a value: a day or a number that does not exist
         raise NotYaml(f"a value cannot be read ({error}); put it in quotation marks if it is a text") from error
     return found
 

@@ -25,7 +25,9 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=5, help="examples of each kind of failure")
     given = parser.parse_args()
     columns = ("landed", "quarantined", "refused", "stumbled", "crashed", "lost")
-    print(f"{'source or file':<38}{'payloads':>9}" + "".join(f"{one:>12}" for one in columns) + f"{'seconds':>9}{'peak MiB':>10}", flush=True)
+    print(
+        f"{'source or file':<38}{'payloads':>9}" + "".join(f"{one:>12}" for one in columns) + f"{'seconds':>9}{'peak MiB':>10}", flush=True
+    )
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         files = config_files.names(config_files.make(Path(folder)))

@@ -100,8 +100,13 @@ class Service:
         params: dict[str, list[str]] = {}
         for name, value in request.url.params.multi_items():
             params.setdefault(name, []).append(value)
-        asked = Asked(request.method, request.url.path if "%" not in str(request.url) else request.url.raw_path.decode().split("?")[0],
-                      params, dict(request.headers.items()), body)
+        asked = Asked(
+            request.method,
+            request.url.path if "%" not in str(request.url) else request.url.raw_path.decode().split("?")[0],
+            params,
+            dict(request.headers.items()),
+            body,
+        )
         answer = self.held or self.rule(asked)
         content, headers = mutations.as_bytes(answer.data) if answer.raw is None else answer.raw, dict(answer.headers)
         if self.mutation in mutations.FOREVER and number >= self.spoilt:
@@ -115,10 +120,14 @@ class Service:
         return httpx.Response(answer.status, headers={"content-type": "application/json", **headers}, stream=httpx.ByteStream(content))
 
 
+TOUCHED: list[mutations.Path] = []
+"""Which value the slip of this payload spoilt."""
+
+
 def spoil(document: Any, mutation: str, chance: random.Random) -> tuple[bytes, dict[str, str]]:
     """The bytes and headers of a spoilt document."""
     if mutation in mutations.SLIPS:
-        return mutations.as_bytes(mutations.slip(document, mutation, chance)), {}
+        return mutations.as_bytes(mutations.slip(document, mutation, chance, TOUCHED)), {}
     if mutation in mutations.REARRANGED:
         return mutations.as_bytes(mutations.rearranged(document, mutation, chance)), {}
     if mutation in mutations.WRECKS:
@@ -153,10 +162,7 @@ def write_files(folder: Path, files: dict[str, Any], mutation: str, chance: rand
             path.write_bytes(_spoilt_text(content, mutation, chance) if name == chosen else content.encode())
         elif name.endswith("l"):
             lines = [mutations.as_bytes(one) for one in content]
-            if name == chosen and mutation in mutations.WRECKS:
-                place = chance.randrange(len(lines))
-                lines[place] = spoil(content[place], mutation, chance)[0]
-            elif name == chosen:
+            if (name == chosen and mutation in mutations.WRECKS) or name == chosen:
                 place = chance.randrange(len(lines))
                 lines[place] = spoil(content[place], mutation, chance)[0]
             path.write_bytes(b"\n".join(lines) + b"\n")
@@ -275,6 +281,7 @@ def within(seconds: int) -> Iterator[None]:
 
 def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> Outcome:
     """Try one payload and say what became of it."""
+    TOUCHED.clear()
     try:
         with within(SECONDS):
             landed, _ = field_.run(mutation, chance)
@@ -297,11 +304,17 @@ def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> 
         held = sum(path.read_bytes().count(b"\n") for path in field_.place.quarantine.glob(f"{one.entity}/**/*.jsonl"))
         if one.received != one.landed + one.rejected + one.duplicate or on_disk != one.landed or held != one.rejected:
             return Outcome(number, mutation, "lost", f"{one}; {on_disk} rows on disk, {held} in quarantine")
-    if mutation in mutations.SLIPS and field_.seed.counted:
+    said_where = any(key in field_.seed.uncounted for path in TOUCHED for key in path)
+    if mutation in mutations.SLIPS and field_.seed.counted and not said_where:
         gone = field_.whole[field_.seed.counted] - landed[field_.seed.counted].received
         told = sum(count for one in landed.values() for count in one.reasons.values())
         if gone > told:
-            return Outcome(number, mutation, "lost", f"{gone} record(s) of {field_.seed.counted} are neither landed, quarantined nor noted")
+            return Outcome(
+                number,
+                mutation,
+                "lost",
+                f"{gone} record(s) of {field_.seed.counted} are neither landed, quarantined nor noted; spoilt: {TOUCHED}",
+            )
     return Outcome(number, mutation, "quarantined" if any(one.rejected for one in landed.values()) else "landed")
 
 

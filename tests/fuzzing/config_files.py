@@ -53,9 +53,7 @@ TEXTS = {
     "windows": lambda text, chance: text.replace("\n", "\r\n"),
     "a python object": lambda text, chance: text + "\nx: !!python/object/apply:os.system [true]\n",
     "another document": lambda text, chance: text + "\n---\na: 1\n",
-    "a comma more": lambda text, chance: "".join(
-        line + ("," if chance.randrange(4) == 0 else "") + "\n" for line in text.splitlines()
-    ),
+    "a comma more": lambda text, chance: "".join(line + ("," if chance.randrange(4) == 0 else "") + "\n" for line in text.splitlines()),
     "a quotation mark": lambda text, chance: _put(text, '"', chance),
     "a colon": lambda text, chance: _put(text, ": ", chance),
     "a name nobody declares": lambda text, chance: _another_name(text, chance),

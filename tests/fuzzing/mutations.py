@@ -72,9 +72,19 @@ SLIPS: dict[str, Callable[[Any, random.Random], Any]] = {
     "wrong time zone": _another_zone,
     "lone surrogate": lambda old, chance: chance.choice(["\ud800", "a\udfffb", "\x00", "a\x00b", "\u202e", "\ufeff"]),
     "large text": lambda old, chance: _large(chance),
-    "unknown enum": lambda old, chance: chance.choice(["zzz-unknown", "ZZZ", "-1", "null", "NaN", "__proto__", "../../etc/passwd", "{{x}}"]),
+    "unknown enum": lambda old, chance: chance.choice(
+        ["zzz-unknown", "ZZZ", "-1", "null", "NaN", "__proto__", "../../etc/passwd", "{{x}}"]
+    ),
     "impossible time": lambda old, chance: chance.choice(
-        ["0000-00-00T00:00:00Z", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-02-30T10:00:00Z", "2026-09-01T25:61:61Z", 9e18, -9e18]
+        [
+            "0000-00-00T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "0001-01-01T00:00:00Z",
+            "2026-02-30T10:00:00Z",
+            "2026-09-01T25:61:61Z",
+            9e18,
+            -9e18,
+        ]
     ),
 }
 REARRANGED = ("drop key", "duplicated", "out of order", "emptied", "unknown key", "infinite")
@@ -94,13 +104,15 @@ WRECKS = (
 FOREVER = ("same cursor", "ever new cursors")
 
 
-def slip(document: Any, name: str, chance: random.Random) -> Any:
-    """A copy of a document with one value spoilt."""
+def slip(document: Any, name: str, chance: random.Random, touched: list[Path] | None = None) -> Any:
+    """A copy of a document with one value spoilt; `touched` is told which."""
     document = copy.deepcopy(document)
     places = nodes(document)
     if not places:
         return SLIPS[name](document, chance)
     path = chance.choice(places)
+    if touched is not None:
+        touched.append(path)
     holder = _at(document, path[:-1])
     holder[path[-1]] = SLIPS[name](holder[path[-1]], chance)
     return document

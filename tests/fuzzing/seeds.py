@@ -256,7 +256,9 @@ SEEDS: dict[str, Seed] = {
         connection={"login": "jane", "password": "k3y"},
         service=_asked(_jira("datacenter")),
     ),
-    "jsm_ops": Seed("jsm_ops", ("alerts",), "alerts", ops.JSM, connection={"login": "jane", "password": "k3y"}, service=_asked(_jsm("jsm"))),
+    "jsm_ops": Seed(
+        "jsm_ops", ("alerts",), "alerts", ops.JSM, connection={"login": "jane", "password": "k3y"}, service=_asked(_jsm("jsm"))
+    ),
     "jsm_ops (opsgenie)": Seed(
         "jsm_ops", ("alerts",), "alerts", {"service": "opsgenie"}, connection={"password": "k3y"}, service=_asked(_jsm("opsgenie"))
     ),
@@ -293,6 +295,7 @@ SEEDS: dict[str, Seed] = {
         slack.OPTIONS,
         connection={"password": "xoxb-k3y", "conn_type": "slack"},
         service=_asked(_slack),
+        uncounted=("name", "channels"),
     ),
     "sql": Seed(
         "sql",
@@ -313,7 +316,9 @@ SEEDS: dict[str, Seed] = {
     "stripe": Seed(
         "stripe", ("journey_kpis",), "", {"journey": "checkout"}, connection={"password": "sk_live_k3y"}, service=_asked(_stripe)
     ),
-    "tempo": Seed("tempo", ("service_edges",), "", connection={"extra": {"headers": {"X-Scope-OrgID": "shop"}}}, service=_asked(traces.Tempo)),
+    "tempo": Seed(
+        "tempo", ("service_edges",), "", connection={"extra": {"headers": {"X-Scope-OrgID": "shop"}}}, service=_asked(traces.Tempo)
+    ),
     "unleash": Seed("unleash", ("changes",), "changes", connection={"password": "*:*.t0ken"}, service=_asked(_unleash)),
     "webhooks": Seed("webhooks", ("changes",), "changes", {"inbox": "inbox", "rules": [webhooks.DEPLOYS]}, files=_hooks),
 }
