@@ -15,7 +15,7 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 EXPECTATIONS = PROJECT / "expectations"
 LEVELS = {"critical": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 SAMPLE = 3  # violating rows shown with a finding
+
+Judged = list[dict[str, Any]]
+Keep = Callable[[Judged], None]
 
 
 class Expectation(BaseModel):
@@ -192,22 +195,44 @@ def _finding(
     )
 
 
-def _check(name: str, frame: pl.LazyFrame, time: str | None, folder: Path, results_folder: Path | None) -> list[Finding]:
+def _judgement(position: int, expectation: Expectation, result: dict[str, Any], finding: Finding | None) -> dict[str, Any]:
+    """One expectation and what came of it, as a row of `gate_results` without its table."""
+    seen = (result.get("result") or {}).get("observed_value")
+    counted = f"{(result.get('result') or {}).get('element_count', 0)} summary rows, all as expected"
+    limits = ", ".join(f"{key}={value}" for key, value in expectation.kwargs.items())
+    return {
+        "border": "published",
+        "source": "",
+        "position": position,
+        "expectation": f"{expectation.type}({limits})",
+        "severity": expectation.severity,
+        "status": "failed" if finding else "passed",
+        "observed": finding.observed if finding else f"observed {seen}" if seen is not None else counted,
+        "reason": expectation.then,
+    }
+
+
+def _check(
+    name: str, frame: pl.LazyFrame, time: str | None, folder: Path, results_folder: Path | None, keep: Keep | None = None
+) -> list[Finding]:
     suite = load_suite(name, folder)
     try:
         summary = summarise(suite, frame, time)
     except pl.exceptions.PolarsError as error:
         raise QualityError(f"suite {name}: cannot be computed: {error}; correct the suite or the table it is for") from error
     results = _judge(name, suite, summary)
-    findings = []
-    for expectation, result in zip(suite.expectations, results, strict=True):
+    findings, judged = [], []
+    for position, (expectation, result) in enumerate(zip(suite.expectations, results, strict=True), start=1):
         reason = _broken(result)
         if reason:
             raise QualityError(f"suite {name}: {expectation.type} {expectation.kwargs} cannot be evaluated: {reason}; correct the suite")
         if not result["success"]:
             findings.append(_finding(name, suite, expectation, result, summary, frame))
+        judged.append(_judgement(position, expectation, result, findings[-1] if not result["success"] else None))
     if results_folder is not None:
-        _record(results_folder / f"{name}.json", suite, summary, findings)
+        _record(results_folder / f"{name}.json", suite, summary, findings, results)
+    if keep is not None:
+        keep(judged)
     for finding in findings:
         log.log(LEVELS[finding.severity], "%s", finding)
     critical = [finding for finding in findings if finding.severity == "critical"]
@@ -216,7 +241,7 @@ def _check(name: str, frame: pl.LazyFrame, time: str | None, folder: Path, resul
     return findings
 
 
-def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Finding]) -> None:
+def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Finding], results: list[dict[str, Any]]) -> None:
     """Keep the last judgement where people can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -224,6 +249,7 @@ def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Find
         "expectations": len(suite.expectations),
         "failed": [str(finding) for finding in findings],
         "summary": summary.head(100).to_dicts(),
+        "results": results,
     }
     temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     temporary.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
@@ -249,10 +275,17 @@ def check_landed(
 
 
 def check_published(
-    mart: str, frame: pl.DataFrame | pl.LazyFrame, expectations: Path = EXPECTATIONS, results: Path | None = None
+    mart: str,
+    frame: pl.DataFrame | pl.LazyFrame,
+    expectations: Path = EXPECTATIONS,
+    results: Path | None = None,
+    keep: Keep | None = None,
 ) -> list[Finding]:
-    """Judge a mart that is about to be published, as `check_landed` judges what lands; its suite is `published__<mart>`."""
-    return _check(f"published__{mart}", frame.lazy(), None, expectations, results)
+    """Judge a mart that is about to be published, as `check_landed` judges what lands; its suite is `published__<mart>`.
+
+    `keep` is told every judgement, passed and failed, before a failure is raised.
+    """
+    return _check(f"published__{mart}", frame.lazy(), None, expectations, results, keep)
 
 
 def published_marts(expectations: Path = EXPECTATIONS) -> list[str]:
@@ -269,8 +302,10 @@ def landing_gate(settings: Settings) -> Callable[[str, pl.LazyFrame], None]:
     return gate
 
 
-def check_marts(settings: Settings, read: Callable[[str], pl.DataFrame]) -> list[Finding]:
-    """Judge every mart that has a suite; `read` returns a mart's rows.
+def check_marts(
+    settings: Settings, read: Callable[[str], pl.DataFrame], keep: Callable[[str, Judged], None] | None = None
+) -> list[Finding]:
+    """Judge every mart that has a suite; `read` returns a mart's rows, `keep` is told what was judged of it.
 
     Raises:
         QualityError: naming every critical expectation of every mart that failed.
@@ -278,7 +313,8 @@ def check_marts(settings: Settings, read: Callable[[str], pl.DataFrame]) -> list
     findings, failures = [], []
     for mart in published_marts():
         try:
-            findings += check_published(mart, read(mart), results=settings.home / "quality")
+            told = partial(keep, mart) if keep is not None else None
+            findings += check_published(mart, read(mart), results=settings.home / "quality", keep=told)
         except QualityError as error:
             failures.append(str(error))
     if failures:

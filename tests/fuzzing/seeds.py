@@ -295,7 +295,7 @@ SEEDS: dict[str, Seed] = {
         slack.OPTIONS,
         connection={"password": "xoxb-k3y", "conn_type": "slack"},
         service=_asked(_slack),
-        uncounted=("name", "channels"),
+        uncounted=("name", "channels", "ts", "thread_ts", "latest_reply", "reply_count"),
     ),
     "sql": Seed(
         "sql",

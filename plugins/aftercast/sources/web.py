@@ -188,6 +188,10 @@ class Web:
                     json=request.body,
                     data=dict(request.form) or None,
                 )
+            except httpx.InvalidURL as error:
+                raise SourceRejected(
+                    f"source {self._source!r}: {origin} cannot be asked for ({error}); what an answer or an option names fits no URL"
+                ) from error
             except (httpx.TransportError, httpx.DecodingError) as error:  # the second: a body packed otherwise than its header says
                 self._refuse_certificate(error, origin)
                 problem = f"{type(error).__name__}: {error}"
