@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast.commands import actions, doctor, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, doctor, gates, inbox, insights, postmortems, responses, search, sources, trying
 from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
@@ -35,6 +35,7 @@ app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
 app.command()(doctor.doctor)
 app.command()(search.search)
+app.command()(gates.quality)
 app.command()(trying.build)
 app.command()(trying.series)
 app.command()(actions.actions)
@@ -288,9 +289,10 @@ def tune() -> None:
 @app.command()
 def replay(source: Annotated[str | None, typer.Argument(help="Only this source's quarantine.")] = None) -> None:
     """Land the quarantined rows that fit now; the others stay in quarantine."""
-    from aftercast import landing
+    from aftercast import landing, quality
 
-    results = landing.replay(Settings.from_environment(), source)
+    settings = Settings.from_environment()
+    results = landing.replay(settings, source, gate=quality.landing_gate(settings))
     for landed in results:
         out.print(str(landed))
     if not results:

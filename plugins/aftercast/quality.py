@@ -9,6 +9,7 @@ warehouse are dbt's to test; single rows that do not fit are quarantined before 
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import os
@@ -320,3 +321,90 @@ def check_marts(
     if failures:
         raise QualityError("\n".join(failures))
     return findings
+
+
+def data_docs(settings: Settings) -> Path:
+    """Write the last judgement of every suite as Great Expectations' pages, with an index; return the index.
+
+    The pages say what was expected, what was seen, and why it matters. They rest on what the gates kept under `quality/`, so that a run
+    pays nothing for them.
+
+    Raises:
+        ConfigError: no gate has judged anything yet.
+    """
+    folder = settings.home / "quality"
+    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*__*.json"))}
+    told = {name: content for name, content in kept.items() if content.get("results")}
+    if not told:
+        raise ConfigError(f"no judgement lies in {folder}; run `aftercast run` first")
+    pages = folder / "docs"
+    pages.mkdir(parents=True, exist_ok=True)
+    for name, content in told.items():
+        _write_whole(pages / f"{name}.html", _page(name, content))
+    _write_whole(pages / "index.html", _index(told))
+    for path in pages.glob("*.html"):
+        if path.stem not in {*told, "index"}:
+            path.unlink()
+    return pages / "index.html"
+
+
+def _page(name: str, content: dict[str, Any]) -> str:
+    """One suite as a page of Great Expectations."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult, ExpectationValidationResult
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    results = []
+    for one in content["results"]:
+        asked = one["expectation_config"]
+        kwargs = {key: value for key, value in asked["kwargs"].items() if key != "batch_id"}
+        then = (asked.get("meta") or {}).get("then", "")
+        results.append(
+            ExpectationValidationResult(
+                success=one["success"],
+                expectation_config=ExpectationConfiguration(
+                    type=asked["type"],
+                    kwargs=kwargs,
+                    severity=asked.get("severity"),
+                    meta={"notes": {"format": "string", "content": [then]}},
+                ),
+                result=one.get("result") or {},
+                exception_info=one.get("exception_info") or {},
+                meta={},
+            )
+        )
+    good = sum(one.success is True for one in results)
+    counts = {
+        "evaluated_expectations": len(results),
+        "successful_expectations": good,
+        "unsuccessful_expectations": len(results) - good,
+        "success_percent": 100.0 * good / max(len(results), 1),
+    }
+    whole = ExpectationSuiteValidationResult(
+        suite_name=name, success=good == len(results), results=results, statistics=counts, suite_parameters={}, meta={}
+    )
+    return str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(whole)))
+
+
+def _index(told: dict[str, dict[str, Any]]) -> str:
+    """The suites, failed ones first, with what each guards against."""
+    rows = []
+    for name, content in sorted(told.items(), key=lambda item: (not item[1]["failed"], item[0])):
+        failed = "".join(f"<li>{html.escape(one)}</li>" for one in content["failed"])
+        state = f"{len(content['failed'])} of {content['expectations']} failed" if failed else f"{content['expectations']} passed"
+        about = html.escape(str(content["about"]))
+        rows.append(f'<tr><td><a href="{name}.html">{name}</a></td><td>{state}</td><td>{about}<ul>{failed}</ul></td></tr>')
+    style = "body{font-family:sans-serif;margin:2rem;max-width:75rem}td,th{text-align:left;vertical-align:top;padding:.4rem 1rem .4rem 0}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Quality gates</title><style>{style}</style><h1>Quality gates</h1>'
+        "<p>The last judgement of every suite. <code>landed__</code>: rows of a source before they land; <code>published__</code>: a mart "
+        f"before anybody can read it.</p><table><tr><th>suite</th><th>judged</th><th>guards against</th></tr>{''.join(rows)}</table></html>"
+    )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

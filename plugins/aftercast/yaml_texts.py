@@ -1,4 +1,4 @@
-"""YAML that people write, read without surprises: whatever is wrong with a text is one kind of error, and aliases make no more than they should.
+"""YAML that people write, read without surprises: whatever is wrong is one kind of error, and aliases make no more than they should.
 
 PyYAML raises what its parts raise (a day that does not exist is a ValueError, brackets without end a RecursionError), and a few lines of
 aliases stand for billions of values, or for a value that holds itself.
