@@ -1,9 +1,9 @@
 """Versioned shapes of what others rely on: what a source may land, and what the published mart holds.
 
-`landing.json` and `marts.json` are written by `python -m contracts` from `plugins/aftercast/entities.py` and the dbt contracts. Every entity
-and mart has a version `major.minor`, its shape, the shape of the version before, and a fingerprint of every version there was. Additive
-changes (a new optional column, another allowed value) raise the minor number, breaking ones (a column gone or of another type, another key,
-a column that must be filled now, a value no longer allowed) the major one; both need a line in CHANGELOG.md that names table and version.
+`landing.json` and `marts.json` are written by `python -m contracts` from `entities.py` and the dbt contracts. Every entity and mart has a
+version `major.minor`, its shape, the shape of the version before, and a fingerprint of every version there was. Additive changes (a new
+optional column, another allowed value) raise the minor number, breaking ones (a column gone or of another type, another key, a column that
+must be filled now, a value no longer allowed) the major one; both need a line in CHANGELOG.md that names table and version.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def problems(now: Mapping[str, Mapping[str, Shape]], known: Mapping[str, Mapping
                 next_ = raised(entry["version"], breaking=bool(broken))
                 word = "breaking" if broken else "additive"
                 found.append(
-                    f"{kind}/{name} changed ({word}: {'; '.join(broken + added)}): run `python -m contracts`, which makes it {next_}, and add a "
-                    f"line with `{kind}/{name} {next_}` to CHANGELOG.md that says what readers must do"
+                    f"{kind}/{name} changed ({word}: {'; '.join(broken + added)}): run `python -m contracts`, which makes it {next_}, "
+                    f"and add a line with `{kind}/{name} {next_}` to CHANGELOG.md that says what readers must do"
                 )
                 continue
             found += _of_history(f"{kind}/{name}", entry, changelog)

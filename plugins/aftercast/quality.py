@@ -360,7 +360,6 @@ def _page(name: str, content: dict[str, Any]) -> str:
     for one in content["results"]:
         asked = one["expectation_config"]
         kwargs = {key: value for key, value in asked["kwargs"].items() if key != "batch_id"}
-        then = (asked.get("meta") or {}).get("then", "")
         results.append(
             ExpectationValidationResult(
                 success=one["success"],
@@ -368,7 +367,6 @@ def _page(name: str, content: dict[str, Any]) -> str:
                     type=asked["type"],
                     kwargs=kwargs,
                     severity=asked.get("severity"),
-                    meta={"notes": {"format": "string", "content": [then]}},
                 ),
                 result=one.get("result") or {},
                 exception_info=one.get("exception_info") or {},
@@ -385,7 +383,20 @@ def _page(name: str, content: dict[str, Any]) -> str:
     whole = ExpectationSuiteValidationResult(
         suite_name=name, success=good == len(results), results=results, statistics=counts, suite_parameters={}, meta={}
     )
-    return str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(whole)))
+    rendered = str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(whole)))
+    return rendered.replace("</body>", f"{_reasons(content)}</body>", 1)
+
+
+def _reasons(content: dict[str, Any]) -> str:
+    """Why each expectation of a suite matters: Great Expectations' pages have no place for it."""
+    rows = []
+    for one in content["results"]:
+        asked = one["expectation_config"]
+        what = asked["kwargs"].get("column", asked["type"])
+        why = html.escape(str((asked.get("meta") or {}).get("then", "")))
+        state = "passed" if one["success"] else f"failed ({asked.get('severity')})"
+        rows.append(f"<li><b>{html.escape(str(what))}</b> {html.escape(state)}: {why}</li>")
+    return f'<section class="container"><h4>Why each expectation matters</h4><ul>{"".join(rows)}</ul></section>'
 
 
 def _index(told: dict[str, dict[str, Any]]) -> str:

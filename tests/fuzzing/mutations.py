@@ -1,4 +1,4 @@
-"""Ways in which a payload goes wrong. Pure but for the generator of chance that is given: the same seed spoils the same place in the same way.
+"""Ways in which a payload goes wrong. Pure but for the chance that is given: the same seed spoils the same place in the same way.
 
 A *slip* spoils one value inside a document that stays whole otherwise: every record is still there, so every record must be accounted for.
 A *wreck* spoils the whole answer or file: what was in it cannot be counted any more, so what must come of it is rows or a clear error.

@@ -1,4 +1,4 @@
-"""A whole and healthy payload for every kind of source, from the recorded ones of the unit tests; `tests/fuzzing/test_campaign.py` wants one each.
+"""A whole and healthy payload for every kind of source, from the recorded ones of the unit tests.
 
 A service is a rule that answers requests; an inbox is a set of files: a JSON document, a list of them (JSON lines), or text.
 """

@@ -84,9 +84,8 @@ def test_the_campaign_sees_a_crash_and_a_loss(tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_an_answer_nested_too_deeply_or_packed_wrongly_is_unavailable_and_not_a_traceback(answer: Answer, said: str):
-    with serve(lambda _: answer) as server, Web("s", Endpoint("c", "http", server.url), sleep=lambda _: None) as web:
-        with pytest.raises(SourceUnavailable, match=said):
-            web.ask(Request("/x"))
+    with serve(lambda _: answer) as server, pytest.raises(SourceUnavailable, match=said):
+        Web("s", Endpoint("c", "http", server.url), sleep=lambda _: None).ask(Request("/x"))
 
 
 def test_a_csv_header_longer_than_python_reads_is_quarantined(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ KINDS = {
 
 
 def kind(data_type: str) -> str:
-    return "double" if data_type.startswith("decimal") else data_type
+    return {"decimal": "double", "timestamp": "timestamp with time zone"}.get(re.split(r"\W|tz", data_type)[0], data_type)
 
 
 def schema(mart: str) -> dict[str, Any]:
