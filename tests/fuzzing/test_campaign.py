@@ -64,11 +64,11 @@ def test_the_campaign_sees_a_crash_and_a_loss(tmp_path: Path, monkeypatch: pytes
     def found(*_: object) -> object:
         raise RecursionError("deep")
 
-    monkeypatch.setattr(campaign.extraction, "told", found)
     tried = campaign.Field(tmp_path, SEEDS["unleash"])
+    tried.rehearse()
+    monkeypatch.setattr(campaign.extraction, "told", found)
     assert campaign.judged(tried, 1, "null", random.Random(1)).became == "crashed"
     monkeypatch.undo()
-    tried.rehearse()
     tried.whole["changes"] += 1
     assert campaign.judged(tried, 1, "null", random.Random(1)).became == "lost"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from aftercast.entities import COVERAGE_SCHEMA, ENTITIES
+from aftercast.entities import COUNT, COVERAGE_SCHEMA, ENTITIES, TEXT, TIME, ColumnType
 from aftercast.landing import storage
 from aftercast.landing.slices import NOBODY, superseded, window_of
 from aftercast.settings import Settings
@@ -147,13 +147,7 @@ def arrived(settings: Settings) -> pl.DataFrame:
                 pl.len().alias("rows"), pl.col("last").max()
             )
             found.append(by_hour.collect().with_columns(pl.lit(entity.name).alias("entity")))
-    schema = {
-        "source": pl.String,
-        "entity": pl.String,
-        "hour": pl.Datetime("us", "UTC"),
-        "rows": pl.Int64,
-        "last": pl.Datetime("us", "UTC"),
-    }
+    schema: dict[str, ColumnType] = {"source": TEXT, "entity": TEXT, "hour": TIME, "rows": COUNT, "last": TIME}
     if not found:
         return pl.DataFrame(schema=schema)
     return pl.concat(found).select(pl.col(name).cast(kind) for name, kind in schema.items())
