@@ -4,8 +4,8 @@
 **When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
 `plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
 failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite,
-the expectation and what was seen. Whatever is red, a notice stands in the place of the reports that are due and have no page yet. Fix the
-cause and clear the failed task; every task replaces its whole output. `plan` skips the rest when nothing changed. See docs/runbooks/refresh_warehouse.md.
+the expectation and what was seen. Whatever is red, a notice stands in the place of reports that are due and have no page yet. Fix the cause
+and clear the failed task; each replaces its whole output. `plan` skips the rest when nothing changed. See docs/runbooks/refresh_warehouse.md.
 """
 
 from __future__ import annotations

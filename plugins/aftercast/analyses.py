@@ -10,6 +10,22 @@ from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TEXTS, TIME, ColumnTyp
 Schema = dict[str, ColumnType]
 
 DERIVED: dict[str, Schema] = {
+    # One row per judgement of the last check: an expectation of a suite, or the arrivals of a source's entity.
+    "gate_results": {
+        "border": TEXT,  # published | volume | freshness
+        "table_name": TEXT,  # mart or landing entity
+        "source": TEXT,  # '' at the published border
+        "position": COUNT,  # of the expectation in its suite
+        "expectation": TEXT,
+        "severity": TEXT,  # critical | warning | info
+        "status": TEXT,  # passed | failed | not_judged
+        "observed": TEXT,
+        "reason": TEXT,  # why it matters, and what to do when it fails
+        "value": NUMBER,
+        "low": NUMBER,
+        "high": NUMBER,
+        "n": COUNT,  # history that low and high rest on; null where no history is asked
+    },
     # One row per episode of one series judged by one detector version.
     "anomalies": {
         "anomaly_id": TEXT,

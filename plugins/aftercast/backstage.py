@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from aftercast import yaml_texts
 from aftercast.errors import ConfigError
 
 API = "backstage.io/"
@@ -92,8 +93,8 @@ def read(folder: Path) -> Catalogue:
 
 def _things(path: Path, left_out: Counter[str]) -> Iterator[Thing]:
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        documents = yaml_texts.read_all(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except ValueError as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from error
     for number, one in enumerate(documents, start=1):
         where = f"{path} document {number}"

@@ -20,7 +20,20 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from aftercast.commands import actions, catalogue, doctor, forgetting, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import (
+    actions,
+    catalogue,
+    doctor,
+    forgetting,
+    gates,
+    inbox,
+    insights,
+    postmortems,
+    responses,
+    search,
+    sources,
+    trying,
+)
 from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError, TaskFailed
 from aftercast.settings import PROJECT, Settings
@@ -38,6 +51,7 @@ app.command()(doctor.doctor)
 app.command()(forgetting.forget)
 app.command()(search.search)
 app.command()(catalogue.catalogue)
+app.command()(gates.quality)
 app.command()(trying.build)
 app.command()(trying.series)
 app.command()(actions.actions)
@@ -309,9 +323,10 @@ def tune() -> None:
 @app.command()
 def replay(source: Annotated[str | None, typer.Argument(help="Only this source's quarantine.")] = None) -> None:
     """Land the quarantined rows that fit now; the others stay in quarantine."""
-    from aftercast import landing
+    from aftercast import landing, quality
 
-    results = landing.replay(Settings.from_environment(), source)
+    settings = Settings.from_environment()
+    results = landing.replay(settings, source, gate=quality.landing_gate(settings))
     for landed in results:
         out.print(str(landed))
     if not results:

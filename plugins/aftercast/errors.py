@@ -1,8 +1,19 @@
 """The errors Aftercast raises on purpose. Each message says who, what, how many, and what to do."""
 
+import re
+
+LONGEST_WORD = 200
+_LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
+
 
 class AftercastError(Exception):
-    """Base of every error raised on purpose; the command line prints it without a traceback."""
+    """Base of every error raised on purpose; the command line prints it without a traceback.
+
+    What was found in a file or an answer is repeated as far as a person reads it: a word of a million letters is shortened.
+    """
+
+    def __str__(self) -> str:
+        return _LONG.sub(lambda word: f"{word[0][: LONGEST_WORD // 2]}… ({len(word[0]):,} characters)", super().__str__())
 
 
 class ConfigError(AftercastError):

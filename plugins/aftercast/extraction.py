@@ -24,6 +24,7 @@ from aftercast.window import DAY, Window
 
 log = logging.getLogger(__name__)
 
+SHOWN = 300  # characters of what a kind stumbled over that a message repeats
 SAY_EVERY = 10.0  # seconds between two lines of progress
 # How a kind stumbles over an answer that has not the shape it expects.
 MISSHAPEN = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, pl.exceptions.PolarsError)
@@ -91,7 +92,7 @@ def extract(settings: Settings, source: SourceRow, window: Window, *, ingested_a
             log.error("source %s: %s: held back by the quality gate; %s", source.name, place, error)
             continue
         except (SourceUnavailable, SourceRejected, LandingError) as error:
-            raise _placed(error, source, place, number - 1) from error
+            raise placed(error, source, place, number - 1) from error
         results += landed
         for entity in landed:
             log.info("%s", entity)
@@ -103,7 +104,7 @@ def extract(settings: Settings, source: SourceRow, window: Window, *, ingested_a
     return results
 
 
-def _placed(error: AftercastError, source: SourceRow, place: str, landed_before: int) -> AftercastError:
+def placed(error: AftercastError, source: SourceRow, place: str, landed_before: int = 0) -> AftercastError:
     said = str(error).removeprefix(f"source {source.name!r}: ")
     before = f"; the {landed_before} window(s) before it have landed" if landed_before else ""
     return type(error)(f"source {source.name!r}, {place}: {said} (nothing of this window was landed{before})")
@@ -139,7 +140,8 @@ def told(source: SourceRow, found: Iterator[Batch]) -> Iterator[Batch]:
         except MISSHAPEN as error:
             problem = f"{type(error).__name__}: {error}"
             raise SourceRejected(
-                f"source {source.name!r}: what came after {origin} has not the shape kind {source.kind!r} expects ({problem})"
+                f"source {source.name!r}: what came after {origin} has not the shape kind {source.kind!r} expects ({problem[:SHOWN]}); "
+                f"see what it answers with `aftercast source check {source.name}`, then correct its options or the system that answers"
             ) from error
         except OSError as error:
             raise SourceUnavailable(f"source {source.name!r}: reading failed after {origin} ({error})") from error

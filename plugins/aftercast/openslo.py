@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from aftercast import yaml_texts
 from aftercast.declarations import JourneyRow, nearest
 from aftercast.errors import ConfigError
 
@@ -83,9 +82,10 @@ def objectives(folder: Path, journeys: Sequence[JourneyRow]) -> tuple[Objective,
     for where, document in documents:
         if document.get("kind") == "SLI":
             indicators[str(_at(document, "metadata", "name", where=where))] = (where, document.get("spec"))
-    found = [_Reader(where, indicators, journeys).objective(document) for where, document in documents if document.get("kind") == "SLO"]
+    told = [(where, document) for where, document in documents if document.get("kind") == "SLO"]
+    found = [_Reader(where, indicators, journeys).objective(document) for where, document in told]
     names: set[str] = set()
-    for one, where in [*((one, "journeys.yml") for one in promised), *((one, str(folder)) for one in found)]:
+    for one, where in [*((one, "journeys.yml") for one in promised), *zip(found, (where for where, _ in told), strict=True)]:
         if one.slo in names:
             raise ConfigError(f"{where}: objective {one.slo!r} is declared twice; a journey's own target bears the journey's name")
         names.add(one.slo)
@@ -95,8 +95,8 @@ def objectives(folder: Path, journeys: Sequence[JourneyRow]) -> tuple[Objective,
 def _documents(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in sorted(one for one in folder.rglob("*") if one.suffix in (".yaml", ".yml") and one.is_file()):
         try:
-            found = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            found = yaml_texts.read_all(path.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise ConfigError(f"{path} is not readable YAML: {error}") from error
         for number, document in enumerate(found, start=1):
             if document is None:
@@ -201,7 +201,10 @@ class _Reader:
 
     def _source(self, where: str, metric: Any, side: str, count: str) -> dict[str, str]:
         source = _at(metric, "metricSource", where=f"{where}: {side}")
-        spec = dict(_at(source, "spec", where=f"{where}: {side}.metricSource"))
+        given = _at(source, "spec", where=f"{where}: {side}.metricSource")
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"{where}: {side}.metricSource.spec must be a mapping, found {type(given).__name__}")
+        spec = dict(given)
         if str(source.get("type", "aftercast")).lower() != "aftercast" or spec.pop("count", None) != count:
             raise ConfigError(f"{where}: {side} must be {{type: aftercast, spec: {{journey: <name>, count: {count}}}}}")
         unknown = sorted(spec.keys() - {"journey", "step", *SEGMENT})

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import yaml
 from pydantic import ValidationError
 
-from aftercast import plain_yaml
+from aftercast import yaml_texts
 from aftercast.declarations import DetectorRow, MaskRow, RankerRow, Row, RuleRow, TuningRow, nearest
 from aftercast.errors import ConfigError
 from aftercast.features import digest
@@ -158,8 +157,8 @@ def _content(given: object) -> dict[str, Any]:
     if isinstance(given, str):
         try:
             # A loader of texts, lists and mappings only, as that of a front matter: no time loses its zone, no 14:30 becomes a number.
-            given = json.loads(given) if given.lstrip().startswith("{") and '"' in given else plain_yaml.load(given)
-        except (yaml.YAMLError, json.JSONDecodeError) as error:
+            given = json.loads(given) if given.lstrip().startswith("{") and '"' in given else yaml_texts.plain(given)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"neither YAML nor JSON ({' '.join(str(error).split())}); {_write()}") from error
     if not isinstance(given, Mapping):
         raise ConfigError(f"expected names and values, found {given!r}; {_write()}")

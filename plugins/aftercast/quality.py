@@ -9,12 +9,14 @@ warehouse are dbt's to test; single rows that do not fit are quarantined before 
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 EXPECTATIONS = PROJECT / "expectations"
 LEVELS = {"critical": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 SAMPLE = 3  # violating rows shown with a finding
+
+Judged = list[dict[str, Any]]
+Keep = Callable[[Judged], None]
 
 
 class Expectation(BaseModel):
@@ -129,19 +134,30 @@ def _judge(name: str, suite: Suite, summary: pl.DataFrame) -> list[dict[str, Any
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: it is read once
     # It tells of folders it never makes and methods it never needs: while it is imported, and from a module with a level of its own.
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    import great_expectations as gx
+    from great_expectations import ExpectationSuite
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
+    batch = _table().get_batch(batch_parameters={"dataframe": summary.to_pandas()})
+    asked = [
+        ExpectationConfiguration(
+            type=one.type, kwargs=dict(one.kwargs), severity=one.severity, meta={"number": number, "then": one.then}
+        ).to_domain_obj()
+        for number, one in enumerate(suite.expectations)
+    ]
+    # A whole suite at once: its metrics are resolved together, which is half of the time of one expectation after the other.
+    found = batch.validate(ExpectationSuite(name, expectations=asked), result_format="COMPLETE").to_json_dict()
+    return sorted(found["results"], key=lambda result: int(result["expectation_config"]["meta"]["number"]))
+
+
+@cache
+def _table() -> Any:
+    """The door of Great Expectations, made once a process: a table of which a batch is any frame."""
+    import great_expectations as gx
+
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    table = context.data_sources.add_pandas("summaries").add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
-    batch = table.get_batch(batch_parameters={"dataframe": summary.to_pandas()})
-    results = []
-    for expectation in suite.expectations:
-        configuration = ExpectationConfiguration(type=expectation.type, kwargs=dict(expectation.kwargs), severity=expectation.severity)
-        results.append(batch.validate(configuration.to_domain_obj(), result_format="COMPLETE").to_json_dict())
-    return results
+    return context.data_sources.add_pandas("summaries").add_dataframe_asset("summary").add_batch_definition_whole_dataframe("whole")
 
 
 def _broken(result: dict[str, Any]) -> str | None:
@@ -180,22 +196,44 @@ def _finding(
     )
 
 
-def _check(name: str, frame: pl.LazyFrame, time: str | None, folder: Path, results_folder: Path | None) -> list[Finding]:
+def _judgement(position: int, expectation: Expectation, result: dict[str, Any], finding: Finding | None) -> dict[str, Any]:
+    """One expectation and what came of it, as a row of `gate_results` without its table."""
+    seen = (result.get("result") or {}).get("observed_value")
+    counted = f"{(result.get('result') or {}).get('element_count', 0)} summary rows, all as expected"
+    limits = ", ".join(f"{key}={value}" for key, value in expectation.kwargs.items())
+    return {
+        "border": "published",
+        "source": "",
+        "position": position,
+        "expectation": f"{expectation.type}({limits})",
+        "severity": expectation.severity,
+        "status": "failed" if finding else "passed",
+        "observed": finding.observed if finding else f"observed {seen}" if seen is not None else counted,
+        "reason": expectation.then,
+    }
+
+
+def _check(
+    name: str, frame: pl.LazyFrame, time: str | None, folder: Path, results_folder: Path | None, keep: Keep | None = None
+) -> list[Finding]:
     suite = load_suite(name, folder)
     try:
         summary = summarise(suite, frame, time)
     except pl.exceptions.PolarsError as error:
         raise QualityError(f"suite {name}: cannot be computed: {error}; correct the suite or the table it is for") from error
     results = _judge(name, suite, summary)
-    findings = []
-    for expectation, result in zip(suite.expectations, results, strict=True):
+    findings, judged = [], []
+    for position, (expectation, result) in enumerate(zip(suite.expectations, results, strict=True), start=1):
         reason = _broken(result)
         if reason:
             raise QualityError(f"suite {name}: {expectation.type} {expectation.kwargs} cannot be evaluated: {reason}; correct the suite")
         if not result["success"]:
             findings.append(_finding(name, suite, expectation, result, summary, frame))
+        judged.append(_judgement(position, expectation, result, findings[-1] if not result["success"] else None))
     if results_folder is not None:
-        _record(results_folder / f"{name}.json", suite, summary, findings)
+        _record(results_folder / f"{name}.json", suite, summary, findings, results)
+    if keep is not None:
+        keep(judged)
     for finding in findings:
         log.log(LEVELS[finding.severity], "%s", finding)
     critical = [finding for finding in findings if finding.severity == "critical"]
@@ -204,7 +242,7 @@ def _check(name: str, frame: pl.LazyFrame, time: str | None, folder: Path, resul
     return findings
 
 
-def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Finding]) -> None:
+def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Finding], results: list[dict[str, Any]]) -> None:
     """Keep the last judgement where people can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -212,6 +250,7 @@ def _record(path: Path, suite: Suite, summary: pl.DataFrame, findings: list[Find
         "expectations": len(suite.expectations),
         "failed": [str(finding) for finding in findings],
         "summary": summary.head(100).to_dicts(),
+        "results": results,
     }
     temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     temporary.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
@@ -237,10 +276,17 @@ def check_landed(
 
 
 def check_published(
-    mart: str, frame: pl.DataFrame | pl.LazyFrame, expectations: Path = EXPECTATIONS, results: Path | None = None
+    mart: str,
+    frame: pl.DataFrame | pl.LazyFrame,
+    expectations: Path = EXPECTATIONS,
+    results: Path | None = None,
+    keep: Keep | None = None,
 ) -> list[Finding]:
-    """Judge a mart that is about to be published, as `check_landed` judges what lands; its suite is `published__<mart>`."""
-    return _check(f"published__{mart}", frame.lazy(), None, expectations, results)
+    """Judge a mart that is about to be published, as `check_landed` judges what lands; its suite is `published__<mart>`.
+
+    `keep` is told every judgement, passed and failed, before a failure is raised.
+    """
+    return _check(f"published__{mart}", frame.lazy(), None, expectations, results, keep)
 
 
 def published_marts(expectations: Path = EXPECTATIONS) -> list[str]:
@@ -257,8 +303,10 @@ def landing_gate(settings: Settings) -> Callable[[str, pl.LazyFrame], None]:
     return gate
 
 
-def check_marts(settings: Settings, read: Callable[[str], pl.DataFrame]) -> list[Finding]:
-    """Judge every mart that has a suite; `read` returns a mart's rows.
+def check_marts(
+    settings: Settings, read: Callable[[str], pl.DataFrame], keep: Callable[[str, Judged], None] | None = None
+) -> list[Finding]:
+    """Judge every mart that has a suite; `read` returns a mart's rows, `keep` is told what was judged of it.
 
     Raises:
         QualityError: naming every critical expectation of every mart that failed.
@@ -266,9 +314,108 @@ def check_marts(settings: Settings, read: Callable[[str], pl.DataFrame]) -> list
     findings, failures = [], []
     for mart in published_marts():
         try:
-            findings += check_published(mart, read(mart), results=settings.home / "quality")
+            told = partial(keep, mart) if keep is not None else None
+            findings += check_published(mart, read(mart), results=settings.home / "quality", keep=told)
         except QualityError as error:
             failures.append(str(error))
     if failures:
         raise QualityError("\n".join(failures))
     return findings
+
+
+def data_docs(settings: Settings) -> Path:
+    """Write the last judgement of every suite as Great Expectations' pages, with an index; return the index.
+
+    The pages say what was expected, what was seen, and why it matters. They rest on what the gates kept under `quality/`, so that a run
+    pays nothing for them.
+
+    Raises:
+        ConfigError: no gate has judged anything yet.
+    """
+    folder = settings.home / "quality"
+    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*__*.json"))}
+    told = {name: content for name, content in kept.items() if content.get("results")}
+    if not told:
+        raise ConfigError(f"no judgement lies in {folder}; run `aftercast run` first")
+    pages = folder / "docs"
+    pages.mkdir(parents=True, exist_ok=True)
+    for name, content in told.items():
+        _write_whole(pages / f"{name}.html", _page(name, content))
+    _write_whole(pages / "index.html", _index(told))
+    for path in pages.glob("*.html"):
+        if path.stem not in {*told, "index"}:
+            path.unlink()
+    return pages / "index.html"
+
+
+def _page(name: str, content: dict[str, Any]) -> str:
+    """One suite as a page of Great Expectations."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult, ExpectationValidationResult
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    results = []
+    for one in content["results"]:
+        asked = one["expectation_config"]
+        kwargs = {key: value for key, value in asked["kwargs"].items() if key != "batch_id"}
+        results.append(
+            ExpectationValidationResult(
+                success=one["success"],
+                expectation_config=ExpectationConfiguration(
+                    type=asked["type"],
+                    kwargs=kwargs,
+                    severity=asked.get("severity"),
+                ),
+                result=one.get("result") or {},
+                exception_info=one.get("exception_info") or {},
+                meta={},
+            )
+        )
+    good = sum(one.success is True for one in results)
+    counts = {
+        "evaluated_expectations": len(results),
+        "successful_expectations": good,
+        "unsuccessful_expectations": len(results) - good,
+        "success_percent": 100.0 * good / max(len(results), 1),
+    }
+    whole = ExpectationSuiteValidationResult(
+        suite_name=name, success=good == len(results), results=results, statistics=counts, suite_parameters={}, meta={}
+    )
+    rendered = str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(whole)))
+    return rendered.replace("</body>", f"{_reasons(content)}</body>", 1)
+
+
+def _reasons(content: dict[str, Any]) -> str:
+    """Why each expectation of a suite matters: Great Expectations' pages have no place for it."""
+    rows = []
+    for one in content["results"]:
+        asked = one["expectation_config"]
+        what = asked["kwargs"].get("column", asked["type"])
+        why = html.escape(str((asked.get("meta") or {}).get("then", "")))
+        state = "passed" if one["success"] else f"failed ({asked.get('severity')})"
+        rows.append(f"<li><b>{html.escape(str(what))}</b> {html.escape(state)}: {why}</li>")
+    return f'<section class="container"><h4>Why each expectation matters</h4><ul>{"".join(rows)}</ul></section>'
+
+
+def _index(told: dict[str, dict[str, Any]]) -> str:
+    """The suites, failed ones first, with what each guards against."""
+    rows = []
+    for name, content in sorted(told.items(), key=lambda item: (not item[1]["failed"], item[0])):
+        failed = "".join(f"<li>{html.escape(one)}</li>" for one in content["failed"])
+        state = f"{len(content['failed'])} of {content['expectations']} failed" if failed else f"{content['expectations']} passed"
+        about = html.escape(str(content["about"]))
+        rows.append(f'<tr><td><a href="{name}.html">{name}</a></td><td>{state}</td><td>{about}<ul>{failed}</ul></td></tr>')
+    style = "body{font-family:sans-serif;margin:2rem;max-width:75rem}td,th{text-align:left;vertical-align:top;padding:.4rem 1rem .4rem 0}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Quality gates</title><style>{style}</style><h1>Quality gates</h1>'
+        "<p>The last judgement of every suite. <code>landed__</code>: rows of a source before they land; <code>published__</code>: a mart "
+        f"before anybody can read it.</p><table><tr><th>suite</th><th>judged</th><th>guards against</th></tr>{''.join(rows)}</table></html>"
+    )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from aftercast import yaml_texts
 from aftercast.declarations import Row, nearest
 from aftercast.errors import ConfigError
 
@@ -256,11 +256,9 @@ def _step(number: int, text: str, line: int, block: list[str], begins: int, plac
 def _read(model: type[AnyRow], lines: Sequence[str], place: str, *, first: int) -> AnyRow:
     """Read YAML lines; `first` is the number of the first in its file."""
     try:
-        content = yaml.safe_load("\n".join(lines)) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = first + mark.line if mark else first
-        raise ConfigError(f"{place} line {where}: not readable YAML: {getattr(error, 'problem', None) or error}") from error
+        content = yaml_texts.read("\n".join(lines)) or {}
+    except yaml_texts.NotYaml as error:
+        raise ConfigError(f"{place} line {first + (error.line or 0)}: not readable YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{place} line {first}: expected `key: value` lines, found {type(content).__name__}")
     try:

@@ -15,10 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from aftercast import backstage, openslo, prescriptions, runbooks
+from aftercast import backstage, openslo, prescriptions, runbooks, yaml_texts
 from aftercast.declarations import (
     DEFAULT_RANKER,
     ActionsFile,
@@ -107,8 +106,8 @@ def _read_yaml(path: Path, model: type[AnyRow], *, required: bool = False) -> An
             raise ConfigError(f"{path} is missing; every deployment declares its sources there (see docs/adding_a_source.md)")
         return model()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml_texts.read(path.read_text(encoding="utf-8")) or {}
+    except ValueError as error:  # no YAML, or not UTF-8
         raise ConfigError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping at the top level, found {type(content).__name__}")
@@ -121,16 +120,20 @@ def _read_yaml(path: Path, model: type[AnyRow], *, required: bool = False) -> An
 def _read_csv(path: Path, model: type[AnyRow]) -> tuple[AnyRow, ...]:
     if not path.exists():
         return ()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.DictReader(file, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} is not readable CSV: {error}; save it as UTF-8 with commas between the values") from error
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, raw in enumerate(csv.DictReader(file), start=2):
-            if None in raw:
-                raise ConfigError(f"{path} line {number}: more values than columns")
-            filled = {key: value for key, value in raw.items() if value not in ("", None)}
-            try:
-                rows.append(model.model_validate(filled))
-            except ValidationError as error:
-                raise _explain(path.with_name(f"{path.name} line {number}"), model, error) from error
+    for number, raw in enumerate(lines, start=2):
+        if None in raw:
+            raise ConfigError(f"{path} line {number}: more values than columns")
+        filled = {key: value for key, value in raw.items() if value not in ("", None)}
+        try:
+            rows.append(model.model_validate(filled))
+        except ValidationError as error:
+            raise _explain(path.with_name(f"{path.name} line {number}"), model, error) from error
     return tuple(rows)
 
 

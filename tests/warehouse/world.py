@@ -573,6 +573,16 @@ def write_derived_company(settings: Settings) -> None:
             }
         ],
     )
+    judged = {"border": "volume", "table_name": "alerts", "source": "shop", "position": 1, "severity": "warning", "reason": "Look at it."}
+    late = {"border": "freshness", "expectation": "the last row is as fresh as usual", "status": "not_judged", "observed": "too few gaps"}
+    derive(
+        settings,
+        "gate_results",
+        [
+            judged | {"expectation": "rows as usual", "status": "failed", "observed": "9", "value": 9.0, "low": 1.0, "high": 5.0, "n": 8},
+            judged | late,
+        ],
+    )
     derive(
         settings,
         "tuning_proposals",

@@ -9,7 +9,7 @@ apart by key.
 
 from aftercast.declared import declared_tables
 from aftercast.landing.context import Gate, Landed
-from aftercast.landing.coverage import covered_until, covered_window, gaps
+from aftercast.landing.coverage import arrived, covered, covered_until, covered_window, gaps
 from aftercast.landing.extracts import Found, land
 from aftercast.landing.preview import Preview, preview
 from aftercast.landing.quarantine import quarantined
@@ -25,6 +25,8 @@ __all__ = [
     "Landed",
     "Preview",
     "Subject",
+    "arrived",
+    "covered",
     "covered_until",
     "covered_window",
     "declared_path",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from aftercast.entities import COVERAGE_SCHEMA
+from aftercast.entities import COUNT, COVERAGE_SCHEMA, ENTITIES, TEXT, TIME, ColumnType
 from aftercast.landing import storage
-from aftercast.landing.slices import superseded, window_of
+from aftercast.landing.slices import NOBODY, superseded, window_of
 from aftercast.settings import Settings
 from aftercast.window import Window, parse_utc
 
@@ -124,6 +124,33 @@ def _rows(settings: Settings, source: str = "*") -> pl.DataFrame:
     paths = sorted(path for path in settings.landing.glob(f"coverage/source={source}/*.parquet"))
     columns = ["source", "window_start", "window_end"]
     return pl.concat([pl.read_parquet(path, columns=columns, hive_partitioning=False) for path in paths]) if paths else pl.DataFrame()
+
+
+def covered(settings: Settings) -> dict[tuple[str, str], tuple[datetime, datetime]]:
+    """Return the first and last covered moment of every source and entity that was extracted by windows."""
+    paths = [path for path in settings.landing.glob("coverage/source=*/*.parquet") if window_of(path.stem.rsplit("__", 1)[-1])]
+    if not paths:
+        return {}
+    rows = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in sorted(paths)])
+    spans = rows.group_by("source", "entity").agg(pl.col("window_start").min(), pl.col("window_end").max())
+    return {(source, entity): (begin, end) for source, entity, begin, end in spans.iter_rows()}
+
+
+def arrived(settings: Settings) -> pl.DataFrame:
+    """Return how many rows lie of every source, entity and hour, and the time of the last of them."""
+    found = []
+    for entity in ENTITIES.values():
+        files = [path for path in settings.landing.glob(f"{entity.name}/source=*/date=*/*.parquet") if f"source={NOBODY}" not in path.parts]
+        if files:
+            scan = pl.scan_parquet(files, hive_partitioning=False, glob=False).select("source", pl.col(entity.time).alias("last"))
+            by_hour = scan.group_by("source", pl.col("last").dt.truncate("1h").alias("hour")).agg(
+                pl.len().alias("rows"), pl.col("last").max()
+            )
+            found.append(by_hour.collect().with_columns(pl.lit(entity.name).alias("entity")))
+    schema: dict[str, ColumnType] = {"source": TEXT, "entity": TEXT, "hour": TIME, "rows": COUNT, "last": TIME}
+    if not found:
+        return pl.DataFrame(schema=schema)
+    return pl.concat(found).select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def covered_until(settings: Settings, source: str) -> datetime | None:

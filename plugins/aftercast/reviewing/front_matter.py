@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from aftercast import plain_yaml
+from aftercast import yaml_texts
 
 _VALUE = re.compile(
     r"""^(?P<name>[A-Za-z_][\w-]*)(?P<colon>\s*:)
@@ -55,12 +53,9 @@ def read(document: str) -> FrontMatter:
     if end is None:
         raise Unreadable("the front matter is not closed by ---", 1)
     try:
-        values = plain_yaml.load("\n".join(lines[1:end])) or {}
-    except yaml.MarkedYAMLError as error:
-        at = (error.problem_mark.line if error.problem_mark else 0) + 2
-        raise Unreadable(f"the front matter is no YAML: {error.problem}", min(at, end + 1)) from error
-    except yaml.YAMLError as error:
-        raise Unreadable(f"the front matter is no YAML: {error}", 2) from error
+        values = yaml_texts.plain("\n".join(lines[1:end])) or {}
+    except yaml_texts.NotYaml as error:
+        raise Unreadable(f"the front matter is no YAML: {error}", min((error.line or 0) + 2, end + 1)) from error
     if not isinstance(values, dict):
         raise Unreadable("the front matter is no mapping of names to values", 2)
     return FrontMatter({str(name).strip().casefold(): value for name, value in values.items()}, end)

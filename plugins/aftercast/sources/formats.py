@@ -203,5 +203,5 @@ def read(path: Path, form: str, separator: str = ",") -> Iterator[Block]:
     }
     try:
         yield from readers[form]()
-    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+    except (OSError, EOFError, csv.Error, pl.exceptions.PolarsError) as error:
         yield _nothing_but(f"not a readable {form} file: {str(error).splitlines()[0]}")

@@ -58,6 +58,9 @@ class LaunchDarkly:
                 seen.update(text_at(one, "_id") for one in entries)
                 crowded = len(entries) == PAGE and len({_date(one) for one in entries}) == 1
                 notes = {f"more than {PAGE} entries in one millisecond, some may be missing": 1} if crowded else {}
+                nameless = sum(not _touched(one) for one in new)
+                if nameless:
+                    notes["entries that name no flag of an environment"] = nameless
                 yield batch("changes", (row for one in new for row in self._rows(one)), page.origin, notes=notes)
 
     def _following(self, page: Page) -> Request | None:
@@ -71,8 +74,7 @@ class LaunchDarkly:
     def _rows(self, record: Record) -> Iterator[dict[str, Any]]:
         """One row per flag and environment that an entry tells of; what was done to it is told, by whom is a token."""
         id_, when = text_at(record, "_id"), from_milliseconds(_date(record))
-        resources = [one for one in at(record, "target", "resources") or [] if isinstance(one, str)]
-        touched = [match.groupdict() for one in resources if (match := _RESOURCE.match(one))]
+        touched = _touched(record)
         actions = sorted({action for one in items_at(record, "accesses") if (action := text_at(one, "action"))})
         for where in touched:
             place = self.options.of({**record, **where}, service=where["project"], environment=where["environment"])
@@ -96,6 +98,13 @@ class LaunchDarkly:
     def _link(self, record: Record) -> str | None:
         path = text_at(record, "_links", "site", "href")
         return f"{self.endpoint.base_url}{path}" if path and path.startswith("/") else path
+
+
+def _touched(record: Record) -> list[dict[str, str]]:
+    """The flags and environments that an entry names."""
+    resources = at(record, "target", "resources")
+    texts = [one for one in resources if isinstance(one, str)] if isinstance(resources, list) else []
+    return [match.groupdict() for one in texts if (match := _RESOURCE.match(one))]
 
 
 def _date(record: Record) -> int | None:

@@ -188,7 +188,11 @@ class Web:
                     json=request.body,
                     data=dict(request.form) or None,
                 )
-            except httpx.TransportError as error:
+            except httpx.InvalidURL as error:
+                raise SourceRejected(
+                    f"source {self._source!r}: {origin} cannot be asked for ({error}); what an answer or an option names fits no URL"
+                ) from error
+            except (httpx.TransportError, httpx.DecodingError) as error:  # the second: a body packed otherwise than its header says
                 self._refuse_certificate(error, origin)
                 problem = f"{type(error).__name__}: {error}"
                 if request.once:
@@ -205,7 +209,7 @@ class Web:
                 else:
                     try:
                         data = _parse(response.content)
-                    except ValueError as error:
+                    except (ValueError, RecursionError) as error:
                         if request.once and accepted:
                             return Page(request, response.text, {}, number, origin, response.status_code)
                         if response.is_client_error:

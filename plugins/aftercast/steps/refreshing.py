@@ -13,7 +13,7 @@ import polars as pl
 
 from aftercast import landing, warehouse
 from aftercast.analyses import DERIVED
-from aftercast.errors import ConfigError
+from aftercast.errors import ConfigError, QualityError
 from aftercast.landing import working
 from aftercast.prescriptions import Advice, names_unknown, parse
 from aftercast.settings import Settings
@@ -361,14 +361,41 @@ def _window(settings: Settings) -> Window:
     return Window(parse_utc(run["window_start"].isoformat()), parse_utc(run["as_of"].isoformat()))
 
 
+TOLD_OF_ARRIVALS = ("border", "source", "table_name", "severity", "observed", "reason")
+
+
 def check() -> None:
     """Judge the marts before anybody can read them; a critical failure stops here and keeps the published mart."""
-    from aftercast import quality
+    from aftercast import arrivals, quality
 
     settings = Settings.from_environment()
-    with warehouse.connect(settings.warehouse) as connection:
-        findings = quality.check_marts(settings, lambda mart: warehouse.frame(connection, f"select * from marts.{mart}"))
+    stopping = frozenset(row.name for row in settings.deployment.sources if row.unusual == "stop")
+    came = arrivals.judge(landing.arrived(settings), landing.covered(settings), stopping)
+    judged: list[dict[str, Any]] = []
+
+    def keep(mart: str, rows: list[dict[str, Any]]) -> None:
+        judged.extend({**dict.fromkeys(came.columns), "table_name": mart, **row} for row in rows)
+
+    try:
+        with warehouse.connect(settings.warehouse) as connection:
+            findings = quality.check_marts(settings, lambda mart: warehouse.frame(connection, f"select * from marts.{mart}"), keep)
+    finally:
+        landing.write_derived(settings, "gate_results", pl.concat([pl.DataFrame(judged, schema=came.schema), came]))
+    unusual = came.filter(pl.col("status") == "failed")
+    for row in unusual.iter_rows(named=True):
+        log.warning("%s of %s/%s is unusual (%s): %s. %s", *(row[name] for name in TOLD_OF_ARRIVALS))
+    stopped = unusual.filter(pl.col("severity") == "critical")
+    if stopped.height:
+        told = [
+            f"source {row['source']!r}: {row['border']} of {row['table_name']}: {row['observed']}" for row in stopped.iter_rows(named=True)
+        ]
+        advice = "its row in sources.yml says `unusual: stop`; see docs/quality.md"
+        raise QualityError("\n".join(f"{one}; {advice}" for one in told))
     log.info("%d published suites passed, %d findings below critical", len(quality.published_marts()), len(findings))
+    unjudged = came.filter(pl.col("status") == "not_judged").height
+    log.info(
+        "%d arrivals as usual, %d unusual, %d without enough history", came.height - unusual.height - unjudged, unusual.height, unjudged
+    )
 
 
 def publish() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from aftercast import plain_yaml
+from aftercast import yaml_texts
 
 FENCE = re.compile(r"^\s{0,3}(```|~~~)")
 HEADING = re.compile(r"^\s{0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
@@ -86,12 +86,10 @@ def parse(content: str) -> Document:
         raise Broken("front matter is not closed by ---", 1, lines[0].text)
     try:
         # This loader makes texts, lists and mappings only: no date loses its zone, no id its zeros.
-        front = plain_yaml.load("\n".join(line.text for line in lines[1:end])) or {}
-    except yaml.MarkedYAMLError as error:
-        number = (error.problem_mark.line if error.problem_mark else 0) + 2
-        raise Broken(f"front matter is no YAML: {error.problem}", number, lines[min(number, len(lines)) - 1].text) from error
-    except yaml.YAMLError as error:
-        raise Broken(f"front matter is no YAML: {error}", 2) from error
+        front = yaml_texts.plain("\n".join(line.text for line in lines[1:end])) or {}
+    except yaml_texts.NotYaml as error:
+        number = (error.line or 0) + 2
+        raise Broken(f"front matter is no YAML: {error}", number, lines[min(number, len(lines)) - 1].text) from error
     if not isinstance(front, dict):
         raise Broken("front matter is no mapping of names to values", 2, lines[1].text)
     named = {str(name).strip().casefold(): value for name, value in front.items()}
