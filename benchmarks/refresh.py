@@ -39,12 +39,8 @@ def run_task(name: str, argument: str | None) -> dict[str, Any]:
     from aftercast.steps import refreshing
 
     wall, cpu = time.perf_counter(), time.process_time()
-    if name == "gather":
-        result = refreshing.gather(json.loads(argument or "[]"))
-    elif argument is not None:
-        result = getattr(refreshing, name)(argument)
-    else:
-        result = getattr(refreshing, name)()
+    given = [] if argument is None else [json.loads(argument) if name == "gather" else argument]
+    result = getattr(refreshing, name)(*given)
     return {
         "seconds": round(time.perf_counter() - wall, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),

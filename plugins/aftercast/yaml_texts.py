@@ -23,7 +23,8 @@ class _NotDeep:
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.depth >= DEEPEST:
-            raise yaml.composer.ComposerError(None, None, f"nested too deeply: more than {DEEPEST} lists or mappings inside each other", None)
+            told = f"nested too deeply: more than {DEEPEST} lists or mappings inside each other"
+            raise yaml.composer.ComposerError(None, None, told, None)
         self.depth += 1
         try:
             return super().compose_node(parent, index)  # type: ignore[misc]
