@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
-from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed
+from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed, queue_of
 from aftercast.declarations import SourceRow
 from aftercast.settings import Settings
 
@@ -35,7 +35,7 @@ def extract_dag(row: SourceRow) -> DAG:
         max_active_runs=1,
         doc_md=__doc__,
         tags=["extract", row.kind],
-        default_args={"owner": row.owner},
+        default_args={"owner": row.owner, "queue": queue_of(row)},
         params={"from": Param(None, type=["null", "string"]), "to": Param(None, type=["null", "string"])},
     ) as dag:
 

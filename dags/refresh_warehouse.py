@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, AssetAll, AssetAny, chain, task
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, WRITER_POOL, landed
+from aftercast.assets import MART, ON_WAREHOUSE, WRITER_POOL, landed
 from aftercast.settings import Settings
 
 LANDINGS = [landed(source.name) for source in Settings.from_environment().deployment.sources]
@@ -30,7 +30,7 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["refresh"],
-    default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), "retry_policy": NO_RETRY_WHEN_REFUSED},
+    default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), **ON_WAREHOUSE},
 ):
 
     def step(name: str, decorate=task, **arguments: object):  # noqa: ANN001, ANN201

@@ -41,6 +41,14 @@ class RunError(AftercastError):
     """The embedded run could not finish; names the DAG, the task and its log."""
 
 
+class StoreUnavailable(AftercastError):
+    """The object store that machines share could not be read or written; a retry may help."""
+
+
+class StoreConflict(StoreUnavailable):
+    """Another machine wrote to the object store what this one was about to; the task may be run again."""
+
+
 class NotSent(SourceUnavailable):
     """What was to be sent cannot have arrived (no connection, or told to slow down); it may be sent again without asking."""
 
