@@ -1,6 +1,6 @@
 """The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox`, what
 people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, and what goes out of
-the house, `actions | outbox`.
+the house, `actions | outbox`, what machines share, `store`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast.commands import actions, doctor, inbox, insights, postmortems, responses, search, sources, trying
+from aftercast.commands import actions, doctor, inbox, insights, postmortems, responses, search, sources, store, trying
 from aftercast.declarations import nearest
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import PROJECT, Settings
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(sources.app, name="source")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
+app.add_typer(store.app, name="store")
 app.command()(doctor.doctor)
 app.command()(search.search)
 app.command()(trying.build)

@@ -80,7 +80,9 @@ class FilesSource:
                 )
             root = root.rstrip("/")
             names = [path.removeprefix(root).lstrip("/") for path in system.find(root)]
-            system.get([f"{root}/{name}" for name in names], [str(Path(copy, name)) for name in names])
+            inside = [name for name in names if ".." not in name.split("/")]
+            if inside:
+                system.get([f"{root}/{name}" for name in inside], [str(Path(copy, name)) for name in inside])
             yield Path(copy)
 
     def _present(self, inbox: Path) -> list[tuple[str, Path]]:
