@@ -65,10 +65,10 @@ class Gate:
             self.asking.add(path.split("/")[3])
             if len(self.asking) == 2:
                 self.both.set()
-            self.both.wait(120)
+            self.both.wait(600)
         if method == "PUT" and "/landing/metric_points/" in path and HELD_DAY in path and not self.let_go.is_set():
             self.uploading.set()
-            self.let_go.wait(120)
+            self.let_go.wait(600)
         return self.application(environ, start_response)
 
 
@@ -218,7 +218,7 @@ def tables_of(mart: Path) -> dict[str, list[str]]:
     return {name: sorted(map(repr, warehouse.query(mart, f"from marts.{name}").rows())) for name in names["table_name"]}
 
 
-def eventually(company: Company, ready: Callable[[], bool], what: str, patience: float = 300) -> None:
+def eventually(company: Company, ready: Callable[[], bool], what: str, patience: float = 600) -> None:
     try:
         wait_until(ready, what, patience)
     except TimeoutError as error:
@@ -227,7 +227,7 @@ def eventually(company: Company, ready: Callable[[], bool], what: str, patience:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_what_many_machines_publish_is_what_one_machine_publishes(
     gate: Gate, truth: planted_world.Truth, tmp_path: Path, company: Company, monkeypatch: pytest.MonkeyPatch
 ):
@@ -242,11 +242,11 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
     for name in SOURCES:
         if name != "metrics":
             trigger(name)
-    eventually(company, gate.both.is_set, "two extracts at once", 120)
+    eventually(company, gate.both.is_set, "two extracts at once")
     trigger("metrics")
 
     # A worker is lost in the middle of a landing: some of its files are in the store, and nothing says yet that they count.
-    eventually(company, gate.uploading.is_set, "the landing of metrics", 120)
+    eventually(company, gate.uploading.is_set, "the landing of metrics")
     time.sleep(1)
     half = shared.listing("sources/metrics")
     assert len(half) > 5
@@ -255,7 +255,7 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
     done = {name: extracted_by(company.homes[name]) - {"metrics"} for name in ("one", "two")}
     assert all(done.values()), done
     company.lose(lost)
-    killed_at = time.monotonic()
+    killed_at = datetime.now(UTC)
     gate.let_go.set()
 
     # Meanwhile one machine does the same alone.
@@ -271,9 +271,9 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
         expected = tables_of(Settings.from_environment().mart)
 
     eventually(company, lambda: company.state("extract__metrics", since) == "success", "the lost extract on another worker")
-    recovered = time.monotonic() - killed_at
     (task,) = company.tasks("extract__metrics", since)
     assert task["try_number"] == 2
+    recovered = (datetime.fromisoformat(task["end_date"]) - killed_at).total_seconds()
     other = {"one": "two", "two": "one"}[lost]
     assert "metrics" in extracted_by(company.homes[other])
 
