@@ -46,6 +46,9 @@ def test_what_touches_warehouse_outbox_or_postmortems_runs_where_they_are():
         for task in dag.tasks:
             anywhere = name.startswith("extract__") or task.task_id.startswith("reconcile__")
             assert anywhere or task.queue == WAREHOUSE_QUEUE, f"{name}.{task.task_id}"
+    files = [path for path in (PROJECT / "dags").glob("*.py") if path.name != "extract_sources.py"]
+    assert len(files) >= 7
+    assert [path.name for path in files if "**ON_WAREHOUSE" not in path.read_text() and "=ON_WAREHOUSE" not in path.read_text()] == []
 
 
 def test_services_know_only_what_compose_knows_and_depend_on_what_is_there():
