@@ -18,7 +18,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, task, task_group
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED
+from aftercast.assets import MART, ON_WAREHOUSE
 
 with DAG(
     dag_id="act_on_incidents",
@@ -28,7 +28,7 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["response"],
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=20), "retry_policy": NO_RETRY_WHEN_REFUSED},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=20), **ON_WAREHOUSE},
 ):
 
     @task

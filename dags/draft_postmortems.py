@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED
+from aftercast.assets import MART, ON_WAREHOUSE
 
 with DAG(
     dag_id="draft_postmortems",
@@ -27,7 +27,7 @@ with DAG(
     tags=["postmortems"],
 ):
 
-    @task(retries=1, retry_delay=timedelta(seconds=20), retry_policy=NO_RETRY_WHEN_REFUSED)
+    @task(retries=1, retry_delay=timedelta(seconds=20), **ON_WAREHOUSE)
     def draft(dag_run: Any = None) -> dict[str, int]:
         from aftercast.steps import postmortems
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
-from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed
+from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed, queue_of
 from aftercast.declarations import SourceRow
 from aftercast.settings import Settings
 
@@ -41,7 +41,7 @@ def extract_dag(row: SourceRow) -> DAG:
         max_active_runs=1,
         doc_md=__doc__,
         tags=["extract", row.kind],
-        default_args={"owner": row.owner, "on_failure_callback": withhold, "retry_policy": NO_RETRY_WHEN_REFUSED},
+        default_args={"owner": row.owner, "on_failure_callback": withhold, "queue": queue_of(row), "retry_policy": NO_RETRY_WHEN_REFUSED},
         params={"from": Param(None, type=["null", "string"]), "to": Param(None, type=["null", "string"])},
     ) as dag:
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
-from aftercast.assets import NO_RETRY_WHEN_REFUSED, landed
+from aftercast.assets import ON_WAREHOUSE, landed, queue_of
 from aftercast.settings import Settings
 
 EMBEDDED = bool(os.environ.get("AFTERCAST_EMBEDDED"))
@@ -30,7 +30,7 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["maintenance"],
-    default_args={"retries": 1, "retry_delay": timedelta(minutes=10), "retry_policy": NO_RETRY_WHEN_REFUSED},
+    default_args={"retries": 1, "retry_delay": timedelta(minutes=10), **ON_WAREHOUSE},
 ):
 
     @task
@@ -39,10 +39,10 @@ with DAG(
 
         return extracting.prune(dag_run.run_after)
 
-    def reconcile(source: str):  # noqa: ANN201
+    def reconcile(source: str, queue: str):  # noqa: ANN201
         """Return the task that reconciles one source."""
 
-        @task(task_id=f"reconcile__{source}", outlets=[landed(source)])
+        @task(task_id=f"reconcile__{source}", outlets=[landed(source)], queue=queue)
         def run(dag_run: Any = None) -> dict[str, int]:
             from aftercast.steps import extracting
 
@@ -52,5 +52,5 @@ with DAG(
 
     for row in Settings.from_environment().deployment.sources:
         if row.reconcile_days:
-            reconcile(row.name)()
+            reconcile(row.name, queue_of(row))()
     prune()

@@ -3,9 +3,9 @@
 
 **When it is red.** The published mart is untouched: readers keep the last good one, and `aftercast status` says how old it is.
 `plan` red: configuration or landing cannot be read; the message names the file. `stage`, `star`, `marts` red: a dbt model or test
-failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a quality gate failed; the message names the suite,
-the expectation and what was seen. Whatever is red, a notice stands in the place of reports that are due and have no page yet. Fix the cause
-and clear the failed task; each replaces its whole output. `plan` skips the rest when nothing changed. See docs/runbooks/refresh_warehouse.md.
+failed; the message names the node, its compiled SQL is under `dbt/target`. `check` red: a gate failed; the message names the suite, the
+expectation and what was seen. Whatever is red, a notice stands in the place of reports that are due and have no page. Fix the cause, clear
+the task; each replaces its whole output. `plan` skips the rest when nothing changed. See docs/runbooks/refresh_warehouse.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 
 from airflow.sdk import DAG, AssetAll, AssetAny, chain, task
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, WRITER_POOL, deadlines, landed
+from aftercast.assets import MART, ON_WAREHOUSE, WRITER_POOL, deadlines, landed
 from aftercast.settings import Settings
 
 LANDINGS = [landed(source.name) for source in Settings.from_environment().deployment.sources]
@@ -31,7 +31,7 @@ with DAG(
     doc_md=__doc__,
     tags=["refresh"],
     deadline=deadlines("refresh_warehouse"),
-    default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), "retry_policy": NO_RETRY_WHEN_REFUSED},
+    default_args={"pool": WRITER_POOL, "retries": 1, "retry_delay": timedelta(seconds=5), **ON_WAREHOUSE},
 ):
 
     def withhold(name: str, context: dict) -> None:
@@ -55,7 +55,6 @@ with DAG(
     chain(
         step("detect", pool="default_pool").expand(chunks=chunks),
         step("gather")(chunks),
-        *(step(name)() for name in ("correlate", "measure", "marts")),
-        step("check")(),
+        *(step(name)() for name in ("correlate", "measure", "marts", "check")),
         step("publish", outlets=[MART])(),
     )

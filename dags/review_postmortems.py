@@ -1,11 +1,9 @@
 """Ask people about postmortems that wait: approve, reject, assign to a team, or later, under *Required Actions*; to edit, edit the file.
 
-Every four hours it asks afresh, with what the files say now and how overdue they are; a question nobody answered is `Later`. An answer
-holds for the text that was shown: when the file was edited meanwhile, nothing is written and the next round asks about the new text.
+Every four hours it asks afresh; no answer is `Later`. An answer holds for the text shown: of a file edited since nothing is written.
 
-**When it is red.** Nothing was written; the next round asks again. `record`: the message names the file and why (it moved on, its front
-matter cannot be read at a line, its incident has vanished). `check`: the files it names cannot be read. `ask`: answered within a second of
-being asked, before Airflow's scheduler knew that it waits. See docs/runbooks/review_postmortems.md.
+**When it is red.** Nothing was written; the next round asks again. `record`: the message names the file and why. `check`: the files it names
+cannot be read. `ask`: answered within a second, before Airflow knew that it waits. See docs/runbooks/review_postmortems.md.
 """
 
 from __future__ import annotations
@@ -16,6 +14,8 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, task, task_group
+
+from aftercast.assets import ON_WAREHOUSE
 
 
 class Ask(HITLOperator):
@@ -32,6 +32,7 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["postmortems"],
+    default_args=ON_WAREHOUSE,
 ):
 
     def step(name: str, function: str):  # noqa: ANN201
@@ -49,10 +50,9 @@ with DAG(
         answer = Ask(
             task_id="ask",
             options=["Approve", "Reject", "Assign", "Later"],
-            defaults="Later",
             response_timeout=timedelta(hours=3, minutes=50),
             params={field: Param(None, type=["null", "string"]) for field in ("cause", "team")},
-            **{"subject": asked["subject"], "body": asked["body"], "assigned_users": asked["users"]},
+            **{"defaults": "Later", "subject": asked["subject"], "body": asked["body"], "assigned_users": asked["users"]},
         )
         step("record", "record_review")(name, asked["seen"], answer.output)
 

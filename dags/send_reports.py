@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, task
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED, deadlines
+from aftercast.assets import MART, ON_WAREHOUSE, deadlines
 from aftercast.declarations import ReportRow
 from aftercast.settings import Settings
 
@@ -42,7 +42,7 @@ def report_dag(row: ReportRow) -> DAG:
         @task(
             retries=5 if waits else 1,
             retry_delay=timedelta(minutes=10) if waits else timedelta(seconds=5 if EMBEDDED else 20),
-            retry_policy=NO_RETRY_WHEN_REFUSED,
+            **ON_WAREHOUSE,
         )
         def send(params: dict[str, object] | None = None) -> str:
             from aftercast.steps import reports

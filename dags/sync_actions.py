@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, task
 
-from aftercast.assets import MART, NO_RETRY_WHEN_REFUSED
+from aftercast.assets import MART, ON_WAREHOUSE
 from aftercast.settings import Settings
 
 actions = Settings.from_environment().deployment.actions
@@ -31,7 +31,7 @@ if actions.trackers or actions.channels:
         tags=["learning"],
     ):
 
-        @task(retries=3, retry_delay=timedelta(minutes=6), retry_policy=NO_RETRY_WHEN_REFUSED)
+        @task(retries=3, retry_delay=timedelta(minutes=6), **ON_WAREHOUSE)
         def sync() -> dict[str, int]:
             from aftercast.steps import actions
 

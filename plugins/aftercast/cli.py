@@ -1,6 +1,6 @@
 """The command line: `aftercast run | up | status | sql | search | demo | report | plot | verdict | tune | replay | source | inbox`, what
 people write, `draft | postmortems`, what it prescribes, `insights`, what to do about incidents, `advise | runbooks`, what goes out of the
-house, `actions | outbox`, and whom it does not know any more, `forget`.
+house, `actions | outbox`, whom it does not know any more, `forget`, and what machines share, `store`.
 
 Prints for people. Errors raised on purpose are shown as one message, without a traceback, and end with exit code 1.
 """
@@ -32,6 +32,7 @@ from aftercast.commands import (
     responses,
     search,
     sources,
+    store,
     trying,
 )
 from aftercast.declarations import nearest
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.add_typer(sources.app, name="source")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(actions.app, name="outbox")
+app.add_typer(store.app, name="store")
 app.command()(doctor.doctor)
 app.command()(forgetting.forget)
 app.command()(search.search)

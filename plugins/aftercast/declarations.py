@@ -44,7 +44,8 @@ class SourceRow(Row):
     A scheduled window begins `overlap_minutes` early, for what arrives late. A window longer than `max_window_days` is extracted in parts,
     each landed whole; 0 leaves it whole. Maintenance extracts the last `reconcile_days` again, so that what was deleted upstream goes; 0
     is never. With `keep_raw` the pages of an HTTP source are kept, redacted, for `keep_raw_days`. Unusual volume or freshness warns;
-    with `unusual: stop` it keeps the last good mart published.
+    with `unusual: stop` it keeps the last good mart published. Where many machines work, those that serve `queue` extract it; see
+    `assets.queue_of` for what happens without.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -59,6 +60,7 @@ class SourceRow(Row):
     keep_raw: bool = False
     keep_raw_days: int = Field(default=30, ge=1, le=3_660)
     unusual: Literal["warn", "stop"] = "warn"
+    queue: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]*$")
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -56,6 +56,7 @@ def diagnose(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield from _home(settings)
     yield _memory()
     yield _key(settings)
+    yield from _store(settings)
     yield from _warehouse(settings)
     yield from _mart(settings, deployment.pipeline.freshness if deployment else FreshnessRow(), now)
     yield from _audit(settings)
@@ -102,6 +103,15 @@ def _key(settings: Settings) -> Finding:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         return Finding("token key", "bad", f"{path} can be read by others", f"chmod 600 {path}")
     return Finding("token key", "good", f"{path}; keep a copy: without it people get new tokens")
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    if not settings.store:
+        return
+    if not os.environ.get("AFTERCAST_TOKEN_KEY"):
+        yield Finding("store", "bad", f"{settings.store}, without AFTERCAST_TOKEN_KEY", "set the same AFTERCAST_TOKEN_KEY on all machines")
+    else:
+        yield Finding("store", "good", f"{settings.store}; `aftercast store status` asks it")
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:

@@ -56,6 +56,14 @@ class TaskFailed(RunError):
     """A task of the embedded run failed; names it and how its log ends."""
 
 
+class StoreUnavailable(AftercastError):
+    """The object store that machines share could not be read or written; a retry may help."""
+
+
+class StoreConflict(StoreUnavailable):
+    """Another machine wrote to the object store what this one was about to; the task may be run again."""
+
+
 class NotSent(SourceUnavailable):
     """What was to be sent cannot have arrived (no connection, or told to slow down); it may be sent again without asking."""
 

@@ -45,6 +45,7 @@ def parts(window: Window, most_days: int) -> list[Window]:
 
 def scheduled_window(settings: Settings, source: SourceRow, start: datetime, end: datetime) -> Window:
     """Return the window of a scheduled extract: its interval, begun where the last extract ended if that is earlier, less the overlap."""
+    landing.fetch_coverage(settings, source.name)
     covered = landing.covered_until(settings, source.name)
     begin = min(start, covered) if covered else start
     return Window(begin - timedelta(minutes=source.overlap_minutes), end)
@@ -52,6 +53,7 @@ def scheduled_window(settings: Settings, source: SourceRow, start: datetime, end
 
 def reconciled_window(settings: Settings, source: SourceRow) -> Window | None:
     """Return the last `reconcile_days` that were covered, from a midnight on; None when the source asks for none or has not begun."""
+    landing.fetch_coverage(settings, source.name)
     covered = landing.covered_until(settings, source.name)
     if covered is None or not source.reconcile_days:
         return None

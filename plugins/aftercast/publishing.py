@@ -11,6 +11,8 @@ text, whatever let it in. Audiences of `publishing.yml` get files of their own b
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import re
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercast import disclosure, privacy, searching, warehouse
+from aftercast import disclosure, privacy, searching, store, warehouse
 from aftercast.declarations import AudienceRow
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
@@ -32,6 +34,7 @@ KEEP = 3
 SIGNS = r"@[\w.-]+\.[A-Za-z]|\btok_|[Bb]earer|BEARER|gh[pousr]_|github_pat|glpat-|xox|\bsk[_-]|A[KS]IA|AIza|eyJ"
 BUILDING = ".building-"
 CATALOGUE = "/*catalogue*/"  # stands for the database a table is read from
+CURRENT = "published/current.json"
 
 # Types a distributed engine or a spreadsheet cannot read, and what they are published as.
 PORTABLE = {
@@ -131,6 +134,65 @@ def publish(settings: Settings, *, version: str) -> Published:
     result = _summary(file, wanted, unchanged=False)
     log.info("%s", result)
     return result
+
+
+def share(settings: Settings) -> None:
+    """Put the current mart into the object store, where readers on other machines fetch it; what it replaces is kept as long as here.
+
+    `published/current.json`, written last, says which version counts. Nothing happens where there is no store.
+    """
+    shop = store.of(settings)
+    if shop is None:
+        return
+    file, folder = settings.mart.resolve(), (settings.published / "parquet" / "current").resolve()
+    there = {name.split("/")[0] for name in shop.listing("published/versions")}
+    if file.name not in there:
+        shop.put({f"published/parquet/{folder.name}/{path.name}": path for path in sorted(folder.iterdir())})
+        shop.put({f"published/versions/{file.name}": file})
+    current = {"version": folder.name, "file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)}
+    shop.write(CURRENT, json.dumps(current, indent=1).encode())
+    kept = {one.name for one in file.parent.glob("aftercast-*.duckdb")}
+    for old in sorted(there - kept - {file.name}):
+        shop.remove(f"published/versions/{old}")
+        shop.remove(f"published/parquet/{old.removeprefix('aftercast-').removesuffix('.duckdb')}")
+
+
+def fetch(settings: Settings) -> Path | None:
+    """Bring the current mart of the object store to a machine that only reads, and point its readers at it; return it when it is new.
+
+    Raises:
+        WarehouseError: no mart is there yet, or it did not arrive whole; readers keep what they have.
+        StoreUnavailable: the store cannot be read.
+    """
+    shop = store.of(settings)
+    content = shop.read(CURRENT) if shop else None
+    if shop is None or content is None:
+        raise WarehouseError(f"no mart to fetch: {f'{shop.url} holds none yet' if shop else 'AFTERCAST_STORE is not set'}")
+    current = json.loads(content)
+    versions = settings.published / "versions"
+    file = versions / str(current["file"])
+    if _points_at(settings.mart, file):
+        return None
+    versions.mkdir(parents=True, exist_ok=True)
+    _sweep(versions)
+    fresh = versions / f"{BUILDING}{file.name}"
+    try:
+        shop.get(f"published/versions/{file.name}", fresh)
+        if _sha256(fresh) != current["sha256"]:
+            raise WarehouseError(f"{file.name} did not arrive whole from {shop.url}; readers keep the last mart")
+        fresh.chmod(0o444)
+        fresh.replace(file)
+        _sync(file, versions)
+        _swap({settings.mart: file})
+    finally:
+        _sweep(versions)
+    _forget_old(versions, settings.published / "parquet", keep=file)
+    return file
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _tables(connection: Any, classes: disclosure.Disclosure) -> list[_Table]:
@@ -351,7 +413,7 @@ def _forget_old(versions: Path, parquet: Path, *, keep: Path) -> None:
     for file in files[KEEP:]:
         file.unlink()
     kept = {file.name.removeprefix("aftercast-").removesuffix(".duckdb") for file in files[:KEEP]}
-    for folder in parquet.iterdir():
+    for folder in parquet.iterdir() if parquet.is_dir() else ():
         if folder.is_dir() and not folder.is_symlink() and folder.name not in kept:
             shutil.rmtree(folder)
 

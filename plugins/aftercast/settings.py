@@ -363,13 +363,14 @@ class Settings:
 
     home: Path
     config: Path
+    store: str | None = None  # an object store shared with other machines
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read AFTERCAST_HOME (default `var/`) and AFTERCAST_CONFIG (default `config/`)."""
+        """Read AFTERCAST_HOME (default `var/`), AFTERCAST_CONFIG (default `config/`) and AFTERCAST_STORE (default none)."""
         home = Path(os.environ.get("AFTERCAST_HOME") or PROJECT / "var").expanduser().resolve()
         config = Path(os.environ.get("AFTERCAST_CONFIG") or PROJECT / "config").expanduser().resolve()
-        return cls(home=home, config=config)
+        return cls(home=home, config=config, store=os.environ.get("AFTERCAST_STORE") or None)
 
     @cached_property
     def deployment(self) -> Deployment:

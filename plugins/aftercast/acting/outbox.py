@@ -30,14 +30,17 @@ from typing import Any, Literal
 
 import polars as pl
 
-from aftercast.errors import AftercastError, NotSent, OutboxError, SourceRejected
+from aftercast import store
+from aftercast.errors import AftercastError, NotSent, OutboxError, SourceRejected, StoreUnavailable
 from aftercast.privacy import redact
+from aftercast.settings import Settings
 
 log = logging.getLogger(__name__)
 
 State = Literal["planned", "sending", "sent", "unsure", "failed", "dry_run"]
 Send = Callable[[Mapping[str, object], str], str]
 Find = Callable[[str], str | None]
+Copy = Callable[[Path, bytes], None]
 
 NOTHING_LEFT: tuple[State, ...] = ("planned", "failed", "dry_run")
 LONGEST_ERROR = 400
@@ -94,6 +97,11 @@ class _Record:
     history: tuple[dict[str, str], ...] = ()
 
 
+def of(settings: Settings) -> Outbox:
+    """Return the outbox of a deployment; with a store, what is about to be sent is known there too, should this machine be lost."""
+    return Outbox(settings.outbox, store.copier(settings))
+
+
 def mark_of(key: str) -> str:
     """Return the mark of an effect: short, the same for ever, good as a label, a marker in a text, or an idempotency key."""
     return "aftercast-" + hashlib.blake2s(key.encode(), digest_size=8).hexdigest()
@@ -107,8 +115,10 @@ def repeatable(mark: str) -> str | None:
 class Outbox:
     """The record of what goes out, in a folder of one deployment. Workers on several machines share the folder or send from one of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, copy: Copy | None = None) -> None:
+        """Open the outbox of a folder. `copy` puts every record elsewhere too, before it counts here and before anything is sent."""
         self._folder = folder
+        self._copy = copy
 
     def deliver(
         self,
@@ -279,6 +289,13 @@ class Outbox:
             json.dump(content, file, ensure_ascii=False, indent=1, default=str)
             file.flush()
             os.fsync(file.fileno())
+        if self._copy is not None:
+            try:
+                self._copy(target, beside.read_bytes())
+            except StoreUnavailable as error:
+                if delivery.state in ("planned", "sending"):
+                    raise  # nothing has left yet, and nothing leaves that the store does not know
+                log.warning("%s is %s, which the store will learn later: %s", delivery.key, delivery.state, error)
         beside.replace(target)
         folder = os.open(self._folder, os.O_RDONLY)
         try:

@@ -20,6 +20,7 @@ import polars as pl
 from aftercast import warehouse
 from aftercast.acting import audit, writebacks
 from aftercast.acting.outbox import Delivery, Outbox
+from aftercast.acting.outbox import of as outbox_of
 from aftercast.declarations import WriteBackRow
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.learning import guardrails, responses
@@ -278,7 +279,7 @@ def _carry_out(desk: Desk, plan: Plan, who: str) -> str:
         assert automation.executor is not None
         place = writebacks.webhook("executor of actions", automation.executor)
         audit.append(desk.settings.audit, [event("act_begun", desk, plan, who=who, rollback=plan.rollback)])
-    delivery = Outbox(desk.settings.outbox).deliver(
+    delivery = outbox_of(desk.settings).deliver(
         channel="executor",
         key=plan.key,
         payload=payload,
@@ -327,7 +328,7 @@ def recommend(settings: Settings, now: datetime) -> list[Delivery]:
     Another likely owner, runbook, action or candidate is another thing; a probability that moved is not.
     """
     desk, automation = Desk(settings, now), settings.deployment.automation
-    outbox, found = Outbox(settings.outbox), list[Delivery]()
+    outbox, found = outbox_of(settings), list[Delivery]()
     for plan in desk.plans():
         if plan.outcome == "observe":
             continue

@@ -10,6 +10,7 @@ import polars as pl
 import typer
 
 from aftercast.acting.outbox import Outbox
+from aftercast.acting.outbox import of as outbox_of
 from aftercast.errors import ConfigError
 from aftercast.settings import Settings
 from aftercast.terminal import out, show
@@ -73,7 +74,7 @@ def outbox(
     """Show what was sent, what is unsure or failed, and why."""
     if context.invoked_subcommand is not None:
         return
-    box = Outbox(Settings.from_environment().outbox)
+    box = outbox_of(Settings.from_environment())
     rows = box.rows()
     if state is not None:
         rows = rows.filter(pl.col("state") == state)
@@ -95,7 +96,7 @@ def settle(
     reference: Annotated[str | None, typer.Option(help="What the other side calls it.")] = None,
 ) -> None:
     """Say what became of a delivery whose end is not known."""
-    box = Outbox(Settings.from_environment().outbox)
+    box = outbox_of(Settings.from_environment())
     if verdict == "sent":
         found = box.settle(key, "sent", now=datetime.now(UTC), reference=reference)
     elif verdict == "again":

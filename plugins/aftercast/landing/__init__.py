@@ -15,6 +15,7 @@ from aftercast.landing.preview import Preview, preview
 from aftercast.landing.quarantine import quarantined
 from aftercast.landing.replaying import replay
 from aftercast.landing.retention import prune
+from aftercast.landing.shared import fetch_all, fetch_coverage, hand_over_all
 from aftercast.landing.slices import landed_days, landing_fingerprint
 from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
 from aftercast.landing.verdicts import Subject, instead_of, record_verdicts, subject_of
@@ -32,7 +33,10 @@ __all__ = [
     "declared_path",
     "declared_tables",
     "derived_path",
+    "fetch_all",
+    "fetch_coverage",
     "gaps",
+    "hand_over_all",
     "instead_of",
     "land",
     "landed_days",

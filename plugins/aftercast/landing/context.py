@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ import polars as pl
 
 from aftercast.conform import Conformed, conform
 from aftercast.entities import LINEAGE, Entity
+from aftercast.landing import shared
 from aftercast.privacy import token_key
 from aftercast.settings import Settings
 from aftercast.window import Window
@@ -49,17 +49,18 @@ class Landed:
 
 
 @contextmanager
-def alone(settings: Settings, source: str) -> Iterator[None]:
-    """Be the only writer of a source's files: wait for whoever writes them now (a reconciliation, a replay)."""
-    path = settings.home / "locks" / f"{source}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+def alone(settings: Settings, source: str, window: Window | None = None) -> Iterator[None]:
+    """Be the only writer of a source's files: wait for whoever writes them now (a reconciliation, a replay).
+
+    Where machines share a store, its files are fetched first (of a window: those that an extract of it may touch) and copied there
+    afterwards, whether the work went well or not: at every moment they are whole.
+    """
+    with shared.turn(settings, source):
+        found = shared.fetch(settings, source, window)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            log.info("source %s: waiting until another extract or replay of it has ended", source)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            yield
+        finally:
+            shared.hand_over(settings, source, found)
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def land(
         LandingError: a batch is meant for an entity that does not exist; nothing landed.
     """
     context = context_of(settings, source.name, window, ingested_at, gate)
-    with alone(settings, source.name), scratch_folder(settings) as scratch:
+    with alone(settings, source.name, window), scratch_folder(settings) as scratch:
         spool, rejects, aside = Spool(scratch), Rejects(scratch), Aside(scratch)
         tallies = {name: _Tally() for name in source.entities}
         for batch in batches:

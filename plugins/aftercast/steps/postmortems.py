@@ -12,6 +12,7 @@ from aftercast import warehouse
 from aftercast.declarations import nearest
 from aftercast.errors import ConfigError, QualityError, ReviewConflict
 from aftercast.settings import Settings
+from aftercast.store import keeping
 from aftercast.window import parse_utc
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@keeping
 def draft_postmortems(now: datetime) -> dict[str, int]:
     """Draft the postmortems of incidents that are over and have none. Returns how many of each outcome.
 
@@ -56,6 +58,7 @@ def draft_text(incident: str) -> str:
     return _checked_draft(_published(Settings.from_environment(), tuple(drafts.READ)), incident)
 
 
+@keeping
 def put_draft(incident: str, now: datetime) -> reviewing.Put:
     """Draft the postmortem of any incident into the folder, also when people deleted an earlier draft.
 
@@ -136,6 +139,7 @@ def review_request(name: str, now: datetime) -> dict[str, Any]:
     }
 
 
+@keeping
 def record_review(name: str, seen: str, answer: dict[str, Any], now: datetime) -> str:
     """Write what a person decided about a postmortem into its front matter, unless it has moved on since. Returns what became of it.
 

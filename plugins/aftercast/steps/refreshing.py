@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from aftercast import landing, warehouse
+from aftercast import landing, store, warehouse
 from aftercast.analyses import DERIVED
 from aftercast.errors import ConfigError, QualityError
 from aftercast.landing import working
@@ -29,7 +29,9 @@ KEPT_BY_DAY = ("metric_points",)  # what the warehouse keeps day by day; the res
 def plan() -> bool:
     """Compile the configuration to declared tables; return whether the published mart is out of date."""
     settings = Settings.from_environment()
+    store.hold(settings)
     landing.prepare(settings)
+    landing.fetch_all(settings)
     for note in settings.deployment.catalog_notes:
         log.info("catalogue: %s", note)
     span = landing.covered_window(settings)
@@ -407,3 +409,4 @@ def publish() -> None:
     parts = "".join(run[name] for name in ("code_version", "configuration_fingerprint", "landing_fingerprint"))
     version = f"{run['as_of']:%Y%m%dT%H%M}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
     log.info("%s", publishing.publish(settings, version=version))
+    publishing.share(settings)

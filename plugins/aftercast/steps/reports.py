@@ -11,6 +11,7 @@ from aftercast import landing, warehouse
 from aftercast.declarations import ReportRow, nearest
 from aftercast.errors import AftercastError, ConfigError, QualityError, SourceUnavailable
 from aftercast.settings import Settings
+from aftercast.store import keeping
 
 if TYPE_CHECKING:
     from aftercast.reporting.letters import Letter, Post
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@keeping
 def send_report(name: str, period: str | None = None, *, now: datetime | None = None, again: bool = False) -> Path:
     """Render a report from the published mart and hand it to its channels. Returns where its page lies.
 
@@ -63,6 +65,7 @@ def send_report(name: str, period: str | None = None, *, now: datetime | None = 
     return written.page
 
 
+@keeping
 def withhold_reports(reason: str, now: datetime, *, task: str = "check", silently: bool = False) -> list[Path]:
     """Say in the place of every report that is due why there is none: a task of the refresh failed, so no new mart is published.
 
@@ -157,11 +160,11 @@ def _send(
     settings: Settings, row: ReportRow, label: str, letter: Letter, post: Post, now: datetime, *, kind: str = "", again: bool = False
 ) -> None:
     from aftercast.acting import deliveries, dispatches
-    from aftercast.acting.outbox import Outbox
+    from aftercast.acting.outbox import of as outbox_of
 
     version = settings.mart.resolve().stem
     dispatch = dispatches.Dispatch(row, label, version, letter, post, kind)
-    outcomes = dispatches.send_out(dispatch, settings.deployment.reporting.channels, Outbox(settings.outbox), now, again=again)
+    outcomes = dispatches.send_out(dispatch, settings.deployment.reporting.channels, outbox_of(settings), now, again=again)
     counts = deliveries.check(outcomes)
     if outcomes:
         log.info("report %s of %s: %s", row.name, label, ", ".join(f"{number} {state}" for state, number in counts.items() if number))
