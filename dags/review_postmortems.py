@@ -2,8 +2,8 @@
 
 Every four hours it asks afresh; no answer is `Later`. An answer holds for the text shown: of a file edited since nothing is written.
 
-**When it is red.** Nothing was written; the next round asks again. `record`: the message names the file and why. `check`: the files it names
-cannot be read. `ask`: answered within a second, before Airflow knew that it waits. See docs/runbooks/review_postmortems.md.
+**When it is red.** Nothing was written; the next round asks again. `record`: the message names the file and why. `check`: the files it
+names cannot be read. `ask`: answered within a second, before Airflow knew that it waits. See docs/runbooks/review_postmortems.md.
 """
 
 from __future__ import annotations
