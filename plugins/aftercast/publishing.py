@@ -12,7 +12,9 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,6 @@ def publish(settings: Settings, *, version: str) -> Published:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", version):
         raise WarehouseError(f"version {version!r} cannot be a file name; use letters, digits, '.', '_', '+' and '-'")
     versions, parquet = settings.published / "versions", settings.published / "parquet"
-    file, folder = versions / f"aftercast-{version}.duckdb", parquet / version
     for place in (versions, parquet):
         place.mkdir(parents=True, exist_ok=True)
     _sweep(versions, parquet)
@@ -93,9 +94,32 @@ def publish(settings: Settings, *, version: str) -> Published:
         warehouse.attach(connection, settings.warehouse, "warehouse")
         tables = _tables(connection)
         wanted = _fingerprints(connection, "warehouse", tables)
-    if _points_at(settings.mart, file) and _points_at(parquet / "current", folder) and _contents(file, tables) == wanted:
-        return _summary(file, wanted, unchanged=True)
+    for name in _names(version):
+        file, folder = versions / f"aftercast-{name}.duckdb", parquet / name
+        seen = _points_at(settings.mart, file), _points_at(parquet / "current", folder)
+        if file.exists() and folder.is_dir() and _contents(file, tables) == wanted:
+            if all(seen):
+                return _summary(file, wanted, unchanged=True)
+            _swap({parquet / "current": folder, settings.mart: file})  # a publish was killed when all but this was done
+            break
+        if not any(seen):  # what readers have open stays where it is
+            _make(settings, name, file, folder, tables, wanted)
+            break
+    _forget_old(versions, parquet, keep=file)
+    result = _summary(file, wanted, unchanged=False)
+    log.info("%s", result)
+    return result
 
+
+def _names(version: str) -> Iterator[str]:
+    """The names to publish a version under: its own, and others where readers see different rows under that one."""
+    yield version
+    yield from (f"{version}.{number}" for number in count(2))
+
+
+def _make(settings: Settings, version: str, file: Path, folder: Path, tables: list[_Table], wanted: dict[str, tuple[int, int]]) -> None:
+    """Build a version beside the others, compare it, put it in place, and let readers see it."""
+    versions, parquet = file.parent, folder.parent
     new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
     try:
         _build(settings.warehouse, new_file, new_folder, tables)
@@ -107,10 +131,6 @@ def publish(settings: Settings, *, version: str) -> Published:
         _swap({parquet / "current": folder, settings.mart: file})
     finally:
         _sweep(versions, parquet)
-    _forget_old(versions, parquet, keep=file)
-    result = _summary(file, wanted, unchanged=False)
-    log.info("%s", result)
-    return result
 
 
 def _tables(connection: Any) -> list[_Table]:
@@ -157,13 +177,13 @@ def _fingerprints(connection: Any, catalogue: str, tables: list[_Table]) -> dict
 
 
 def _contents(file: Path, tables: list[_Table]) -> dict[str, tuple[int, int]] | None:
-    """Return the fingerprints of a closed published file, or None when it holds other tables or columns."""
+    """Return the fingerprints of a closed published file, or None when it holds other tables or columns, or is damaged."""
     with warehouse.connect(None) as connection:
-        warehouse.attach(connection, file, "published")
-        names = warehouse.frame(connection, "select table_name from duckdb_tables() where database_name = 'published'")
-        if set(names["table_name"]) != {table.name for table in tables}:
-            return None
         try:
+            warehouse.attach(connection, file, "published")
+            names = warehouse.frame(connection, "select table_name from duckdb_tables() where database_name = 'published'")
+            if set(names["table_name"]) != {table.name for table in tables}:
+                return None
             return _fingerprints(connection, "published", tables)
         except WarehouseError:
             return None

@@ -16,7 +16,7 @@ from aftercast.landing.quarantine import quarantined
 from aftercast.landing.replaying import replay
 from aftercast.landing.retention import prune
 from aftercast.landing.slices import landing_fingerprint
-from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
+from aftercast.landing.tables import damaged, declared_path, derived_path, prepare, write_declared, write_derived
 from aftercast.landing.verdicts import Subject, instead_of, record_verdicts, subject_of
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Subject",
     "covered_until",
     "covered_window",
+    "damaged",
     "declared_path",
     "declared_tables",
     "derived_path",

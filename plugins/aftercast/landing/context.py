@@ -53,13 +53,32 @@ def alone(settings: Settings, source: str) -> Iterator[None]:
     """Be the only writer of a source's files: wait for whoever writes them now (a reconciliation, a replay)."""
     path = settings.home / "locks" / f"{source}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             log.info("source %s: waiting until another extract or replay of it has ended", source)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def stamp(settings: Settings, source: str, now: datetime) -> datetime:
+    """Return when rows land that land now: never before those that landed earlier, though the clock may have gone back.
+
+    Of two versions of a row staging takes the one that landed last. Call it while `alone`; the lock's file keeps the latest time.
+    """
+    path = settings.home / "locks" / f"{source}.lock"
+    try:
+        latest = datetime.fromisoformat(path.read_text(encoding="ascii").strip())
+    except ValueError:  # the first time
+        latest = now
+    moment = now.astimezone(UTC)
+    if moment < latest:
+        log.warning("source %s: the clock went back; rows landed at %s, so it is not %s", source, latest, moment)
+        moment = latest + timedelta(microseconds=1)
+    with path.open("r+", encoding="ascii") as lock:
+        lock.write(moment.isoformat(timespec="microseconds"))
+    return moment
 
 
 @contextmanager
