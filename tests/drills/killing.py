@@ -98,7 +98,7 @@ class Worker:
         outbox, settled = Outbox(Settings.from_environment().outbox), []
         for row in outbox.rows().filter(state="unsure").iter_rows(named=True):
             text = json.dumps(json.loads(row["payload"])["text"])
-            arrived = any(text in one for one in self.site.vendor.written)
+            arrived = any(text in one for one in self.site.chat.written)
             outbox.settle(row["key"], "sent" if arrived else "again", now=now)
             settled.append(row["key"])
         return settled

@@ -30,7 +30,7 @@ from tests.drills import comparing
 from tests.drills.killing import KILLED, Kill, Worker, worker
 from tests.drills.world import NATIVE, STEPS, Outside, outside, prepare, restore
 
-KILLS_A_WALK = 15
+KILLS_A_WALK = 20
 AGAIN = 0.25  # of kills are followed by one of the same step while it recovers
 STAGES = {"landing": STEPS[:5], "dbt": ("stage", "star", "marts"), "publish": ("check", "publish"), "report": ("report",)}
 STAGES |= {"write-back": ("sync", "draft", "decide", "recommend", "act")}

@@ -46,7 +46,8 @@ class Outside:
     """Everything beyond the house. `when` says what becomes of the `number`-th change from now on: `blow` is called before it or after."""
 
     tracker: Tracker = field(default_factory=Tracker)
-    vendor: Vendor = field(default_factory=Vendor)
+    chat: Vendor = field(default_factory=Vendor)
+    desk: Vendor = field(default_factory=Vendor)
     robot: Robot = field(default_factory=Robot)
     changes: int = 0
     number: int = 0
@@ -54,7 +55,8 @@ class Outside:
     blow: Callable[[], None] = lambda: None
 
     def __call__(self, asked: Asked) -> Answer:
-        site = self.tracker if asked.path.startswith("/repos/") else self.robot if asked.path == "/do" else self.vendor
+        sites = {"repos": self.tracker, "do": self.robot, "rest": self.desk}
+        site = sites.get(asked.path.split("/")[1], self.chat)
         if asked.method not in CHANGES:
             return site(asked)
         self.changes += 1
@@ -77,13 +79,14 @@ class Outside:
         return {
             "tickets": sorted(f"{one['title']} | {one['state']} | {one['body']}" for one in issues),
             "comments": sorted(said),
-            "messages": sorted(self.vendor.written),
+            "messages": sorted(self.chat.written),
+            "notes": sorted(self.desk.written),
             "actions": sorted(json.dumps(one, sort_keys=True) for one in self.robot.done),
         }
 
     def memory(self) -> dict[str, Any]:
         """Its state, to be put back by `remember`."""
-        return {name: vars(getattr(self, name)) for name in ("tracker", "vendor", "robot")}
+        return {name: vars(getattr(self, name)) for name in ("tracker", "chat", "desk", "robot")}
 
     def remember(self, memory: dict[str, Any]) -> None:
         for name, state in memory.items():
@@ -158,6 +161,7 @@ def prepare(folder: Path, site: Outside) -> None:
     told = {"incident_id": OPEN, "title": "Search finds nothing", "severity": "sev2", "status": "open", "services": "search", "region": "eu"}
     times = {"started_at": OPEN_SINCE, "detected_at": OPEN_SINCE + timedelta(minutes=4), "updated_at": OPEN_SINCE + timedelta(minutes=5)}
     operations.put("incidents", told | times | {"detection_method": "monitor"})
+    operations.incident("INC-301", "payments", "Payments fail", "sev2", BASE + timedelta(minutes=30), 40)
     site.tracker.now = END
 
 
