@@ -44,7 +44,9 @@ class Fuse:
                 return
             self._effect("open", os.fsdecode(path))
         elif event in CHANGES:
-            self._effect(event.removeprefix("os."), *(os.fsdecode(one) for one in arguments[:2] if isinstance(one, (str, bytes, os.PathLike))))
+            self._effect(
+                event.removeprefix("os."), *(os.fsdecode(one) for one in arguments[:2] if isinstance(one, (str, bytes, os.PathLike)))
+            )
 
     def _effect(self, what: str, *paths: str) -> None:
         if any(path.startswith("/") and not path.startswith(self.home) for path in paths[-1:]):
@@ -95,7 +97,7 @@ def _threads() -> set[str]:
 def main() -> None:
     """Fork for each order on standard input, one JSON line each; say the process id, and how it ended."""
     import dbt.adapters.duckdb
-    import dbt.cli.main
+    import dbt.cli.main  # noqa: F401
     import great_expectations  # noqa: F401
 
     import aftercast.acting.dispatches
@@ -123,7 +125,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             try:
                 _run(order)
-            except BaseException:
+            except BaseException:  # noqa: BLE001
                 traceback.print_exc()
                 sys.stderr.flush()
                 os._exit(1)

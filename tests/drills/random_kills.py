@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import logging
 import random
 import shutil
 import sys
@@ -78,7 +79,11 @@ class State:
 def _bytes(folder: Path) -> dict[str, bytes]:
     """Files of a folder; hidden ones are how it is kept, not what it says."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    return {name: path.read_bytes() for path in paths if not (name := path.relative_to(folder).as_posix()).startswith((".", "/")) and "/." not in name}
+    return {
+        name: path.read_bytes()
+        for path in paths
+        if not (name := path.relative_to(folder).as_posix()).startswith((".", "/")) and "/." not in name
+    }
 
 
 @dataclass
@@ -119,7 +124,11 @@ class Field:
             seen = {"mart": comparing.mart(settings.mart), "parquet": comparing.parquet(settings.published / "parquet" / "current")}
         except Exception as error:  # noqa: BLE001
             return [f"readers cannot read: {error}"]
-        return [f"readers see neither the old nor the new {name}" for name, one in seen.items() if one not in (self.before, self.undisturbed.mart)]
+        return [
+            f"readers see neither the old nor the new {name}"
+            for name, one in seen.items()
+            if one not in (self.before, self.undisturbed.mart)
+        ]
 
 
 @contextmanager
@@ -216,9 +225,12 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--kills", type=int, default=40)
     given = asked.parse_args()
+    logging.disable(logging.WARNING)
     chance, walks, begun = random.Random(given.seed), list[Walk](), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="aftercast-drill-") as folder, field_of(Path(folder)) as there:
-        done = f"{len(there.effects)} steps, {sum(map(len, there.effects.values()))} effects on files, {sum(there.requests.values())} outside"
+        done = (
+            f"{len(there.effects)} steps, {sum(map(len, there.effects.values()))} effects on files, {sum(there.requests.values())} outside"
+        )
         print(f"undisturbed: {done}; {time.monotonic() - begun:.0f} s", flush=True)
         while (tried := sum(len(one.kills) for one in walks)) < given.kills:
             one = walk(there, drawn(there, chance, min(KILLS_A_WALK, given.kills - tried)))

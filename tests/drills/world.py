@@ -158,7 +158,14 @@ def prepare(folder: Path, site: Outside) -> None:
     _approve(PAYMENTS, f"change:{CULPRIT}", BASE + timedelta(days=30))
     _approve(SEARCH, f"change:{SEARCH_CULPRIT}", None)
     operations.release("release-300", "search", OPEN_SINCE - timedelta(minutes=5), "s300")
-    told = {"incident_id": OPEN, "title": "Search finds nothing", "severity": "sev2", "status": "open", "services": "search", "region": "eu"}
+    told = {
+        "incident_id": OPEN,
+        "title": "Search finds nothing",
+        "severity": "sev2",
+        "status": "open",
+        "services": "search",
+        "region": "eu",
+    }
     times = {"started_at": OPEN_SINCE, "detected_at": OPEN_SINCE + timedelta(minutes=4), "updated_at": OPEN_SINCE + timedelta(minutes=5)}
     operations.put("incidents", told | times | {"detection_method": "monitor"})
     operations.incident("INC-301", "payments", "Payments fail", "sev2", BASE + timedelta(minutes=30), 40)

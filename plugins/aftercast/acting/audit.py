@@ -80,7 +80,7 @@ def _write(handle: int, content: bytes, path: Path) -> None:
             left = left[os.write(handle, left) :]
         os.fsync(handle)
     except OSError as error:
-        raise AuditError(f"{path} could not be written ({error.strerror}), so nothing is done; free some space, then clear the task") from error
+        raise AuditError(f"{path} could not be written ({error.strerror}), so nothing is done; free some space, clear the task") from error
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -109,7 +109,9 @@ def what_to_do(path: Path) -> str:
     if source is None:
         return "delete it and refresh: it is computed again"
     window = _WINDOW.search(path.stem)
-    times = " to ".join(f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[9:11]}:{one[11:]}Z" for one in window.groups()) if window else "the dropped file"
+    times = (
+        " to ".join(f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[9:11]}:{one[11:]}Z" for one in window.groups()) if window else "the dropped file"
+    )
     return f"delete it and extract source {source!r} again, {times} (docs/runbook.md, Backfill)"
 
 
@@ -180,7 +182,9 @@ def _whole(target: Path, temporary: Path) -> Iterator[None]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, (OSError, pl.exceptions.PolarsError)):
-            raise LandingError(f"{target} could not be written and is as it was: {_first_line(error)}; free some space, try again") from error
+            raise LandingError(
+                f"{target} could not be written and is as it was: {_first_line(error)}; free some space, try again"
+            ) from error
         raise
 
 

@@ -21,7 +21,7 @@ from aftercast import warehouse
 from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES, LINEAGE
 from aftercast.errors import ConfigError
-from aftercast.landing import coverage
+from aftercast.landing import coverage, storage
 from aftercast.landing.context import Gate, Landed
 from aftercast.landing.extracts import land
 from aftercast.landing.slices import entity_folder
