@@ -15,13 +15,15 @@ import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aftercast.acting import audit
@@ -161,11 +163,13 @@ class Walk:
         return 0 if self.wrong else sum(not faults for _, faults in self.kills)
 
 
-def walk(there: Field, kills: dict[str, list[Kill]]) -> Walk:
-    """Go through every step, killing it at the places given first."""
+def walk(there: Field, kills: dict[str, list[Kill]], wrecks: Mapping[str, Callable[[Field], None]] = MappingProxyType({})) -> Walk:
+    """Go through every step, killing it at the places given first. What is wrecked before a step is mended there too."""
     there.start_again()
     found = Walk()
     for step in STEPS:
+        if step in wrecks:
+            wrecks[step](there)
         for kill in kills.get(step, ()):
             code, _ = there.worker.run(step, kill=kill)
             if code != KILLED:
@@ -179,6 +183,33 @@ def walk(there: Field, kills: dict[str, list[Kill]]) -> Walk:
             return found
     found.wrong += there.undisturbed.differences(State.of(there.site))
     return found
+
+
+def two_at_once(there: Field) -> list[str]:
+    """Two refreshes over one home, begun together, step against step; return what is wrong with what they leave."""
+    there.start_again()
+    wrong: list[str] = []
+    refreshing = STEPS[STEPS.index("plan") : STEPS.index("publish") + 1]
+
+    def refresh(hand: Worker) -> None:
+        for step in refreshing:
+            if hand.run(step)[0]:
+                wrong.append(f"{step}: {hand.said()}")
+                return
+
+    for step in STEPS[: STEPS.index("plan")]:
+        there.worker.run(step)
+    beside = there.folder / "beside"
+    beside.mkdir()
+    with worker(beside, there.site) as second:
+        both = [threading.Thread(target=refresh, args=(hand,)) for hand in (there.worker, second)]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join()
+    settings = Settings.from_environment()
+    wrong += comparing.differences(there.undisturbed.mart, comparing.mart(settings.mart))
+    return wrong + comparing.differences(there.undisturbed.parquet, comparing.parquet(settings.published / "parquet" / "current"))
 
 
 def drawn(there: Field, chance: random.Random, number: int, steps: tuple[str, ...] = STEPS) -> dict[str, list[Kill]]:
@@ -224,6 +255,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--kills", type=int, default=40)
+    asked.add_argument("--two", action="store_true", help="end with two refreshes at once")
     given = asked.parse_args()
     logging.disable(logging.WARNING)
     chance, walks, begun = random.Random(given.seed), list[Walk](), time.monotonic()
@@ -241,10 +273,13 @@ def main() -> None:
                 print(f"  WRONG: {line}")
             more = f", {one.missed} missed, {len(one.settled)} settled by hand" if one.missed or one.settled else ""
             print(f"walk {len(walks)}: {one.survived} of {len(one.kills)} survived{more}; {time.monotonic() - begun:.0f} s", flush=True)
+        clashes = two_at_once(there) if given.two else []
+        if given.two:
+            print(f"two refreshes at once: {'; '.join(clashes) or 'the same mart'}; {time.monotonic() - begun:.0f} s", flush=True)
     print(table(walks))
     survived, tried = sum(one.survived for one in walks), sum(len(one.kills) for one in walks)
     print(f"survived/tried: {survived}/{tried} (seed {given.seed})")
-    sys.exit(survived < tried)
+    sys.exit(survived < tried or bool(clashes))
 
 
 if __name__ == "__main__":
