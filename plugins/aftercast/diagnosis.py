@@ -1,4 +1,4 @@
-"""What may be wrong with a deployment: configuration, disk, memory, key, warehouse, mart, sources, connections. Nothing is changed.
+"""What may be wrong with a deployment: configuration, disk, memory, key, files, warehouse, mart, sources, connections. Nothing is changed.
 
 Every finding says what was looked at, and when it is not good what to do. Other systems are not asked; `aftercast source check` does that.
 """
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 from aftercast import connections, landing, warehouse
@@ -54,9 +55,11 @@ def diagnose(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield from _home(settings)
     yield _memory()
     yield _key(settings)
+    damaged = landing.damaged(settings)
+    yield from _files(damaged)
     yield from _warehouse(settings)
     yield from _mart(settings, now)
-    if deployment is not None:
+    if deployment is not None and not damaged:
         yield from _sources(settings, deployment)
         yield from _connections(deployment)
     yield _pdf()
@@ -99,6 +102,14 @@ def _key(settings: Settings) -> Finding:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         return Finding("token key", "bad", f"{path} can be read by others", f"chmod 600 {path}")
     return Finding("token key", "good", f"{path}; keep a copy: without it people get new tokens")
+
+
+def _files(damaged: list[Path]) -> Iterator[Finding]:
+    """Landed, declared and derived files: whether each holds the rows that were written."""
+    if not damaged:
+        yield Finding("files", "good", "every landed, declared and derived file holds the rows that were written")
+    for path in damaged:
+        yield Finding("files", "bad", f"{path} is damaged", landing.what_to_do(path))
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:

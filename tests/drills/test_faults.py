@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from aftercast import landing, publishing, warehouse
+from aftercast import diagnosis, landing, publishing, warehouse
 from aftercast.acting import audit
 from aftercast.acting.outbox import Outbox, repeatable
 from aftercast.errors import AftercastError, LandingError, WarehouseError
@@ -228,6 +228,9 @@ def test_rows_changed_on_disk_are_told_from_rows_that_were_written(tmp_path: Pat
     # As a bit that flipped and still decodes.
     rows.with_columns(pl.col("value") + 1).write_parquet(path, metadata={storage.HASH_KEY: carried})
     assert landing.damaged(place) == [path]
+    (told,) = [one for one in diagnosis.diagnose(place, NOW) if one.subject == "files"]
+    assert (told.verdict, told.said) == ("bad", f"{path} is damaged")
+    assert told.advice.startswith("delete it and extract source 'shop' again, 2026-09-01T00:00Z to 2026-09-01T03:00Z")
 
 
 def test_cut_derived_files_are_made_anew_and_cut_scores_are_scored_again(tmp_path: Path):

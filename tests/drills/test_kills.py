@@ -42,7 +42,7 @@ def the_warehouse_is_lost(there: Field) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_after_kills_and_losses_everything_is_as_if_nothing_had_happened(tmp_path: Path):
     with field_of(tmp_path) as there:
         assert all(there.effects[step] for step in STEPS if step != "draft")

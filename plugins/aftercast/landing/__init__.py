@@ -16,6 +16,7 @@ from aftercast.landing.quarantine import quarantined
 from aftercast.landing.replaying import replay
 from aftercast.landing.retention import prune
 from aftercast.landing.slices import landing_fingerprint
+from aftercast.landing.storage import what_to_do
 from aftercast.landing.tables import damaged, declared_path, derived_path, prepare, write_declared, write_derived
 from aftercast.landing.verdicts import Subject, instead_of, record_verdicts, subject_of
 
@@ -42,6 +43,7 @@ __all__ = [
     "record_verdicts",
     "replay",
     "subject_of",
+    "what_to_do",
     "write_declared",
     "write_derived",
 ]

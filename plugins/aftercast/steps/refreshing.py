@@ -98,7 +98,7 @@ def _build(selector: str) -> None:
         summary = transform.build(settings, selector)
     except TransformError as error:
         # dbt says which model failed, and not always by which of the files it read.
-        found = [f"{path} is damaged; {storage.what_to_do(path)}" for path in landing.damaged(settings)]
+        found = [f"{path} is damaged; {landing.what_to_do(path)}" for path in landing.damaged(settings)]
         if found:
             raise LandingError("\n".join([*found, str(error)])) from error
         raise
