@@ -64,6 +64,7 @@ class Fuse:
         self.live = False
 
     def _kill(self) -> None:
+        self.live = False  # cutting a file is an effect too
         if self._torn is not None and Path(self._torn).is_file():
             os.truncate(self._torn, Path(self._torn).stat().st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -91,7 +91,7 @@ def test_landing_is_whole_after_a_kill_at_every_one_of_its_effects(tmp_path: Pat
             assert found[1:] == wanted[1:], (mode, number)
         if not any(modes.values()):
             break
-    assert number > 8, "it has fewer effects than a landing needs"
+        assert number > 8 or all(modes.values()), "it has fewer effects than a landing needs"
 
 
 def _publish(home: Path, version: str, number: int, mode: str) -> None:

@@ -52,7 +52,7 @@ def test_after_kills_and_losses_everything_is_as_if_nothing_had_happened(tmp_pat
         found = walk(there, kills, {"plan": a_landed_file_is_cut, "correlate": the_warehouse_is_lost})
         assert found.wrong == []
         assert [(str(kill), faults) for kill, faults in found.kills if faults] == []
-        assert len(found.kills) >= 8
+        assert len(found.kills) >= 5  # a step may end before the moment it was to be killed at
         # The comparison sees a row that is missing, and an effect that happened twice.
         seen = mart(Settings.from_environment().mart)
         seen["mart_incidents"].popitem()
