@@ -72,6 +72,8 @@ def stamp(settings: Settings, source: str, now: datetime) -> datetime:
         latest = datetime.fromisoformat(path.read_text(encoding="ascii").strip())
     except ValueError:  # the first time
         latest = now
+    if latest.tzinfo is None:  # cut off by a kill
+        latest = now
     moment = now.astimezone(UTC)
     if moment < latest:
         log.warning("source %s: the clock went back; rows landed at %s, so it is not %s", source, latest, moment)
