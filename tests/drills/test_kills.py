@@ -21,7 +21,7 @@ KILLED = tuple(step for step in STEPS if step not in ("star", "marts"))
 def a_landed_file_is_cut(there: Field) -> None:
     """`plan` names it; it is deleted, and its window extracted again."""
     settings = Settings.from_environment()
-    path = max(settings.landing.glob("metric_points/source=ops/**/20260921T0900_*.parquet"))
+    path = max(settings.landing.glob("incidents/source=ops/**/20260921T0900_*.parquet"))
     cut(path)
     assert there.worker.run("plan")[0] == 1
     assert f"{path} is damaged" in there.worker.said()
