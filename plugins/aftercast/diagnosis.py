@@ -1,4 +1,5 @@
-"""What may be wrong with a deployment: configuration, disk, key, warehouse, mart, audit log, sources, connections. Nothing is changed.
+"""What may be wrong with a deployment: configuration, disk, memory, key, store, files, warehouse, mart, audit log, sources, connections.
+Nothing is changed.
 
 Every finding says what was looked at, and when it is not good what to do. Other systems are not asked; `aftercast source check` does that.
 """
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from aftercast import connections, landing, warehouse, watching
@@ -57,10 +59,12 @@ def diagnose(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield _memory()
     yield _key(settings)
     yield from _store(settings)
+    damaged = landing.damaged(settings)
+    yield from _files(damaged)
     yield from _warehouse(settings)
     yield from _mart(settings, deployment.pipeline.freshness if deployment else FreshnessRow(), now)
     yield from _audit(settings)
-    if deployment is not None:
+    if deployment is not None and not damaged:
         yield from _sources(settings, deployment)
         yield from _connections(deployment)
     yield _pdf()
@@ -112,6 +116,14 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding("store", "bad", f"{settings.store}, without AFTERCAST_TOKEN_KEY", "set the same AFTERCAST_TOKEN_KEY on all machines")
     else:
         yield Finding("store", "good", f"{settings.store}; `aftercast store status` asks it")
+
+
+def _files(damaged: list[Path]) -> Iterator[Finding]:
+    """Landed, declared and derived files: whether each holds the rows that were written."""
+    if not damaged:
+        yield Finding("files", "good", "every landed, declared and derived file holds the rows that were written")
+    for path in damaged:
+        yield Finding("files", "bad", f"{path} is damaged", landing.what_to_do(path))
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:

@@ -12,11 +12,13 @@ text, whatever let it in. Audiences of `publishing.yml` get files of their own b
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,6 @@ def publish(settings: Settings, *, version: str) -> Published:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", version):
         raise WarehouseError(f"version {version!r} cannot be a file name; use letters, digits, '.', '_', '+' and '-'")
     versions, parquet = settings.published / "versions", settings.published / "parquet"
-    file, folder = versions / f"aftercast-{version}.duckdb", parquet / version
     narrower = {row: settings.published / "audiences" / row.name for row in settings.publishing.audiences}
     for place in (versions, parquet, *narrower.values()):
         place.mkdir(parents=True, exist_ok=True)
@@ -106,11 +107,43 @@ def publish(settings: Settings, *, version: str) -> Published:
         warehouse.attach(connection, settings.warehouse, "warehouse")
         tables = _tables(connection, disclosure.read())
         wanted = _fingerprints(connection, "warehouse", tables)
-    links = {parquet / "current": folder, **{place.with_suffix(".duckdb"): place / file.name for place in narrower.values()}}
-    links[settings.mart] = file
-    if all(_points_at(link, target) for link, target in links.items()) and _contents(file, tables) == wanted:
-        return _summary(file, wanted, unchanged=True)
+    for name in _names(version):
+        file, folder = versions / f"aftercast-{name}.duckdb", parquet / name
+        links = {parquet / "current": folder, **{place.with_suffix(".duckdb"): place / file.name for place in narrower.values()}}
+        links[settings.mart] = file  # the last to move
+        seen = [_points_at(link, target) for link, target in links.items()]
+        if all(target.exists() for target in links.values()) and _contents(file, tables) == wanted:
+            if all(seen):
+                return _summary(file, wanted, unchanged=True)
+            _swap(links)  # a publish was killed when all but this was done
+            break
+        if not any(seen):  # what readers have open stays where it is
+            _make(settings, name, tables, wanted, links, narrower)
+            break
+    _forget_old(versions, parquet, keep=file)
+    _forget_audiences(settings.published / "audiences", versions, {row.name for row in narrower})
+    result = _summary(file, wanted, unchanged=False)
+    log.info("%s", result)
+    return result
 
+
+def _names(version: str) -> Iterator[str]:
+    """The names to publish a version under: its own, and others where readers see different rows under that one."""
+    yield version
+    yield from (f"{version}.{number}" for number in itertools.count(2))
+
+
+def _make(
+    settings: Settings,
+    version: str,
+    tables: list[_Table],
+    wanted: dict[str, tuple[int, int]],
+    links: dict[Path, Path],
+    narrower: dict[AudienceRow, Path],
+) -> None:
+    """Build a version beside the others, compare it, put it in place, and let readers see it."""
+    versions, parquet = settings.published / "versions", settings.published / "parquet"
+    file, folder = links[settings.mart], links[parquet / "current"]
     new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
     try:
         _build(settings.warehouse, new_file, new_folder, tables)
@@ -129,11 +162,6 @@ def publish(settings: Settings, *, version: str) -> Published:
         _swap(links)
     finally:
         _sweep(versions, parquet, *narrower.values())
-    _forget_old(versions, parquet, keep=file)
-    _forget_audiences(settings.published / "audiences", versions, {row.name for row in narrower})
-    result = _summary(file, wanted, unchanged=False)
-    log.info("%s", result)
-    return result
 
 
 def share(settings: Settings) -> None:
@@ -319,13 +347,13 @@ def _fingerprints(connection: Any, catalogue: str, tables: list[_Table]) -> dict
 
 
 def _contents(file: Path, tables: list[_Table]) -> dict[str, tuple[int, int]] | None:
-    """Return the fingerprints of a closed published file, or None when it holds other tables or columns."""
+    """Return the fingerprints of a closed published file, or None when it holds other tables or columns, or is damaged."""
     with warehouse.connect(None) as connection:
-        warehouse.attach(connection, file, "published")
-        names = warehouse.frame(connection, "select table_name from duckdb_tables() where database_name = 'published'")
-        if set(names["table_name"]) != {table.name for table in tables}:
-            return None
         try:
+            warehouse.attach(connection, file, "published")
+            names = warehouse.frame(connection, "select table_name from duckdb_tables() where database_name = 'published'")
+            if set(names["table_name"]) != {table.name for table in tables}:
+                return None
             return _fingerprints(connection, "published", tables)
         except WarehouseError:
             return None

@@ -6,6 +6,9 @@ as aware UTC microseconds.
 
 from __future__ import annotations
 
+import fcntl
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +18,10 @@ import duckdb
 import polars as pl
 
 from aftercast.errors import WarehouseError
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 1800.0  # seconds; longer than any step works
 
 
 @contextmanager
@@ -35,6 +42,37 @@ def connect(path: Path | None, *, read_only: bool = True) -> Iterator[duckdb.Duc
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def turn(home: Path, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Be the only step that works on the warehouse or publishes it; wait for the one that does. A killed process gives its turn back.
+
+    Airflow's pool of one slot lets one step at a time begin. This holds where Airflow does not see the other one: a task that is tried
+    again while its first try still runs, a second Airflow over the same home.
+
+    Raises:
+        WarehouseError: the other one does not come to an end.
+    """
+    path = home / "locks" / "warehouse.turn"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until, told = time.monotonic() + patience, False
+    with path.open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise WarehouseError(
+                        f"another step has worked on the warehouse of {home} for {patience / 60:.0f} minutes; "
+                        "stop that process (`fuser -v` on the warehouse names it), then clear this task"
+                    ) from error
+                if not told:
+                    log.info("waiting until another step that works on the warehouse has ended")
+                    told = True
+                time.sleep(0.2)
+        yield
 
 
 def frame(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:

@@ -39,7 +39,7 @@ def append(folder: Path, events: Sequence[Mapping[str, Any]]) -> int:
         events: values that JSON knows; each has `event_id`, `at` (UTC, ISO) and `who` (`aftercast` or a token).
 
     Raises:
-        AuditError: an event lacks one of these, or names a person in clear.
+        AuditError: an event lacks one of these, names a person in clear, or cannot be written.
     """
     for event in events:
         missing = [name for name in ("event_id", "at", "who", "what") if not event.get(name)]
@@ -68,9 +68,19 @@ def append(folder: Path, events: Sequence[Mapping[str, Any]]) -> int:
             lines.append(json.dumps({**event, "chain": last}, ensure_ascii=False, sort_keys=True).encode())
             new += 1
         if new:
-            os.write(file.fileno(), b"\n".join(lines) + b"\n")
-            os.fsync(file.fileno())
+            _write(file.fileno(), b"\n".join(lines) + b"\n", path)
     return new
+
+
+def _write(handle: int, content: bytes, path: Path) -> None:
+    """Write all of it, or say that a part may be missing: a disk that fills up takes a part and says nothing."""
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    except OSError as error:
+        raise AuditError(f"{path} could not be written ({error.strerror}), so nothing is done; free some space, clear the task") from error
 
 
 def redact(folder: Path, change: Callable[[str], str], event: Mapping[str, Any], *, write: bool) -> int:

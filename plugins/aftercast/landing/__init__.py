@@ -17,7 +17,8 @@ from aftercast.landing.replaying import replay
 from aftercast.landing.retention import prune
 from aftercast.landing.shared import fetch_all, fetch_coverage, hand_over_all
 from aftercast.landing.slices import landed_days, landing_fingerprint
-from aftercast.landing.tables import declared_path, derived_path, prepare, write_declared, write_derived
+from aftercast.landing.storage import what_to_do
+from aftercast.landing.tables import damaged, declared_path, derived_path, prepare, write_declared, write_derived
 from aftercast.landing.verdicts import Subject, instead_of, record_verdicts, subject_of
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "covered",
     "covered_until",
     "covered_window",
+    "damaged",
     "declared_path",
     "declared_tables",
     "derived_path",
@@ -48,6 +50,7 @@ __all__ = [
     "record_verdicts",
     "replay",
     "subject_of",
+    "what_to_do",
     "write_declared",
     "write_derived",
 ]

@@ -63,6 +63,27 @@ def alone(settings: Settings, source: str, window: Window | None = None) -> Iter
             shared.hand_over(settings, source, found)
 
 
+def stamp(settings: Settings, source: str, now: datetime) -> datetime:
+    """Return when rows land that land now: never before those that landed earlier, though the clock may have gone back.
+
+    Of two versions of a row staging takes the one that landed last. Call it while `alone`; the lock's file keeps the latest time.
+    """
+    path = settings.home / "locks" / f"{source}.lock"
+    try:
+        latest = datetime.fromisoformat(path.read_text(encoding="ascii").strip())
+    except ValueError:  # the first time
+        latest = now
+    if latest.tzinfo is None:  # cut off by a kill
+        latest = now
+    moment = now.astimezone(UTC)
+    if moment < latest:
+        log.warning("source %s: the clock went back; rows landed at %s, so it is not %s", source, latest, moment)
+        moment = latest + timedelta(microseconds=1)
+    with path.open("r+", encoding="ascii") as lock:
+        lock.write(moment.isoformat(timespec="microseconds"))
+    return moment
+
+
 @contextmanager
 def scratch_folder(settings: Settings) -> Iterator[Path]:
     """A folder for one extract, gone afterwards."""

@@ -42,7 +42,7 @@ def record(
     """Write the row of one extract. It replaces the rows of windows inside its own; an inbox has one row for all its windows."""
     target = _path(settings, source, entity, INBOX if in_pieces else window.label())
     if in_pieces and target.exists():
-        earlier = pl.read_parquet(target, hive_partitioning=False).row(0, named=True)
+        earlier = storage.read(target).row(0, named=True)
         window = Window(
             min(window.start, parse_utc(earlier["window_start"].isoformat())), max(window.end, parse_utc(earlier["window_end"].isoformat()))
         )
@@ -103,7 +103,7 @@ def amend(
     path = _path(settings, source, entity, label if window_of(label) else INBOX)
     if not path.exists():
         return
-    row = pl.read_parquet(path, hive_partitioning=False).row(0, named=True)
+    row = storage.read(path).row(0, named=True)
     reasons = Counter(json.loads(row["reasons"]))
     reasons.subtract(before)
     reasons.update(after)
@@ -123,7 +123,7 @@ def _json(reasons: Mapping[str, int]) -> str:
 def _rows(settings: Settings, source: str = "*") -> pl.DataFrame:
     paths = sorted(path for path in settings.landing.glob(f"coverage/source={source}/*.parquet"))
     columns = ["source", "window_start", "window_end"]
-    return pl.concat([pl.read_parquet(path, columns=columns, hive_partitioning=False) for path in paths]) if paths else pl.DataFrame()
+    return pl.concat([storage.read(path).select(columns) for path in paths]) if paths else pl.DataFrame()
 
 
 def covered(settings: Settings) -> dict[tuple[str, str], tuple[datetime, datetime]]:

@@ -16,7 +16,7 @@ from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES, Entity
 from aftercast.errors import LandingError, QualityError
 from aftercast.landing import coverage, storage
-from aftercast.landing.context import Context, Gate, Landed, alone, context_of, scratch_folder
+from aftercast.landing.context import Context, Gate, Landed, alone, context_of, scratch_folder, stamp
 from aftercast.landing.quarantine import Rejects
 from aftercast.landing.slices import entity_folder, piece_label, slice_label, slice_path, superseded, window_of
 from aftercast.landing.spool import PIECE, Spool
@@ -108,8 +108,8 @@ def land(
         QualityError: a gate failed; other entities landed, the failed ones kept their old files.
         LandingError: a batch is meant for an entity that does not exist; nothing landed.
     """
-    context = context_of(settings, source.name, window, ingested_at, gate)
     with alone(settings, source.name, window), scratch_folder(settings) as scratch:
+        context = context_of(settings, source.name, window, stamp(settings, source.name, ingested_at), gate)
         spool, rejects, aside = Spool(scratch), Rejects(scratch), Aside(scratch)
         tallies = {name: _Tally() for name in source.entities}
         for batch in batches:
@@ -220,7 +220,7 @@ def _take_out(path: Path, entity: Entity, window: Window) -> bool:
     kept = pl.DataFrame()
     if slice_ is not None and slice_ != window:
         moment = pl.col(entity.time)
-        kept = pl.read_parquet(path, hive_partitioning=False).filter((moment < window.start) | (moment >= window.end))
+        kept = storage.read(path).filter((moment < window.start) | (moment >= window.end))
     if kept.is_empty():
         path.unlink(missing_ok=True)
         return True

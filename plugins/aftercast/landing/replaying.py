@@ -14,7 +14,7 @@ import polars as pl
 from aftercast.entities import ENTITIES, Entity
 from aftercast.errors import QualityError
 from aftercast.landing import coverage, storage
-from aftercast.landing.context import Context, Gate, Landed, alone, context_of, scratch_folder
+from aftercast.landing.context import Context, Gate, Landed, alone, context_of, scratch_folder, stamp
 from aftercast.landing.quarantine import Held, held, sources_held
 from aftercast.landing.slices import REPLAYED, slice_path, window_of
 from aftercast.landing.spool import Spool
@@ -41,8 +41,8 @@ def replay(settings: Settings, source: str | None = None, *, ingested_at: dateti
     window = coverage.covered_window(settings) or settings.deployment.history
     results, failures = [], []
     for name in sources_held(settings, source):
-        context = context_of(settings, name, window, when, gate)
         with alone(settings, name):
+            context = context_of(settings, name, window, stamp(settings, name, when), gate)
             for file in held(settings, name):
                 try:
                     results.append(_replay(context, file))
@@ -119,7 +119,7 @@ def _merged(target: Path, fresh: pl.DataFrame, entity: Entity) -> pl.DataFrame:
     """Rows replayed earlier and now; the later version of a row wins."""
     if not target.exists():
         return fresh
-    earlier = pl.read_parquet(target, hive_partitioning=False)
+    earlier = storage.read(target)
     series = [name for name in entity.key if name != entity.time]
     both = pl.concat([earlier, fresh], how="diagonal").select(fresh.columns)  # what landed before a column was added lacks it
     return both.unique(list(entity.key), keep="last", maintain_order=True).sort([*series, entity.time])

@@ -35,7 +35,7 @@ def turn(settings: Settings, source: str) -> Iterator[None]:
     """Be the only one on this machine who works on a source's files."""
     path = settings.home / "locks" / f"{source}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    with path.open("a") as lock:  # its content is the latest time rows landed: `context.stamp`
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -1,22 +1,31 @@
 """Parquet files written whole, and only when their rows changed.
 
 Every file carries a hash of its rows in its metadata. A file whose rows are already on disk is left alone, byte for byte; any other is
-written beside its target under a hidden name and renamed over it, so a reader or a crash meets the old file or the new one.
+written beside its target under a hidden name and renamed over it, so a reader or a crash meets the old file or the new one. A file that
+cannot be read (cut off, damaged on disk) is replaced by whoever writes it, and named to whoever reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import polars as pl
 
+from aftercast.errors import LandingError
+
+log = logging.getLogger(__name__)
+
 HASH_KEY = "aftercast_rows"
+_WINDOW = re.compile(r"(\d{8}T\d{4})_(\d{8}T\d{4})")
 OLDEST = pl.CompatLevel.oldest()
 
 
@@ -48,10 +57,66 @@ def row_hash(frame: pl.DataFrame, *, ignore: Collection[str] = ()) -> str:
 
 
 def stored_hash(path: Path) -> str | None:
-    """Return the hash a file carries; None when there is no file. A file of another origin is hashed by its bytes."""
+    """Return the hash a file carries; None when there is no file. A file of another origin is hashed by its bytes.
+
+    Raises:
+        LandingError: the file is damaged.
+    """
     if not path.exists():
         return None
-    return pl.read_parquet_metadata(path).get(HASH_KEY) or hashlib.sha256(path.read_bytes()).hexdigest()
+    with readable(path):
+        return pl.read_parquet_metadata(path).get(HASH_KEY) or hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Return the rows of a file.
+
+    Raises:
+        LandingError: the file is damaged.
+    """
+    with readable(path):
+        return pl.read_parquet(path, hive_partitioning=False)
+
+
+def is_damaged(path: Path, *, ignore: Collection[str] = ()) -> bool:
+    """Whether a file cannot be read, or holds other rows than were written (columns in `ignore` apart)."""
+    try:
+        carried = pl.read_parquet_metadata(path).get(HASH_KEY)
+        rows = pl.read_parquet(path, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, OSError, ValueError):
+        return True
+    return carried is not None and carried not in (row_hash(rows, ignore=ignore), row_hash(rows))
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Read a file; one that is damaged is named.
+
+    Raises:
+        LandingError: it is.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise LandingError(f"{path} is damaged ({_first_line(error)}); {what_to_do(path)}") from error
+
+
+def what_to_do(path: Path) -> str:
+    """Return what to do about a damaged file, which its place and name tell."""
+    source = next((part.removeprefix("source=") for part in path.parts if part.startswith("source=")), None)
+    if source is None:
+        return "delete it and refresh: it is computed again"
+    window = _WINDOW.search(path.stem)
+    times = (
+        " to ".join(f"{one[:4]}-{one[4:6]}-{one[6:8]}T{one[9:11]}:{one[11:]}Z" for one in window.groups()) if window else "the dropped file"
+    )
+    return f"delete it and extract source {source!r} again, {times} (docs/runbook.md, Backfill)"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +152,40 @@ def _hidden(target: Path) -> Path:
 def stage(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = ()) -> Staged:
     """Write rows beside their target, unless the target already holds them (columns in `ignore` do not count as a difference)."""
     fingerprint = row_hash(frame, ignore=ignore)
-    if stored_hash(target) == fingerprint:
+    if _hash_if_readable(target) == fingerprint:
         return Staged(target, None)
     temporary = _hidden(target)
-    with temporary.open("wb") as file:
+    with _whole(target, temporary), temporary.open("wb") as file:
         frame.write_parquet(file, compression="zstd", compression_level=1, metadata={HASH_KEY: fingerprint})
         file.flush()
         os.fsync(file.fileno())
     return Staged(target, temporary)
+
+
+def _hash_if_readable(target: Path) -> str | None:
+    try:
+        return stored_hash(target)
+    except LandingError as error:
+        log.warning("%s; it is written anew", error)
+        return None
+
+
+@contextmanager
+def _whole(target: Path, temporary: Path) -> Iterator[None]:
+    """Leave nothing half written; say what could not be written, and that it is as it was.
+
+    Raises:
+        LandingError: the disk is full, or takes nothing for another reason.
+    """
+    try:
+        yield
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, (OSError, pl.exceptions.PolarsError)):
+            raise LandingError(
+                f"{target} could not be written and is as it was: {_first_line(error)}; free some space, try again"
+            ) from error
+        raise
 
 
 def write(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = ()) -> bool:
@@ -112,6 +203,7 @@ def write_lines(target: Path, rows: list[dict[str, object]]) -> bool:
     if target.exists() and target.read_text(encoding="utf-8") == text:
         return False
     temporary = _hidden(target)
-    temporary.write_text(text, encoding="utf-8")
+    with _whole(target, temporary):
+        temporary.write_text(text, encoding="utf-8")
     temporary.replace(target)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from aftercast.errors import LandingError
 from aftercast.landing import storage
 from aftercast.landing.slices import NOBODY
 from aftercast.settings import Settings
+
+log = logging.getLogger(__name__)
 
 ABANDONED_AFTER = 86_400  # seconds; no extract runs for a day, so an older temporary file belongs to a killed one
 
@@ -88,9 +91,30 @@ def prepare(settings: Settings) -> None:
         *((declared_path(settings, name), schema) for name, schema in DECLARED.items()),
     ):
         empty = pl.DataFrame(schema=schema)
-        if not path.exists() or pl.read_parquet_schema(path) != empty.schema:
+        if not path.exists() or _schema(path) != empty.schema:
             storage.write(path, empty)
     _sweep(settings)
+
+
+def _schema(path: Path) -> pl.Schema:
+    """The columns of a file; none when it is damaged: what was computed is computed again."""
+    try:
+        return pl.Schema(pl.read_parquet_schema(path))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        log.warning("%s is damaged (%s) and is made anew", path, str(error).splitlines()[0])
+        return pl.Schema()
+
+
+def damaged(settings: Settings) -> list[Path]:
+    """Return the files of landing, declared and derived tables that cannot be read or hold other rows than were written; reads them all."""
+    places = (settings.landing, settings.home / "declared", settings.derived)
+    # The time of landing is no part of what makes two extracts equal, so landed files carry the hash of the rest.
+    return [
+        path
+        for place in places
+        for path in sorted(place.rglob("*.parquet"))
+        if storage.is_damaged(path, ignore={"ingested_at"} if place == settings.landing else ())
+    ]
 
 
 def _sweep(settings: Settings) -> None:

@@ -21,7 +21,7 @@ from aftercast import warehouse
 from aftercast.declarations import SourceRow
 from aftercast.entities import ENTITIES, LINEAGE
 from aftercast.errors import ConfigError
-from aftercast.landing import coverage
+from aftercast.landing import coverage, storage
 from aftercast.landing.context import Gate, Landed
 from aftercast.landing.extracts import land
 from aftercast.landing.slices import entity_folder
@@ -172,7 +172,7 @@ def _taken_back(earlier: pl.DataFrame, judged: Sequence[tuple[Subject, str]]) ->
 def _spoken(settings: Settings) -> pl.DataFrame:
     schema = {name: kind for name, kind in VERDICTS.schema.items() if name not in LINEAGE or name == "source_id"}
     paths = sorted(entity_folder(settings, VERDICTS.name, PEOPLE.name).glob("date=*/*.parquet"))
-    frames = [pl.read_parquet(path, hive_partitioning=False).select(list(schema)) for path in paths]
+    frames = [storage.read(path).select(list(schema)) for path in paths]
     return pl.concat([pl.DataFrame(schema=schema), *frames])
 
 

@@ -6,6 +6,7 @@ the next run computes it again.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ import polars as pl
 from aftercast.errors import LandingError
 from aftercast.landing import storage
 from aftercast.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def write_watched(settings: Settings, signal: str, points: pl.DataFrame, of: int
 
 def read_watched(settings: Settings, signal: str, chunk: Chunk) -> pl.DataFrame:
     """Return the points of a signal in a chunk."""
-    return pl.read_parquet(_folder(settings, "watched", chunk) / f"{signal}.parquet")
+    return storage.read(_folder(settings, "watched", chunk) / f"{signal}.parquet")
 
 
 def write_masks(settings: Settings, masks: pl.DataFrame) -> None:
@@ -78,7 +81,7 @@ def write_masks(settings: Settings, masks: pl.DataFrame) -> None:
 
 def read_masks(settings: Settings) -> pl.DataFrame:
     """Return the windows nothing may be learned from."""
-    return pl.read_parquet(settings.derived / "watched" / "masks.parquet")
+    return storage.read(settings.derived / "watched" / "masks.parquet")
 
 
 def write_found(settings: Settings, table: str, chunk: Chunk, frame: pl.DataFrame) -> None:
@@ -88,7 +91,7 @@ def write_found(settings: Settings, table: str, chunk: Chunk, frame: pl.DataFram
 
 def read_found(settings: Settings, table: str, chunks: Iterable[Chunk]) -> pl.DataFrame:
     """Return what all chunks found of a derived table."""
-    return pl.concat([pl.read_parquet(_folder(settings, "found", chunk) / f"{table}.parquet") for chunk in chunks])
+    return pl.concat([storage.read(_folder(settings, "found", chunk) / f"{table}.parquet") for chunk in chunks])
 
 
 def keep_scores(settings: Settings, code: str, chunk: Chunk, scores: pl.DataFrame, days: Iterable[datetime]) -> None:
@@ -99,9 +102,15 @@ def keep_scores(settings: Settings, code: str, chunk: Chunk, scores: pl.DataFram
 
 
 def kept_scores(settings: Settings, code: str, chunk: Chunk) -> pl.DataFrame | None:
-    """Return the scores kept by this code for a chunk; None when there are none."""
-    files = sorted((_scores(settings, code) / _part(chunk)).glob("*.parquet"))
-    return pl.read_parquet(files).sort("day_at", "signal", "series_id") if files else None
+    """Return the scores kept by this code for a chunk; None when there are none. A damaged file is forgotten: its day is scored again."""
+    kept = []
+    for path in sorted((_scores(settings, code) / _part(chunk)).glob("*.parquet")):
+        try:
+            kept.append(storage.read(path))
+        except LandingError as error:
+            log.warning("%s; its day is scored again", error)
+            path.unlink(missing_ok=True)
+    return pl.concat(kept).sort("day_at", "signal", "series_id") if kept else None
 
 
 def scores_of(settings: Settings, series_id: str) -> pl.DataFrame | None:

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import polars as pl
 
 from aftercast import landing, store, warehouse
 from aftercast.analyses import DERIVED
-from aftercast.errors import ConfigError, QualityError
-from aftercast.landing import working
+from aftercast.errors import ConfigError, LandingError, QualityError, TransformError
+from aftercast.landing import storage, working
 from aftercast.prescriptions import Advice, names_unknown, parse
 from aftercast.settings import Settings
 from aftercast.version import code_version, folder_fingerprint
 from aftercast.window import Window, parse_utc
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_turn(step: Callable[P, R]) -> Callable[P, R]:
+    """A step that works on the warehouse: one at a time, whoever started it."""
+
+    @wraps(step)
+    def alone(*arguments: P.args, **named: P.kwargs) -> R:
+        with warehouse.turn(Settings.from_environment().home):
+            return step(*arguments, **named)
+
+    return alone
 
 
 KEPT_BY_DAY = ("metric_points",)  # what the warehouse keeps day by day; the rest is small enough to be built anew
@@ -64,16 +80,19 @@ def plan() -> bool:
     return True
 
 
+@in_turn
 def stage() -> None:
     """Stage landed, declared and derived files."""
     _build("stage")
 
 
+@in_turn
 def star() -> None:
     """Build dimensions and facts."""
     _build("star")
 
 
+@in_turn
 def marts() -> None:
     """Build the facts that analyses derived, and the marts."""
     _build("marts")
@@ -82,7 +101,15 @@ def marts() -> None:
 def _build(selector: str) -> None:
     from aftercast import transform
 
-    summary = transform.build(Settings.from_environment(), selector)
+    settings = Settings.from_environment()
+    try:
+        summary = transform.build(settings, selector)
+    except TransformError as error:
+        # dbt says which model failed, and not always by which of the files it read.
+        found = [f"{path} is damaged; {landing.what_to_do(path)}" for path in landing.damaged(settings)]
+        if found:
+            raise LandingError("\n".join([*found, str(error)])) from error
+        raise
     log.info("%s", summary)
 
 
@@ -142,6 +169,7 @@ order by all
 SERIES_PER_TASK = 256
 
 
+@in_turn
 def watch() -> list[str]:
     """Read the points of every watched series from the star and deal them to chunks; returns the chunks, at least one."""
     from aftercast import detection
@@ -181,6 +209,7 @@ def detect(chunk: str) -> None:
         working.keep_scores(settings, code, part, pl.concat([one.scores for one in found]), days)
 
 
+@in_turn
 def gather(chunks: list[str]) -> None:
     """Put together what the chunks found, propose what verdicts say of its sensitivity, and forget the scores of other code."""
     from aftercast import detection
@@ -209,6 +238,7 @@ def _detection_code() -> str:
     return folder_fingerprint(Path(__file__).parents[1] / "detection")
 
 
+@in_turn
 def correlate() -> None:
     """Rank the candidates of every incident, place it among earlier ones, and say what moves with what and who reaches whom."""
     from aftercast import correlation
@@ -294,6 +324,7 @@ def _read_for_correlation(connection: Any, name: str, table: str) -> pl.DataFram
     return warehouse.frame(connection, correlation.query(name, table, there))
 
 
+@in_turn
 def measure() -> None:
     """Put a loss with an interval on every incident, a verdict on every fix, and an order on what to fix next."""
     from aftercast import learning, measurement
@@ -346,7 +377,7 @@ def _known_times(settings: Settings) -> pl.DataFrame:
 
 
 def _derived(settings: Settings, table: str) -> pl.DataFrame:
-    return pl.read_parquet(landing.derived_path(settings, table))
+    return storage.read(landing.derived_path(settings, table))
 
 
 def _live_anomalies(settings: Settings) -> pl.DataFrame:
@@ -355,7 +386,7 @@ def _live_anomalies(settings: Settings) -> pl.DataFrame:
 
 
 def _run(settings: Settings) -> dict[str, Any]:
-    return pl.read_parquet(landing.declared_path(settings, "run")).row(0, named=True)
+    return storage.read(landing.declared_path(settings, "run")).row(0, named=True)
 
 
 def _window(settings: Settings) -> Window:
@@ -366,6 +397,7 @@ def _window(settings: Settings) -> Window:
 TOLD_OF_ARRIVALS = ("border", "source", "table_name", "severity", "observed", "reason")
 
 
+@in_turn
 def check() -> None:
     """Judge the marts before anybody can read them; a critical failure stops here and keeps the published mart."""
     from aftercast import arrivals, quality
@@ -400,6 +432,7 @@ def check() -> None:
     )
 
 
+@in_turn
 def publish() -> None:
     """Copy the marts to a versioned read-only file and let readers see it."""
     from aftercast import publishing

@@ -1,0 +1,288 @@
+"""Kill steps at random moments, recover, and compare with an undisturbed run: `python -m tests.drills.random_kills --seed 1 --kills 60`.
+
+A walk goes through every step of the pipeline once, from the same home, and kills some of them on the way, some again while they recover.
+After each kill what readers see must be, whole, the mart before or the mart after. At the end of a walk the published mart (DuckDB and
+Parquet), the files of landing, declared and derived tables, the report, and everything outside must equal those of the undisturbed run.
+A kill is survived when this held for it and for the walk it belongs to; one fault fails all kills of its walk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from aftercast.acting import audit
+from aftercast.acting.outbox import Outbox
+from aftercast.settings import Settings
+from tests.drills import comparing
+from tests.drills.killing import KILLED, Kill, Worker, worker
+from tests.drills.world import NATIVE, STEPS, Outside, outside, prepare, restore
+
+KILLS_A_WALK = 20
+AGAIN = 0.25  # of kills are followed by one of the same step while it recovers
+STAGES = {"landing": STEPS[:5], "dbt": ("stage", "star", "marts"), "publish": ("check", "publish"), "report": ("report",)}
+STAGES |= {"write-back": ("sync", "draft", "decide", "recommend", "act")}
+
+
+@dataclass
+class State:
+    """What a run leaves."""
+
+    mart: dict[str, comparing.Rows]
+    parquet: dict[str, comparing.Rows]
+    files: dict[str, comparing.Rows]
+    report: dict[str, bytes]
+    drafts: dict[str, bytes]
+    sent: dict[str, str]
+    decided: list[tuple[Any, ...]]
+    outside: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, site: Outside) -> State:
+        settings = Settings.from_environment()
+        outbox = Outbox(settings.outbox).rows()
+        return cls(
+            comparing.mart(settings.mart),
+            comparing.parquet(settings.published / "parquet" / "current"),
+            comparing.files(settings.home),
+            _bytes(settings.reports),
+            _bytes(settings.postmortems),
+            dict(outbox.select("key", "state").iter_rows()),
+            sorted((row["what"], row["incident_id"], row.get("key")) for row in audit.rows(settings.audit)),
+            site.kept(),
+        )
+
+    def differences(self, found: State) -> list[str]:
+        lines = comparing.differences(self.mart, found.mart) + comparing.differences(self.files, found.files)
+        lines += [f"parquet/{line}" for line in comparing.differences(self.parquet, found.parquet)]
+        for name in ("report", "drafts", "sent", "outside"):
+            mine, other = getattr(self, name), getattr(found, name)
+            lines += [f"{name}: {key} differs" for key in sorted(mine.keys() | other.keys()) if mine.get(key) != other.get(key)]
+        # An attempt begun again is written down again; nothing may be missing and nothing else may have been decided.
+        lines += [f"audit: {one}" for one in sorted(set(self.decided) ^ set(found.decided), key=str)]
+        return lines
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    """Files of a folder; hidden ones are how it is kept, not what it says."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return {
+        name: path.read_bytes()
+        for path in paths
+        if not (name := path.relative_to(folder).as_posix()).startswith((".", "/")) and "/." not in name
+    }
+
+
+@dataclass
+class Field:
+    """A prepared home, what an undisturbed run makes of it, and what that run did."""
+
+    folder: Path
+    site: Outside
+    worker: Worker
+    memory: dict[str, Any]
+    before: dict[str, comparing.Rows]
+    undisturbed: State
+    effects: dict[str, list[str]] = field(default_factory=dict)
+    requests: dict[str, int] = field(default_factory=dict)
+
+    def start_again(self) -> None:
+        restore(self.folder / "saved", self.folder / "home")
+        self.site.remember(copy.deepcopy(self.memory))
+
+    def draw(self, chance: random.Random, step: str) -> Kill:
+        """Return a random place to kill a step at."""
+        effects, requests = self.effects[step], self.requests[step]
+        modes = ["before"] * 2 + ["torn"] * any(one.startswith("open ") for one in effects)
+        modes += ["moment"] * 6 if step in NATIVE else []
+        modes += ["unsent", "unanswered"] * 2 if requests else []
+        mode = chance.choice(modes)
+        if mode == "moment":
+            return Kill(step, mode, chance.randint(1, 999))
+        if mode in ("unsent", "unanswered"):
+            return Kill(step, mode, chance.randint(1, requests))
+        numbers = [number for number, one in enumerate(effects, 1) if mode == "before" or one.startswith("open ")]
+        return Kill(step, mode, chance.choice([*numbers, len(effects) + 1] if mode == "before" else numbers))
+
+    def readers_see_a_whole_mart(self) -> list[str]:
+        """What is wrong with what readers see now: it must be the mart before or after, in DuckDB and in Parquet."""
+        settings = Settings.from_environment()
+        try:
+            seen = {"mart": comparing.mart(settings.mart), "parquet": comparing.parquet(settings.published / "parquet" / "current")}
+        except Exception as error:  # noqa: BLE001
+            return [f"readers cannot read: {error}"]
+        return [
+            f"readers see neither the old nor the new {name}"
+            for name, one in seen.items()
+            if one not in (self.before, self.undisturbed.mart)
+        ]
+
+
+@contextmanager
+def field_of(folder: Path) -> Iterator[Field]:
+    """Prepare a home, and run every step once without disturbance."""
+    with outside(folder) as site:
+        prepare(folder, site)
+        shutil.copytree(folder / "home", folder / "saved", symlinks=True)
+        memory, before = copy.deepcopy(site.memory()), comparing.mart(Settings.from_environment().mart)
+        with worker(folder, site) as hand:
+            effects, requests = {}, {}
+            for step in STEPS:
+                code, done = hand.run(step)
+                assert code == 0, f"{step} fails undisturbed:\n{hand.said()}"
+                effects[step], requests[step] = done[step]["effects"], site.changes
+            yield Field(folder, site, hand, memory, before, State.of(site), effects, requests)
+
+
+@dataclass
+class Walk:
+    """The kills of one walk and what was wrong: with single kills, and at its end."""
+
+    kills: list[tuple[Kill, list[str]]] = field(default_factory=list)
+    missed: int = 0
+    settled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def survived(self) -> int:
+        return 0 if self.wrong else sum(not faults for _, faults in self.kills)
+
+
+def walk(there: Field, kills: dict[str, list[Kill]], wrecks: Mapping[str, Callable[[Field], None]] = MappingProxyType({})) -> Walk:
+    """Go through every step, killing it at the places given first. What is wrecked before a step is mended there too."""
+    there.start_again()
+    found = Walk()
+    for step in STEPS:
+        if step in wrecks:
+            wrecks[step](there)
+        for kill in kills.get(step, ()):
+            code, _ = there.worker.run(step, kill=kill)
+            if code not in (0, KILLED):
+                found.wrong.append(f"{kill}: it failed by itself\n{there.worker.said()}")
+            if code != KILLED:
+                found.missed += 1  # it had ended, or had less to do than the first time
+                continue
+            found.kills.append((kill, there.readers_see_a_whole_mart()))
+        try:
+            found.settled += there.worker.recover(step)
+        except AssertionError as error:
+            found.wrong.append(str(error))
+            return found
+    found.wrong += there.undisturbed.differences(State.of(there.site))
+    return found
+
+
+def two_at_once(there: Field) -> list[str]:
+    """Two refreshes over one home, begun together, step against step; return what is wrong with what they leave."""
+    there.start_again()
+    wrong: list[str] = []
+    refreshing = STEPS[STEPS.index("plan") : STEPS.index("publish") + 1]
+
+    def refresh(hand: Worker) -> None:
+        for step in refreshing:
+            if hand.run(step)[0]:
+                wrong.append(f"{step}: {hand.said()}")
+                return
+
+    for step in STEPS[: STEPS.index("plan")]:
+        there.worker.run(step)
+    beside = there.folder / "beside"
+    beside.mkdir()
+    with worker(beside, there.site) as second:
+        both = [threading.Thread(target=refresh, args=(hand,)) for hand in (there.worker, second)]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join()
+    settings = Settings.from_environment()
+    wrong += comparing.differences(there.undisturbed.mart, comparing.mart(settings.mart))
+    return wrong + comparing.differences(there.undisturbed.parquet, comparing.parquet(settings.published / "parquet" / "current"))
+
+
+def drawn(there: Field, chance: random.Random, number: int, steps: tuple[str, ...] = STEPS) -> dict[str, list[Kill]]:
+    """Return so many random kills, by step: distinct steps first, and some of them twice in a row."""
+    order: list[str] = []
+    while len(order) < number:
+        for step in chance.sample(steps, len(steps)):
+            order += [step] * (2 if chance.random() < AGAIN else 1)
+    kills: dict[str, list[Kill]] = {}
+    for step in order[:number]:
+        kills.setdefault(step, []).append(there.draw(chance, step))
+    return kills
+
+
+def wilson(successes: int, tried: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a share."""
+    share = successes / tried
+    centre, spread = share + z * z / (2 * tried), z * sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried))
+    return (centre - spread) / (1 + z * z / tried), (centre + spread) / (1 + z * z / tried)
+
+
+def stage_of(step: str) -> str:
+    return next((name for name, steps in STAGES.items() if step in steps), "derived")
+
+
+def table(walks: list[Walk]) -> str:
+    """Return survived and tried by stage and in all."""
+    tried, survived = Counter[str](), Counter[str]()
+    for one in walks:
+        for kill, faults in one.kills:
+            for name in (stage_of(kill.step), "all"):
+                tried[name] += 1
+                survived[name] += not faults and not one.wrong
+    lines = ["| stage | survived | tried | 95 % interval |", "|---|---|---|---|"]
+    for name in ("landing", "derived", "dbt", "publish", "report", "write-back", "all"):
+        if tried[name]:
+            low, high = wilson(survived[name], tried[name])
+            lines.append(f"| {name} | {survived[name]} | {tried[name]} | {low:.0%} to {high:.0%} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--kills", type=int, default=40)
+    asked.add_argument("--two", action="store_true", help="end with two refreshes at once")
+    given = asked.parse_args()
+    logging.disable(logging.WARNING)
+    chance, walks, begun = random.Random(given.seed), list[Walk](), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="aftercast-drill-") as folder, field_of(Path(folder)) as there:
+        done = (
+            f"{len(there.effects)} steps, {sum(map(len, there.effects.values()))} effects on files, {sum(there.requests.values())} outside"
+        )
+        print(f"undisturbed: {done}; {time.monotonic() - begun:.0f} s", flush=True)
+        while (tried := sum(len(one.kills) for one in walks)) < given.kills:
+            one = walk(there, drawn(there, chance, min(KILLS_A_WALK, given.kills - tried)))
+            walks.append(one)
+            for kill, faults in one.kills:
+                print(f"  {kill}{': ' if faults else ''}{'; '.join(faults)}")
+            for line in one.wrong:
+                print(f"  WRONG: {line}")
+            more = f", {one.missed} missed, {len(one.settled)} settled by hand" if one.missed or one.settled else ""
+            print(f"walk {len(walks)}: {one.survived} of {len(one.kills)} survived{more}; {time.monotonic() - begun:.0f} s", flush=True)
+        clashes = two_at_once(there) if given.two else []
+        if given.two:
+            print(f"two refreshes at once: {'; '.join(clashes) or 'the same mart'}; {time.monotonic() - begun:.0f} s", flush=True)
+    print(table(walks))
+    survived, tried = sum(one.survived for one in walks), sum(len(one.kills) for one in walks)
+    print(f"survived/tried: {survived}/{tried} (seed {given.seed})")
+    sys.exit(survived < tried or bool(clashes))
+
+
+if __name__ == "__main__":
+    main()
