@@ -10,8 +10,8 @@ select
     max(kind) as kind,
     max(unit) as unit,
     case
-        when max(kind) = 'counter' then sum(value order by measured_at)
-        else avg(value order by measured_at)
+        when max(kind) = 'counter' then {{ sum_in_order('value', 'measured_at') }}
+        else {{ mean_in_order('value', 'measured_at') }}
     end as value,
     count(*) as n_samples
 from {{ ref('stg_metric_points') }}

@@ -15,7 +15,7 @@ with losses as (
             value,
             period,
             period_start_at,
-            unnest(incidents) as incident_id
+            {{ each_of('incidents') }} as incident_id
         from {{ ref('fct_incident_pattern') }}
     ) as members
     inner join {{ ref('fct_incident_loss') }} as loss

@@ -10,7 +10,7 @@ unmapped as (
     select
         observed.kind,
         observed.name,
-        string_agg(observed.seen_in, ', ' order by observed.seen_in) as seen_in,
+        {{ text_of_all('observed.seen_in', ', ', ['observed.seen_in']) }} as seen_in,
         cast(sum(observed.n) as bigint) as rows_n,
         min(observed.first_seen_at) as first_seen_at,
         max(observed.last_seen_at) as last_seen_at

@@ -13,7 +13,7 @@ series as (
         metric,
         attributes,
         {{ surrogate_key(['service', 'environment', 'region', 'metric', 'attributes']) }} as series_key,
-        cast(quantile_disc(n_samples, 0.5) as bigint) as expected_samples
+        cast({{ quantile_among('n_samples', 0.5) }} as bigint) as expected_samples
     from points
     group by service, environment, region, metric, attributes
 )
