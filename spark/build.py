@@ -22,8 +22,16 @@ DBT_PROJECT = PROJECT / "dbt_project"
 SELECTOR = "spark"  # dbt_project/selectors.yml
 MESSAGES_SHOWN = 10
 
+# For little data: compiling a query costs more than running it.
+SMALL = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
 
-def session(tables: Path, scratch: Path, master: str, cores: int) -> Any:
+
+def session(tables: Path, scratch: Path, master: str, cores: int, *, small: bool) -> Any:
     """Start the one Spark session of this process, in UTC; dbt-spark's method `session` takes the one that is there."""
     from pyspark.sql import SparkSession
 
@@ -41,6 +49,8 @@ def session(tables: Path, scratch: Path, master: str, cores: int) -> Any:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "2g",
     }
+    if small:
+        settings |= SMALL
     builder = SparkSession.builder.master(master).appName("aftercast")
     for name, value in settings.items():
         builder = builder.config(name, value)
@@ -58,7 +68,9 @@ def dbt(home: Path, *arguments: str) -> Any:
         *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", "spark"),
         *("--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")),
     ]
-    outcome = dbtRunner().invoke(["--quiet", "--no-print", "--no-use-colors", "--log-level", "none", *arguments, *options])
+    outcome = dbtRunner().invoke(
+        ["--quiet", "--no-print", "--no-use-colors", "--log-level", "none", "--log-level-file", "info", *arguments, *options]
+    )
     results = list(getattr(outcome.result, "results", None) or [])
     broken = [result for result in results if str(result.status) in ("error", "fail", "runtime error")]
     if outcome.exception is not None or broken or not outcome.success:
@@ -71,10 +83,13 @@ def dbt(home: Path, *arguments: str) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", type=Path, default=Path(os.environ.get("AFTERCAST_HOME", "var")), help="AFTERCAST_HOME of a finished refresh")
+    parser.add_argument(
+        "--home", type=Path, default=Path(os.environ.get("AFTERCAST_HOME", "var")), help="AFTERCAST_HOME of a finished refresh"
+    )
     parser.add_argument("--master", help="address of a Spark master; default: threads of this process")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 2, help="how many pieces the work is cut into")
     parser.add_argument("--select", nargs="+", help=f"dbt nodes; default: the selector {SELECTOR!r}")
+    parser.add_argument("--small", action="store_true", help="settings for little data: queries are not compiled")
     parser.add_argument("--tests", action="store_true", help="run the data tests as well")
     arguments = parser.parse_args()
 
@@ -93,7 +108,7 @@ def main() -> None:
         DBT_SEND_ANONYMOUS_USAGE_STATS="False",
     )
     began = time.perf_counter()
-    spark = session(tables, scratch / "local", arguments.master or f"local[{arguments.cores}]", arguments.cores)
+    spark = session(tables, scratch / "local", arguments.master or f"local[{arguments.cores}]", arguments.cores, small=arguments.small)
     started = time.perf_counter()
     dbt(home, "run-operation", "declare_sources")
     kinds = [] if arguments.tests else ["--exclude-resource-type", "test"]
@@ -110,7 +125,12 @@ def main() -> None:
         for result in results
         if str(result.node.resource_type) in ("model", "seed")
     ]
-    summary = {"spark": spark.version, "start_seconds": round(started - began, 1), "build_seconds": round(ended - started, 1), "built": built}
+    summary = {
+        "spark": spark.version,
+        "start_seconds": round(started - began, 1),
+        "build_seconds": round(ended - started, 1),
+        "built": built,
+    }
     (scratch / "build.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     spark.stop()
     tests = len(results) - len(built)

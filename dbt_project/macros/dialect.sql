@@ -80,7 +80,7 @@ concat({% for list in lists %}coalesce({{ list }}, cast(array() as array<string>
 unnest({{ list }}) as {{ name }}, generate_subscripts({{ list }}, 1) as {{ position }}
 {%- endmacro %}
 {% macro spark__each_with_position(list, name, position) -%}
-posexplode(transform({{ list }}, (x, i) -> struct(x, i + 1))) as ({{ position }}, {{ name }})
+inline(transform({{ list }}, (x, i) -> struct(x as {{ name }}, cast(i + 1 as bigint) as {{ position }})))
 {%- endmacro %}
 
 {% macro cross_join_each(list, relation, name) -%}

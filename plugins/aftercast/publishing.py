@@ -71,18 +71,20 @@ class _Table:
     comments: tuple[str, ...]
 
 
-def publish(settings: Settings, *, version: str) -> Published:
+def publish(settings: Settings, *, version: str, source: Path | None = None) -> Published:
     """Publish every `marts.mart_*` table of the warehouse under a version, and keep the last three versions.
 
     Args:
         settings: where the warehouse and the published folder are.
         version: name of this build, the same for the same build; letters, digits, `.`, `_`, `+` and `-`.
+        source: the file with the marts; default the warehouse.
 
     Raises:
         WarehouseError: there is nothing to publish, or the copy differs from the warehouse; readers keep the last good mart.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", version):
         raise WarehouseError(f"version {version!r} cannot be a file name; use letters, digits, '.', '_', '+' and '-'")
+    source = source or settings.warehouse
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     file, folder = versions / f"aftercast-{version}.duckdb", parquet / version
     for place in (versions, parquet):
@@ -90,7 +92,7 @@ def publish(settings: Settings, *, version: str) -> Published:
     _sweep(versions, parquet)
 
     with warehouse.connect(None) as connection:
-        warehouse.attach(connection, settings.warehouse, "warehouse")
+        warehouse.attach(connection, source, "warehouse")
         tables = _tables(connection)
         wanted = _fingerprints(connection, "warehouse", tables)
     if _points_at(settings.mart, file) and _points_at(parquet / "current", folder) and _contents(file, tables) == wanted:
@@ -98,7 +100,7 @@ def publish(settings: Settings, *, version: str) -> Published:
 
     new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
     try:
-        _build(settings.warehouse, new_file, new_folder, tables)
+        _build(source, new_file, new_folder, tables)
         _compare(_contents(new_file, tables), wanted)
         new_file.chmod(0o444)
         _replace_folder(new_folder, folder)

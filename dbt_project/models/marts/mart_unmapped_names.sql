@@ -1,5 +1,6 @@
 -- One row per name of a service, environment, region or journey that landed and that nobody declared or aliased.
 -- Regions are judged only where somebody declared one: else there is nothing to compare them with.
+{{ config(tags=['duckdb_only']) }} -- Spark has no Jaro-Winkler likeness
 with declared_regions as (
     select count(*) as n
     from {{ ref('int_names__declared') }}
