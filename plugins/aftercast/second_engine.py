@@ -73,7 +73,7 @@ def compare(settings: Settings) -> list[Compared]:
         for schema, table, column, kind in warehouse.frame(
             connection,
             "select schema_name, table_name, column_name, data_type from duckdb_columns() where database_name = 'warehouse' "
-            "order by all, column_index",
+            "order by schema_name, table_name, column_index",
         ).rows():
             columns.setdefault(f"{schema}.{table}", []).append((column, kind))
         for table in built(settings):

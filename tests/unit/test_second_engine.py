@@ -21,7 +21,8 @@ DUCKDB_ONLY = re.compile(
     r"\b(unnest|generate_series|generate_subscripts|range|list|list_\w+|array_to_string|string_agg|string_split|len|quantile_\w+|epoch_\w+|"
     r"make_timestamptz|to_(?:minutes|hours|days)|strftime|format|starts_with|lgamma|jaro_winkler_similarity|map_entries|arg_m\w+|struct_pack|"
     r"strip_accents|stem_of|date_diff|mode)\(|"
-    r"\bm(?:ax|in)_by\([^()]*(?:\([^()]*\))?[^()]*, \(|::|\btimestamptz\b|\bas varchar\b|\* exclude\b|\bhugeint\b|\basof\b|\"[a-z_]+\"|\bover \(\w+\b order by",
+    r"\bm(?:ax|in)_by\([^()]*(?:\([^()]*\))?[^()]*, \(|::|\btimestamptz\b|\bas varchar\b|\* exclude\b|\bhugeint\b|\basof\b|\"[a-z_]+\"|"
+    r"\bover \(\w+\b order by",
     re.IGNORECASE,
 )
 _JINJA_OR_COMMENT = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|--[^\n]*", re.DOTALL)
