@@ -1,11 +1,11 @@
-"""What many points need: `python -m benchmarks.sizing --home var [--points 1e12] [--prices gb_month=0.02,cpu_hour=0.04,gb_ram_hour=0.005] [--json]`.
+"""What many points need: `python -m benchmarks.sizing --home var [--points 1e12] [--prices gb_month=0.02,…] [--assume days_kept=90,…]`.
 
 Measures a little and multiplies. Of a finished home: bytes per point of landing and scores, and the CPU seconds DuckDB takes to read,
-deduplicate and bucket a million points. By `benchmarks.landing` and `benchmarks.speed`, small: CPU seconds to land and to score a million
-points. Then, for 10^6 to `--points` points, storage, CPU hours of the first load and of a day of refreshes, memory, machines and a monthly cost.
-Prices are inputs, not claims: put in your own. What does not follow from the measurement is an argument with a default that is printed: days
-kept, share of metric points that is watched, how many times a day's points are scored (an hourly refresh judges the whole day again).
-Costs of a network, of replicas and of people are not in it; a distributed engine's own work is the argument `--overhead`.
+deduplicate and bucket a million points. By `benchmarks.landing` and `benchmarks.speed`, small: CPU seconds to land and to score a million.
+Then, for 10^6 to `--points` points: storage, CPU hours of the first load and of a day of refreshes, memory, machines and a monthly cost.
+Prices are inputs, not claims: put in your own. What does not follow from the measurement is an assumption with a default that is printed:
+days kept, share of points that are watched, how often a day's points are scored and transformed, and `overhead`, the work a distributed
+engine adds (from 10^9 points). Costs of a network, of replicas and of people are not in it.
 """
 
 from __future__ import annotations
