@@ -22,7 +22,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 MILLION = 1_000_000
-GIB = 2**30
+LANDED, SCORED = 100_000, 20  # points to land, series of 56 days at five minutes to score
 HOURS_A_MONTH = 730
 
 
@@ -111,14 +111,14 @@ def measure(home: Path) -> Measured:
         before = time.process_time()
         warehouse.frame(connection, "select count(*), sum(value), max(n_samples) from intermediate.int_metric_points__bucketed")
         transform = time.process_time() - before
-    landing = _run("landing", "--points", "360000")
-    speed = _run("speed", "--series", "20", "--peers", "1", "--detect", "40")
+    landing = _run("landing", "--points", str(LANDED))
+    speed = _run("speed", "--series", "10", "--peers", "1", "--detect", str(SCORED))
     return Measured(
         landing_bytes=_bytes(landed) / points,
         score_bytes=_bytes(scores) / scored,
-        landing_seconds=landing["cpu_seconds"] / 0.36,
+        landing_seconds=landing["cpu_seconds"] / landing["points"] * MILLION,
         transform_seconds=transform / points * MILLION,
-        scoring_seconds=speed["detect_seconds"] / (40 * 56 * 288) * MILLION,
+        scoring_seconds=speed["detect_seconds"] / (SCORED * 56 * 288) * MILLION,
     )
 
 
