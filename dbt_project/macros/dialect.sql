@@ -32,6 +32,11 @@
 concat(extract(yearofweek from {{ moment }}), '-W', lpad(cast(extract(week from {{ moment }}) as string), 2, '0'))
 {%- endmacro %}
 
+{# A moment as DuckDB writes it, for keys: `2026-09-01 00:00:00+00`. #}
+{% macro text_of_moment(moment) -%}{{ return(adapter.dispatch('text_of_moment', 'aftercast')(moment)) }}{%- endmacro %}
+{% macro duckdb__text_of_moment(moment) -%}{{ moment }}{%- endmacro %}
+{% macro spark__text_of_moment(moment) -%}concat(cast({{ moment }} as string), '+00'){%- endmacro %}
+
 {# A whole number with its thousands set apart. #}
 {% macro grouped_digits(n) -%}{{ return(adapter.dispatch('grouped_digits', 'aftercast')(n)) }}{%- endmacro %}
 {% macro duckdb__grouped_digits(n) -%}format('{:,}', {{ n }}){%- endmacro %}
