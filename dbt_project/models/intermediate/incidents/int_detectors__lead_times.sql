@@ -7,7 +7,9 @@ with known as (
         subject_kind,
         subject,
         lead_minutes,
-        row_number() over (partition by detector_version, signal, subject_kind, subject order by lead_minutes asc, incident_id asc) as place,
+        row_number() over (
+            partition by detector_version, signal, subject_kind, subject order by lead_minutes asc, incident_id asc
+        ) as place,
         count(*) over (partition by detector_version, signal, subject_kind, subject) as n
     from {{ ref('int_detectors__incidents') }}
     where lead_minutes is not null
