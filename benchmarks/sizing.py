@@ -115,7 +115,7 @@ def measure(home: Path) -> Measured:
     speed = _run("speed", "--series", "10", "--peers", "1", "--detect", str(SCORED))
     return Measured(
         landing_bytes=_bytes(landed) / points,
-        score_bytes=_bytes(scores) / scored,
+        score_bytes=_bytes(scores) / float(scored),
         landing_seconds=landing["cpu_seconds"] / landing["points"] * MILLION,
         transform_seconds=transform / points * MILLION,
         scoring_seconds=speed["detect_seconds"] / (SCORED * 56 * 288) * MILLION,

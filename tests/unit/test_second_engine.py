@@ -22,7 +22,7 @@ DUCKDB_ONLY = re.compile(
     r"make_timestamptz|to_(?:minutes|hours|days)|strftime|format|starts_with|lgamma|jaro_winkler_similarity|map_entries|arg_m\w+|struct_pack|"
     r"strip_accents|stem_of|date_diff|mode)\(|"
     r"\bm(?:ax|in)_by\([^()]*(?:\([^()]*\))?[^()]*, \(|::|\btimestamptz\b|\bas varchar\b|\* exclude\b|\bhugeint\b|\basof\b|\"[a-z_]+\"|"
-    r"\bover \(\w+\b order by",
+    r"\bover \(\w+\b order by|/ \d+\.\d|\bby name\b|\bpivot\b",  # a literal 7.0 is a decimal of few digits to Spark: write 7e0
     re.IGNORECASE,
 )
 _JINJA_OR_COMMENT = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|--[^\n]*", re.DOTALL)

@@ -1,4 +1,5 @@
 -- One row per thing people search for: incidents, postmortems, insights, runbooks, action items and recommendations.
+{{ config(tags=['duckdb_only']) }} -- part of the search: its branches are united by name, which Spark does in no SQL
 with weighed as (
     select
         incidents.*,

@@ -74,8 +74,8 @@ select
     counted.unmatched_n,
     counted.unmatched_hours_n,
     counted.unmatched_before_n,
-    counted.days_scored_n / 7.0 as series_weeks,
-    counted.days_before_n / 7.0 as series_weeks_before,
+    counted.days_scored_n / 7e0 as series_weeks,
+    counted.days_before_n / 7e0 as series_weeks_before,
     chances.volume_p
 from counted
 left join chances
