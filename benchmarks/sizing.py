@@ -4,8 +4,8 @@ Measures a little and multiplies. Of a finished home: bytes per point of landing
 deduplicate and bucket a million points. By `benchmarks.landing` and `benchmarks.speed`, small: CPU seconds to land and to score a million.
 Then, for 10^6 to `--points` points: storage, CPU hours of the first load and of a day of refreshes, memory, machines and a monthly cost.
 Prices are inputs, not claims: put in your own. What does not follow from the measurement is an assumption with a default that is printed:
-days kept, share of points that are watched, how often a day's points are scored and transformed, and `overhead`, the work a distributed
-engine adds (from 10^9 points). Costs of a network, of replicas and of people are not in it.
+days kept, share of points that are watched, how often points are scored and transformed (the models as they are
+read every day kept), and `overhead`, the work a distributed engine adds (from 10^9 points). Costs of a network, of replicas and of people are not in it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ class Assumed:
     watched_share: float = 0.1
     scored_again: float = 4
     transforms_a_day: float = 24
-    days_transformed: float = 1
+    days_transformed: float = 90
     overhead: float = 1.5
     busy_share: float = 0.6
     cores_a_machine: float = 16
+    gb_a_machine: float = 128
     working_bytes: float = 200
 
 
@@ -64,7 +65,8 @@ class Prices:
 def simulate(points: float, one: Measured, assumed: Assumed, prices: Prices) -> dict[str, float]:
     """Return what `points` kept for `days_kept` days need, a day of them arriving each day.
 
-    Memory is what the largest transform holds at once: a day's points at `working_bytes`, shared by all machines.
+    Memory is what the largest transform holds at once, shared by all machines: the points it reads at `working_bytes` each. With less,
+    both engines spill to disk.
     """
     a_day = points / assumed.days_kept
     stored = points * (one.landing_bytes + assumed.watched_share * one.score_bytes) / 1e9
@@ -88,7 +90,7 @@ def simulate(points: float, one: Measured, assumed: Assumed, prices: Prices) -> 
         "score_share": score / (land + transform + score),
         "cores": cores,
         "memory_gb": memory,
-        "machines": math.ceil(cores / assumed.cores_a_machine),
+        "machines": math.ceil(max(cores / assumed.cores_a_machine, memory / assumed.gb_a_machine)),
         "cost_a_month": cost,
     }
 
