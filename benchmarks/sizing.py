@@ -5,7 +5,8 @@ deduplicate and bucket a million points. By `benchmarks.landing` and `benchmarks
 Then, for 10^6 to `--points` points: storage, CPU hours of the first load and of a day of refreshes, memory, machines and a monthly cost.
 Prices are inputs, not claims: put in your own. What does not follow from the measurement is an assumption with a default that is printed:
 days kept, share of points that are watched, how often points are scored and transformed (the models as they are
-read every day kept), and `overhead`, the work a distributed engine adds (from 10^9 points). Costs of a network, of replicas and of people are not in it.
+read every day kept), and `overhead`, the work a distributed engine adds (from 10^9 points).
+Costs of a network, of replicas and of people are not in it.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def main() -> None:
     }
     (scratch / "build.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     spark.stop()
-    tests = len(results) - len(built)
+    tests = sum(str(result.node.resource_type) == "test" for result in results)
     print(f"Spark {summary['spark']}: {len(built)} seeds and models, {tests} data tests in {summary['build_seconds']} s")
 
 
