@@ -25,7 +25,9 @@ with losses as (
 )
 
 select
-    {{ surrogate_key(['patterns.dimension', 'patterns.value', 'patterns.period', text_of_moment('patterns.period_start_at')]) }} as pattern_id,
+    {{ surrogate_key(
+        ['patterns.dimension', 'patterns.value', 'patterns.period', text_of_moment('patterns.period_start_at')]
+    ) }} as pattern_id,
     patterns.dimension,
     patterns.value,
     coalesce(families.family_title, patterns.value) as title,
