@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_PROJECT_ENVIRONMENT = .venv
 REAL ?= ../shared/real
 
-.PHONY: help setup run up bi test check audit bench demo catalogue docs clean
+.PHONY: help setup run up bi spark test check audit bench demo catalogue docs clean
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t12
 
@@ -40,6 +40,16 @@ up: .venv/.ready ## start Airflow with its UI, DAGs on their schedules
 bi: .venv/.ready .venv-bi/.ready ## start Superset with dashboards over the published mart
 	@.venv/bin/python bi/start.py
 
+.venv-spark/.ready: spark/requirements.lock | $(UV)
+	@echo "• installing Spark into .venv-spark (560 MB)"
+	@$(UV) venv --quiet --clear .venv-spark
+	@$(UV) pip install --quiet --python .venv-spark/bin/python -r $<
+	@cp $< $@
+
+spark: .venv/.ready .venv-spark/.ready ## build the same tables on Spark and compare them (needs Java 17)
+	@.venv-spark/bin/python spark/build.py --home $${AFTERCAST_HOME:-var}
+	@.venv/bin/python spark/publish.py --home $${AFTERCAST_HOME:-var}
+
 demo: .venv/.ready ## the five questions, answered from the published mart
 	@.venv/bin/aftercast demo
 
@@ -69,4 +79,4 @@ docs: .venv/.ready ## write the generated pages and figures again
 	@.venv/bin/python docs/draw_detection.py
 
 clean: ## remove the environment and all state below var/
-	rm -rf .venv .venv-bi .venv-narrative .tools var dbt_project/target dbt_project/logs
+	rm -rf .venv .venv-bi .venv-lineage .venv-narrative .venv-spark .tools var dbt_project/target dbt_project/logs

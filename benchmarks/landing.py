@@ -24,6 +24,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 START = datetime(2026, 9, 1, tzinfo=UTC)
+LATER = datetime(2027, 9, 1, tzinfo=UTC)  # a point dated after its extract is refused
 POINTS_A_DAY = 360_000  # 1,250 series at five minutes
 SERIES_A_DAY = POINTS_A_DAY // 288
 COLUMNS = {"service": "VARCHAR", "region": "VARCHAR", "metric": "VARCHAR", "ts": "TIMESTAMPTZ", "value": "DOUBLE", "kind": "VARCHAR"}
@@ -71,9 +72,9 @@ def _ours(folder: Path, scratch: Path) -> dict[str, Any]:
     settings = Settings(home=scratch / "home", config=scratch)
     source, window = settings.deployment.source("points"), Window.parse(history["start"], history["end"])
     write_days(scratch / "one", 1, 1)
-    extraction.extract(settings, settings.deployment.source("first"), window, ingested_at=START)  # imports what a long extract pays once
-    first, seconds = timed(lambda: extraction.extract(settings, source, window, ingested_at=START))
-    again, more = timed(lambda: extraction.extract(settings, source, window, ingested_at=START))
+    extraction.extract(settings, settings.deployment.source("first"), window, ingested_at=LATER)  # imports what a long extract pays once
+    first, seconds = timed(lambda: extraction.extract(settings, source, window, ingested_at=LATER))
+    again, more = timed(lambda: extraction.extract(settings, source, window, ingested_at=LATER))
     assert sum(one.changed_files for one in again) == 0
     return {"points": sum(one.landed for one in first), "cpu_seconds": seconds, "again_cpu_seconds": more}
 

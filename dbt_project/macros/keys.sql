@@ -1,6 +1,6 @@
 {# A surrogate key is a hash of the business key, never of a time of loading. Absent parts count as empty text. #}
 {% macro surrogate_key(columns) -%}
-md5(concat_ws('|'{% for column in columns %}, coalesce(cast({{ column }} as varchar), ''){% endfor %}))
+md5(concat_ws('|'{% for column in columns %}, coalesce(cast({{ column }} as string), ''){% endfor %}))
 {%- endmacro %}
 
 {# Keeps the newest version of each key; `source` and `source_id` break ties, so that the order of files never decides. #}

@@ -1,11 +1,11 @@
 {# The start of the bucket a time falls into. Arithmetic on microseconds: several times cheaper than calendar functions. #}
 {% macro bucket(time_column, minutes) -%}
-make_timestamptz(cast(floor(epoch_us({{ time_column }}) / (60000000.0 * {{ minutes }})) as bigint) * 60000000 * {{ minutes }})
+{{ moment_of('cast(floor(' ~ microseconds_of(time_column) ~ ' / (6e7 * ' ~ minutes ~ ')) as bigint) * 60000000 * ' ~ minutes) }}
 {%- endmacro %}
 
 {# Minutes from one time to another; null when either is unknown. #}
 {% macro minutes_between(earlier, later) -%}
-(epoch_us({{ later }}) - epoch_us({{ earlier }})) / 60000000.0
+({{ microseconds_of(later) }} - {{ microseconds_of(earlier) }}) / 6e7
 {%- endmacro %}
 
 {# Minor units (cents) to major units. #}
@@ -33,7 +33,7 @@ round((
 
 {# Logarithm of the binomial probability of k of n at a chance p strictly between 0 and 1. #}
 {% macro log_binomial(n, k, p) -%}
-(lgamma({{ n }} + 1) - lgamma({{ k }} + 1) - lgamma({{ n }} - {{ k }} + 1) + {{ k }} * ln({{ p }}) + ({{ n }} - {{ k }}) * ln(1 - {{ p }}))
+({{ log_gamma(n ~ ' + 1') }} - {{ log_gamma(k ~ ' + 1') }} - {{ log_gamma(n ~ ' - ' ~ k ~ ' + 1') }} + {{ k }} * ln({{ p }}) + ({{ n }} - {{ k }}) * ln(1 - {{ p }}))
 {%- endmacro %}
 
 {# A share as people read it: whole percent. #}

@@ -84,12 +84,13 @@ class _Table:
     columns: tuple[tuple[str, str, str], ...] = ()  # name, class, type as published
 
 
-def publish(settings: Settings, *, version: str) -> Published:
+def publish(settings: Settings, *, version: str, source: Path | None = None) -> Published:
     """Publish every `marts.mart_*` table of the warehouse under a version, and keep the last three versions.
 
     Args:
         settings: where the warehouse and the published folder are.
         version: name of this build, the same for the same build; letters, digits, `.`, `_`, `+` and `-`.
+        source: the file with the marts; default the warehouse.
 
     Raises:
         WarehouseError: there is nothing to publish, or the copy differs from the warehouse; readers keep the last good mart.
@@ -97,6 +98,7 @@ def publish(settings: Settings, *, version: str) -> Published:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", version):
         raise WarehouseError(f"version {version!r} cannot be a file name; use letters, digits, '.', '_', '+' and '-'")
+    source = source or settings.warehouse
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     narrower = {row: settings.published / "audiences" / row.name for row in settings.publishing.audiences}
     for place in (versions, parquet, *narrower.values()):
@@ -104,7 +106,7 @@ def publish(settings: Settings, *, version: str) -> Published:
     _sweep(versions, parquet, *narrower.values())
 
     with warehouse.connect(None) as connection:
-        warehouse.attach(connection, settings.warehouse, "warehouse")
+        warehouse.attach(connection, source, "warehouse")
         tables = _tables(connection, disclosure.read())
         wanted = _fingerprints(connection, "warehouse", tables)
     for name in _names(version):
@@ -118,7 +120,7 @@ def publish(settings: Settings, *, version: str) -> Published:
             _swap(links)  # a publish was killed when all but this was done
             break
         if not any(seen):  # what readers have open stays where it is
-            _make(settings, name, tables, wanted, links, narrower)
+            _make(settings, source, name, tables, wanted, links, narrower)
             break
     _forget_old(versions, parquet, keep=file)
     _forget_audiences(settings.published / "audiences", versions, {row.name for row in narrower})
@@ -135,6 +137,7 @@ def _names(version: str) -> Iterator[str]:
 
 def _make(
     settings: Settings,
+    source: Path,
     version: str,
     tables: list[_Table],
     wanted: dict[str, tuple[int, int]],
@@ -146,7 +149,7 @@ def _make(
     file, folder = links[settings.mart], links[parquet / "current"]
     new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
     try:
-        _build(settings.warehouse, new_file, new_folder, tables)
+        _build(source, new_file, new_folder, tables)
         _compare(_contents(new_file, tables), wanted)
         for row, place in narrower.items():
             narrow = place / f"{BUILDING}{version}.duckdb"

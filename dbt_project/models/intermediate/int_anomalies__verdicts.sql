@@ -10,7 +10,7 @@ with judged as (
         decided_at,
         subject_id,
         regexp_extract(subject_id, '^(.+)@[^@]+$', 1) as series_id,
-        string_split(regexp_extract(subject_id, '^.+@([^@]+)$', 1), '/') as times
+        {{ split("regexp_extract(subject_id, '^.+@([^@]+)$', 1)", '/') }} as times
     from {{ ref('fct_verdict') }}
     where subject_kind = 'anomaly'
 ),
@@ -23,7 +23,7 @@ episodes as (
         anomalies.started_at,
         coalesce(anomalies.peak_at, anomalies.started_at) as peak_at,
         greatest(coalesce(anomalies.ended_at, run.as_of), anomalies.alarmed_at) as ended_at,
-        to_minutes(coalesce(signals.grain_minutes, 5)) as bucket
+        {{ minutes('coalesce(signals.grain_minutes, 5)') }} as bucket
     from {{ source('derived', 'anomalies') }} as anomalies
     cross join {{ ref('dim_run') }} as run
     left join {{ ref('dim_signal') }} as signals
@@ -36,12 +36,12 @@ moments as (
         verdict,
         decided_at,
         series_id,
-        cast(null as varchar) as direction,
-        try_cast(times[1] as timestamptz) as judged_from,
-        try_cast(times[2] as timestamptz) as judged_until,
-        len(times) = 2 as is_span
+        cast(null as string) as direction,
+        try_cast({{ element('times', 1) }} as {{ moment_type() }}) as judged_from,
+        try_cast({{ element('times', 2) }} as {{ moment_type() }}) as judged_until,
+        {{ length_of('times') }} = 2 as is_span
     from judged
-    where len(times) between 1 and 2
+    where {{ length_of('times') }} between 1 and 2
     union all
     select
         judged.verdict_id,
@@ -50,7 +50,7 @@ moments as (
         episodes.series_id,
         episodes.direction,
         episodes.peak_at as judged_from,
-        cast(null as timestamptz) as judged_until,
+        cast(null as {{ moment_type() }}) as judged_until,
         false as is_span
     from judged
     inner join episodes

@@ -27,7 +27,7 @@ candidates as (
 
 select
     change_id,
-    max_by(rolls_back_change_id, (started_at, rolls_back_change_id)) as rolls_back_change_id
+    {{ value_at_max('rolls_back_change_id', ['started_at', 'rolls_back_change_id']) }} as rolls_back_change_id
 from candidates
 where is_replaced_version or is_unversioned
 group by change_id

@@ -3,7 +3,7 @@ with reasons as (
     select
         source,
         entity,
-        unnest(map_entries(try_cast(try_cast(reasons as json) as map (varchar, bigint)))) as entry
+        {{ each_entry('reasons') }} as entry
     from {{ ref('fct_source_coverage') }}
     where rejected > 0
 ),
@@ -21,6 +21,6 @@ summed as (
 select
     source,
     entity,
-    string_agg(reason || ' (' || n || ')', '; ' order by n desc, reason asc) as reasons
+    {{ text_of_all("reason || ' (' || n || ')'", '; ', ['n desc', 'reason asc']) }} as reasons
 from summed
 group by source, entity

@@ -11,7 +11,7 @@ with incidents as (
 )
 
 select
-    * exclude (as_of),
+    {{ all_but(['as_of']) }},
     greatest(
         started_at,
         coalesce(mitigated_at, resolved_at, case when is_open then as_of else least(updated_at, as_of) end)

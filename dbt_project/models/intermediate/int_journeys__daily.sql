@@ -18,7 +18,7 @@ select
     cast(sum(successes) as bigint) as good,
     cast(sum(attempts) as bigint) as total,
     cast(sum(revenue_minor) as bigint) as revenue_minor,
-    min_by(step, ({{ ratio('successes', 'attempts') }}, step)) filter (where attempts > 0) as worst_step,
+    {{ value_at_min('step', [ratio('successes', 'attempts'), 'step'], 'attempts > 0') }} as worst_step,
     min({{ ratio('successes', 'attempts') }}) as worst_step_availability,
     max(last_bucket_at) as last_bucket_at
 from steps

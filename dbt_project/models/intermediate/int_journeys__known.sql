@@ -2,7 +2,7 @@
 with observed as (
     select
         journey,
-        mode(currency order by currency) as currency
+        {{ commonest('currency') }} as currency
     from {{ ref('stg_journey_kpis') }}
     group by journey
 )

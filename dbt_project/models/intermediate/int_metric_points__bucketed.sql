@@ -1,4 +1,4 @@
-{{ config(materialized='by_day', days_of='metric_points', source_column='measured_at', day_column='bucket_at') }}
+{{ config(materialized='by_day' if target.type == 'duckdb' else 'table', days_of='metric_points', source_column='measured_at', day_column='bucket_at') }}
 -- One row per series and five-minute bucket: a counter's increases are added, levels are averaged.
 -- Values are added in the order of their times, so that a rebuild gives the same last digit.
 -- Kept day by day (`by_day`): nothing here may look at two days.
@@ -13,8 +13,8 @@ select
     max(kind) as kind,
     max(unit) as unit,
     case
-        when max(kind) = 'counter' then sum(value order by measured_at)
-        else avg(value order by measured_at)
+        when max(kind) = 'counter' then {{ sum_in_order('value', 'measured_at') }}
+        else {{ mean_in_order('value', 'measured_at') }}
     end as value,
     count(*) as n_samples
 from {{ ref('stg_metric_points') }}

@@ -11,9 +11,9 @@ from {{ ref('stg_journeys') }}
 union
 select
     kind,
-    unnest([alias, name]) as name
+    {{ each_of(list_of(['alias', 'name'])) }} as name
 from {{ ref('stg_aliases') }}
 union
 select
     'environment' as kind,
-    unnest(['production', 'staging', 'test', 'development']) as name
+    {{ each_of(list_of(["'production'", "'staging'", "'test'", "'development'"])) }} as name

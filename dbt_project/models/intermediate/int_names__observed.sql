@@ -66,7 +66,7 @@ names as (
     union all
     select
         'service' as kind,
-        unnest([caller, callee]) as name,
+        {{ each_of(list_of(['caller', 'callee'])) }} as name,
         'service_edges' as seen_in,
         1 as n,
         first_seen as first_at,

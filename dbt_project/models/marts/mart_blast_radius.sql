@@ -33,7 +33,7 @@ reached as (
         sum(recent.revenue_minor) as revenue_minor
     from {{ ref('fct_blast_radius') }} as radius
     inner join recent
-        on list_contains(radius.journeys, recent.journey)
+        on {{ holds('radius.journeys', 'recent.journey') }}
     group by radius.environment, radius.service
 ),
 
@@ -61,9 +61,9 @@ select
     shares.dependencies,
     shares.journeys,
     shares.journeys_carried,
-    len(shares.dependents) as n_dependents,
-    len(shares.dependencies) as n_dependencies,
-    len(shares.journeys) as n_journeys,
+    {{ length_of('shares.dependents') }} as n_dependents,
+    {{ length_of('shares.dependencies') }} as n_dependencies,
+    {{ length_of('shares.journeys') }} as n_journeys,
     shares.n_direct_dependents,
     shares.within_hops,
     shares.n_attempts,

@@ -45,7 +45,9 @@ judged as (
             end,
             case
                 when points_scored_n >= {{ var('least_points_a_week') }} and (coverage_high < 0.9 or coverage_low > 0.995)
-                    then 'coverage ' || {{ percent('coverage') }} || ' of ' || format('{:,}', points_scored_n) || ' points, expected 95 %'
+                    then
+                        'coverage ' || {{ percent('coverage') }} || ' of ' || {{ grouped_digits('points_scored_n') }}
+                        || ' points, expected 95 %'
             end,
             case
                 when
@@ -71,7 +73,9 @@ select
         judged.drift,
         case
             when judged.is_thin
-                then format('{:,}', judged.points_scored_n) || ' points scored, ' || '{{ var("least_points_a_week") }} needed to tell'
+                then
+                    {{ grouped_digits('judged.points_scored_n') }} || ' points scored, '
+                    || '{{ var("least_points_a_week") }} needed to tell'
         end
     ) as reason,
     judged.series_n,

@@ -71,7 +71,7 @@ select
     case when recoveries.recovery_median < 1e14 then recoveries.recovery_median end as recovery_minutes_median,
     weeks.lead_time_n,
     weeks.lead_time_minutes_median,
-    cast(weeks.week_start + 7 as timestamptz) <= run.as_of and cast(weeks.week_start as timestamptz) >= run.window_start
+    cast(weeks.week_start + 7 as {{ moment_type() }}) <= run.as_of and cast(weeks.week_start as {{ moment_type() }}) >= run.window_start
         as is_complete_week,
     run.as_of
 from weeks

@@ -25,7 +25,7 @@ families as (
         count(*) filter (where is_open) as n_open,
         count(distinct {{ bucket('started_at', 10080) }}) as weeks_n,
         min(severity_rank) as worst_severity_rank,
-        list(distinct service_origin order by service_origin) filter (where service_origin is not null) as services,
+        {{ listed_once('service_origin', 'service_origin is not null') }} as services,
         count(distinct currency) filter (where status = 'quantified') as currencies_n,
         min(currency) filter (where status = 'quantified') as currency,
         sum(lost_revenue) filter (where status = 'quantified') as lost_revenue,

@@ -4,7 +4,7 @@ with reasons as (
         incident_id,
         kind,
         candidate_id,
-        list(why order by abs(strength) desc nulls last, evidence_id asc) as evidence_why
+        {{ listed('why', ['coalesce(-abs(strength), 1)', 'evidence_id']) }} as evidence_why
     from {{ ref('fct_incident_evidence') }}
     where is_interesting
     group by incident_id, kind, candidate_id

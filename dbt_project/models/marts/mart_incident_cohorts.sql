@@ -32,7 +32,7 @@ select
     cohorts.incident_id,
     cohorts.dimension,
     cohorts.cohort,
-    list(distinct cohorts.journey_title order by cohorts.journey_title) as journeys,
+    {{ listed_once('cohorts.journey_title') }} as journeys,
     count(*) as segments_n,
     count(*) filter (where cohorts.status = 'quantified') as segments_quantified_n,
     cast(sum(cohorts.actual_attempts) as bigint) as attempts_n,

@@ -15,7 +15,7 @@ with losses as (
             value,
             period,
             period_start_at,
-            unnest(incidents) as incident_id
+            {{ each_of('incidents') }} as incident_id
         from {{ ref('fct_incident_pattern') }}
     ) as members
     inner join {{ ref('fct_incident_loss') }} as loss
@@ -25,7 +25,9 @@ with losses as (
 )
 
 select
-    {{ surrogate_key(['patterns.dimension', 'patterns.value', 'patterns.period', 'patterns.period_start_at']) }} as pattern_id,
+    {{ surrogate_key(
+        ['patterns.dimension', 'patterns.value', 'patterns.period', text_of_moment('patterns.period_start_at')]
+    ) }} as pattern_id,
     patterns.dimension,
     patterns.value,
     coalesce(families.family_title, patterns.value) as title,

@@ -2,7 +2,7 @@
 with declared as (
     select
         proposal_id,
-        list(incident_id order by rank) as incident_ids
+        {{ listed('incident_id', ['rank']) }} as incident_ids
     from {{ ref('bridge_incident_proposal') }}
     group by proposal_id
 )
@@ -19,7 +19,7 @@ select
     proposals.follows_proposal_id,
     proposals.incident_id,
     proposals.match_reason,
-    coalesce(declared.incident_ids, []) as incident_ids,
+    coalesce(declared.incident_ids, {{ list_of([]) }}) as incident_ids,
     proposals.narrative,
     proposals.top_candidate_kind,
     proposals.top_candidate_id,

@@ -1,6 +1,6 @@
 -- One row per thing that happened around an incident, in order. Alerts of one rule are one entry with their number.
 select
-    {{ surrogate_key(['entries.incident_id', 'entries.kind', 'entries.subject_id', 'epoch_us(entries.occurred_at)']) }} as entry_id,
+    {{ surrogate_key(['entries.incident_id', 'entries.kind', 'entries.subject_id', microseconds_of('entries.occurred_at')]) }} as entry_id,
     entries.incident_id,
     row_number() over (
         partition by entries.incident_id

@@ -44,7 +44,7 @@ select
     incidents.age_minutes,
     {{ minutes_between('signals.first_anomaly_at', 'incidents.detected_at') }} as anomaly_to_detected_minutes,
     {{ minutes_between('suspects.top_change_started_at', 'incidents.started_at') }} as minutes_change_to_impact,
-    len(reach.dependents) + len(reach.dependencies) as blast_radius_services_n,
+    {{ length_of('reach.dependents') }} + {{ length_of('reach.dependencies') }} as blast_radius_services_n,
     coalesce(signals.alerts_n, 0) as alerts_n,
     coalesce(signals.anomalies_n, 0) as anomalies_n,
     coalesce(proposed.proposal_alerts_n, 0) as proposal_alerts_n,

@@ -1,6 +1,6 @@
 -- One row per service of ours and kind of signal: whether it is heard, and which incidents nothing announced.
 with kinds as (
-    select unnest(['metrics', 'logs', 'traces', 'alerts', 'changes']) as signal_kind
+    select {{ each_of(list_of(["'metrics'", "'logs'", "'traces'", "'alerts'", "'changes'"])) }} as signal_kind
 ),
 
 incidents as (

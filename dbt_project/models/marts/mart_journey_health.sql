@@ -57,7 +57,7 @@ select
     coalesce(incidents.incidents_28d, 0) as incidents_28d,
     budgets.budget_total >= 10 as enough_traffic,
     budgets.day = max(budgets.day) over (partition by budgets.journey) as is_latest,
-    cast(budgets.day + 1 as timestamptz) <= run.as_of as is_complete_day,
+    cast(budgets.day + 1 as {{ moment_type() }}) <= run.as_of as is_complete_day,
     budgets.last_bucket_at,
     run.as_of
 from budgets

@@ -47,7 +47,7 @@ select
     weeks.insights_prescriptive_n,
     weeks.insight_quality_median,
     weeks.verdicts_n,
-    cast(weeks.week_start + 7 as timestamptz) <= run.as_of as is_complete_week,
+    cast(weeks.week_start + 7 as {{ moment_type() }}) <= run.as_of as is_complete_week,
     run.as_of
 from weeks
 cross join {{ ref('dim_run') }} as run

@@ -14,7 +14,7 @@ with versions as (
 ),
 
 model_versions as (
-    select string_agg(analysis || ' ' || version, ', ' order by analysis, version) as model_versions
+    select {{ text_of_all("analysis || ' ' || version", ', ', ['analysis', 'version']) }} as model_versions
     from versions
     where version is not null
 )

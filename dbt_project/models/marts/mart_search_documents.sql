@@ -1,4 +1,5 @@
 -- One row per thing people search for: incidents, postmortems, insights, runbooks, action items and recommendations.
+{{ config(tags=['duckdb_only']) }} -- part of the search: its branches are united by name, which Spark does in no SQL
 with weighed as (
     select
         incidents.*,
@@ -10,7 +11,7 @@ with weighed as (
 notes as (
     select
         incident_id,
-        string_agg(text, '. ' order by first_at asc, text asc) as text
+        {{ text_of_all('text', '. ', ['first_at asc', 'text asc']) }} as text
     from (
         select
             incident_id,
@@ -29,9 +30,9 @@ found as (
         weighed.incident_id as entity_id,
         coalesce(weighed.title, weighed.incident_id) as title,
         concat_ws('. ', weighed.summary, candidates.rationale, notes.text) as text,
-        array_to_string(
-            list_concat([weighed.trigger, weighed.status], weighed.services_impacted, weighed.contributing_factors), ' '
-        ) as words,
+        {{ text_of_list(
+            joined_lists([list_of(['weighed.trigger', 'weighed.status']), 'weighed.services_impacted', 'weighed.contributing_factors']), ' '
+        ) }} as words,
         weighed.url,
         weighed.incident_id,
         weighed.service_origin as service,
@@ -50,7 +51,7 @@ found as (
         postmortem_id as entity_id,
         coalesce(title, postmortem_id) as title,
         text,
-        array_to_string(list_concat([trigger, status], contributing_factors), ' ') as words,
+        {{ text_of_list(joined_lists([list_of(['trigger', 'status']), 'contributing_factors']), ' ') }} as words,
         url,
         incident_id,
         updated_at as occurred_at
@@ -62,7 +63,7 @@ found as (
         'insight' as kind,
         insight_id as entity_id,
         text as title,
-        cast(null as varchar) as text,
+        cast(null as string) as text,
         concat_ws(' ', mood, origin) as words,
         incident_id,
         service,
@@ -106,8 +107,8 @@ found as (
         runbook as entity_id,
         title,
         text,
-        array_to_string(list_concat(services, families, causes), ' ') as words,
-        case when len(services) = 1 then services[1] end as service,
+        {{ text_of_list(joined_lists(['services', 'families', 'causes']), ' ') }} as words,
+        case when {{ length_of('services') }} = 1 then {{ element('services', 1) }} end as service,
         owner_team
     from {{ ref('dim_runbook') }}
 )

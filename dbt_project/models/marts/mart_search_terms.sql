@@ -1,4 +1,5 @@
 -- One row per document and stem in it: what the stem says about the document, by BM25 over weighted fields.
+{{ config(tags=['duckdb_only']) }} -- it reads mart_search_words
 {% set fields = {'title': 3, 'words': 2, 'text': 1} %}
 with occurrences as (
     {% for field, weight in fields.items() -%}

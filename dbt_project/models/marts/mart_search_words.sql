@@ -1,4 +1,5 @@
 -- One row per word that stands in a document: the stem it is found by.
+{{ config(tags=['duckdb_only']) }} -- stems come from a Python function that the DuckDB adapter loads
 with words as (
     select
         document_id,

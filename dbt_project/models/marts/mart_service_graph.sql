@@ -35,7 +35,7 @@ with edges as (
         window_start as first_seen,
         window_end as last_seen,
         window_start as valid_from,
-        cast(null as timestamptz) as valid_to
+        cast(null as {{ moment_type() }}) as valid_to
     from {{ ref('fct_inferred_edge') }}
 )
 

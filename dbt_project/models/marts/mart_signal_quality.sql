@@ -67,7 +67,7 @@ signals as (
         region,
         '' as segment,
         'received' as status,
-        cast(null as varchar) as reason,
+        cast(null as string) as reason,
         cast(null as bigint) as n_points,
         cast(null as bigint) as expected_points,
         fired_n,

@@ -41,17 +41,17 @@ parts as (
         sum(slices.good_units) as good_long,
         sum(slices.total_units) as total_long,
         sum(slices.good_units) filter (
-            where slices.slice_at >= rules.measured_until - to_minutes(cast(rules.short_minutes as integer))
+            where slices.slice_at >= rules.measured_until - {{ minutes('cast(rules.short_minutes as integer)') }}
         ) as good_short,
         sum(slices.total_units) filter (
-            where slices.slice_at >= rules.measured_until - to_minutes(cast(rules.short_minutes as integer))
+            where slices.slice_at >= rules.measured_until - {{ minutes('cast(rules.short_minutes as integer)') }}
         ) as total_short
     from rules
     inner join {{ ref('int_slos__slices') }} as slices
         on
             rules.slo = slices.slo
             and rules.measured_until >= slices.slice_end_at
-            and slices.slice_at >= rules.measured_until - to_minutes(cast(rules.long_minutes as integer))
+            and slices.slice_at >= rules.measured_until - {{ minutes('cast(rules.long_minutes as integer)') }}
     group by rules.slo, rules.rule, slices.part
 ),
 

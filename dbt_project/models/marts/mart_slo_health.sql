@@ -26,7 +26,7 @@ select
         else 'missed'
     end as status,
     days.day = max(days.day) over (partition by days.slo) as is_latest,
-    cast(days.day + 1 as timestamptz) <= run.as_of as is_complete_day,
+    cast(days.day + 1 as {{ moment_type() }}) <= run.as_of as is_complete_day,
     days.measured_until,
     run.as_of
 from {{ ref('fct_slo_day') }} as days

@@ -2,7 +2,7 @@
 with declared as (
     select
         source,
-        unnest(entities) as entity
+        {{ each_of('entities') }} as entity
     from {{ ref('dim_source') }}
 ),
 

@@ -1,5 +1,6 @@
 -- One row per name of a service, environment, region or journey that landed and that nobody declared or aliased.
 -- Regions are judged only where somebody declared one: else there is nothing to compare them with.
+{{ config(tags=['duckdb_only']) }} -- Spark has no Jaro-Winkler likeness
 with declared_regions as (
     select count(*) as n
     from {{ ref('int_names__declared') }}
@@ -10,7 +11,7 @@ unmapped as (
     select
         observed.kind,
         observed.name,
-        string_agg(observed.seen_in, ', ' order by observed.seen_in) as seen_in,
+        {{ text_of_all('observed.seen_in', ', ', ['observed.seen_in']) }} as seen_in,
         cast(sum(observed.n) as bigint) as rows_n,
         min(observed.first_seen_at) as first_seen_at,
         max(observed.last_seen_at) as last_seen_at

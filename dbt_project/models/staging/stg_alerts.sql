@@ -1,6 +1,6 @@
 -- One row per alert episode: an ended version before an open one, then the version received last.
 select
-    {{ surrogate_key(['alerts.fingerprint', 'epoch_us(alerts.started_at)']) }} as alert_id,
+    {{ surrogate_key(['alerts.fingerprint', microseconds_of('alerts.started_at')]) }} as alert_id,
     alerts.fingerprint,
     alerts.name,
     {{ declared_name('alerts', 'service') }} as service,

@@ -2,8 +2,7 @@
 with named_services as (
     select
         incident_id,
-        unnest(services) as service,
-        generate_subscripts(services, 1) as position
+        {{ each_with_position('services', 'service', 'position') }}
     from {{ ref('stg_incidents') }}
 )
 

@@ -23,9 +23,9 @@ select
     region,
     metric,
     attributes,
-    max_by(kind, (ingested_at, source)) as kind,
-    max_by(unit, (ingested_at, source)) as unit,
-    max_by(value, (ingested_at, source)) as value,
+    {{ value_at_max('kind', ['ingested_at', 'source']) }} as kind,
+    {{ value_at_max('unit', ['ingested_at', 'source']) }} as unit,
+    {{ value_at_max('value', ['ingested_at', 'source']) }} as value,
     ts as measured_at
 from points
 group by service, environment, region, metric, attributes, ts

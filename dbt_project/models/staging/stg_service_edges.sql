@@ -23,7 +23,7 @@ select
     caller,
     callee,
     kind,
-    max_by(calls, (last_seen, ingested_at, source)) as calls,
+    {{ value_at_max('calls', ['last_seen', 'ingested_at', 'source']) }} as calls,
     min(coalesce(first_seen, last_seen)) as first_seen,
     max(last_seen) as last_seen
 from edges

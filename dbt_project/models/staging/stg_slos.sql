@@ -3,7 +3,7 @@ select
     slo,
     title,
     target,
-    "window",
+    {{ adapter.quote('window') }},
     window_days,
     method,
     slice_minutes,

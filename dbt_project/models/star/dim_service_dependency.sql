@@ -6,8 +6,8 @@ with edges as (
         caller,
         callee,
         'declared' as provenance,
-        cast(null as timestamptz) as first_seen,
-        cast(null as timestamptz) as last_seen,
+        cast(null as {{ moment_type() }}) as first_seen,
+        cast(null as {{ moment_type() }}) as last_seen,
         cast(null as bigint) as calls
     from {{ ref('stg_dependencies') }}
     union all
@@ -43,7 +43,7 @@ calls as (
         count as calls_made,
         0 as calls_served
     from {{ ref('fct_trace_red') }}
-    where peer <> '' and starts_with(operation, 'call ')
+    where peer <> '' and operation like 'call %'
     union all
     select
         environment,
@@ -52,7 +52,7 @@ calls as (
         0 as calls_made,
         count as calls_served
     from {{ ref('fct_trace_red') }}
-    where peer <> '' and not starts_with(operation, 'call ')
+    where peer <> '' and operation not like 'call %'
 ),
 
 counted as (

@@ -4,7 +4,7 @@ select
     slo,
     title,
     target,
-    "window" as window_kind,
+    {{ adapter.quote('window') }} as window_kind,
     window_days,
     method,
     slice_minutes,

@@ -68,7 +68,7 @@ select
     newest.shipped_change_id,
     coalesce(changes.finished_at, newest.done_at) as shipped_at,
     case
-        when coalesce(newest.success_criterion, newest.criterion_outcome, cast(newest.criterion_change as varchar)) is not null
+        when coalesce(newest.success_criterion, newest.criterion_outcome, cast(newest.criterion_change as string)) is not null
             then coalesce(newest.criterion_set_at, criteria.known_since)
     end as criterion_set_at,
     newest.created_at,

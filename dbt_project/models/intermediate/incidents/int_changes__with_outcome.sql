@@ -10,7 +10,7 @@ with suspicions as (
             where candidates.rank = 1 and candidates.probability > 0.5 and coalesce(candidates.human_verdict, '') <> 'reject'
         ) as likely_n,
         max(candidates.probability) as highest_probability,
-        max_by(candidates.incident_id, (candidates.probability, candidates.incident_id)) as likeliest_incident_id
+        {{ value_at_max('candidates.incident_id', ['candidates.probability', 'candidates.incident_id']) }} as likeliest_incident_id
     from {{ ref('fct_incident_candidate') }} as candidates
     inner join {{ ref('fct_incident') }} as incidents
         on candidates.incident_id = incidents.incident_id
@@ -21,7 +21,7 @@ with suspicions as (
 rollbacks as (
     select
         rolls_back_change_id as change_id,
-        min_by(change_id, (started_at, change_id)) as rolled_back_by_change_id,
+        {{ value_at_min('change_id', ['started_at', 'change_id']) }} as rolled_back_by_change_id,
         min(started_at) as rolled_back_at
     from {{ ref('fct_change') }}
     where is_rollback and rolls_back_change_id is not null

@@ -5,4 +5,4 @@ select
     case when levels.level = 2 then watched.subject_kind else '' end as subject_kind,
     case when levels.level = 2 then watched.subject else '' end as subject
 from {{ ref('int_detectors__watched') }} as watched
-cross join (select unnest([0, 1, 2]) as level) as levels
+cross join (select {{ each_of(list_of([0, 1, 2])) }} as level) as levels

@@ -39,7 +39,7 @@ select
     exposure.series_scored_n,
     exposure.points_scored_n,
     exposure.points_outside_n,
-    exposure.days_scored_n / 7.0 as series_weeks,
+    exposure.days_scored_n / 7e0 as series_weeks,
     coalesce(episodes.episodes_n, 0) as episodes_n,
     coalesce(episodes.hurting_n, 0) as hurting_n,
     coalesce(episodes.matched_n, 0) as matched_n,

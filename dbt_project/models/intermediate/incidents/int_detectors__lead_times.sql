@@ -7,17 +7,18 @@ with known as (
         subject_kind,
         subject,
         lead_minutes,
-        row_number() over (context order by lead_minutes asc, incident_id asc) as place,
-        count(*) over (context) as n
+        row_number() over (
+            partition by detector_version, signal, subject_kind, subject order by lead_minutes asc, incident_id asc
+        ) as place,
+        count(*) over (partition by detector_version, signal, subject_kind, subject) as n
     from {{ ref('int_detectors__incidents') }}
     where lead_minutes is not null
-    window context as (partition by detector_version, signal, subject_kind, subject)
 ),
 
 chances as (
     select
         n,
-        unnest(range(n)) as k
+        {{ each_number(0, 'n') }} as k
     from (select distinct n from known) as sizes
 ),
 

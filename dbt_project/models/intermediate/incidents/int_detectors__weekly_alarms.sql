@@ -5,7 +5,7 @@ with alarms as (
     select
         anomalies.detector_version,
         anomalies.signal,
-        cast(date_trunc('week', anomalies.alarmed_at) as timestamptz) as week_at,
+        cast(date_trunc('week', anomalies.alarmed_at) as {{ moment_type() }}) as week_at,
         count(*) as hurting_n,
         count(*) filter (where not alarms.is_matched) as unmatched_n,
         count(distinct {{ bucket('anomalies.alarmed_at', 60) }}) filter (where not alarms.is_matched) as unmatched_hours_n
@@ -50,7 +50,7 @@ ways as (
         week_at,
         unmatched_hours_n + unmatched_hours_before_n as n,
         days_scored_n / (days_scored_n + days_before_n) as share,
-        unnest(range(unmatched_hours_n, unmatched_hours_n + unmatched_hours_before_n + 1)) as k
+        {{ each_number('unmatched_hours_n', 'unmatched_hours_n + unmatched_hours_before_n + 1') }} as k
     from counted
     where days_scored_n > 0 and days_before_n > 0
 ),
@@ -74,8 +74,8 @@ select
     counted.unmatched_n,
     counted.unmatched_hours_n,
     counted.unmatched_before_n,
-    counted.days_scored_n / 7.0 as series_weeks,
-    counted.days_before_n / 7.0 as series_weeks_before,
+    counted.days_scored_n / 7e0 as series_weeks,
+    counted.days_before_n / 7e0 as series_weeks_before,
     chances.volume_p
 from counted
 left join chances

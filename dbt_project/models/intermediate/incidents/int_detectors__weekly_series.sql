@@ -1,14 +1,14 @@
 -- One row per signal and ISO week in which a series of it was watched: series and points judged. The same for every detector version.
 -- A series is watched from its first point to its last; in its first two weeks it may still be learning.
 with weeks as (
-    select distinct cast(date_trunc('week', day_at) as timestamptz) as week_at
+    select distinct cast(date_trunc('week', day_at) as {{ moment_type() }}) as week_at
     from {{ ref('int_detectors__days') }}
 ),
 
 series_weeks as (
     select
         series_id,
-        cast(date_trunc('week', day_at) as timestamptz) as week_at,
+        cast(date_trunc('week', day_at) as {{ moment_type() }}) as week_at,
         count(*) filter (where n_scored > 0) as days_scored_n
     from {{ ref('int_detectors__days') }}
     group by series_id, week_at
@@ -34,7 +34,7 @@ series as (
 points as (
     select
         signal,
-        cast(date_trunc('week', day_at) as timestamptz) as week_at,
+        cast(date_trunc('week', day_at) as {{ moment_type() }}) as week_at,
         count(*) filter (where n_scored > 0) as days_scored_n,
         cast(sum(n_scored) as bigint) as points_scored_n,
         cast(sum(n_outside_interval) as bigint) as points_outside_n,

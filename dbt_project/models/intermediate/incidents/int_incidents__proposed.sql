@@ -1,7 +1,7 @@
 -- One row per declared incident that a proposal is about: the proposal whose evidence sufficed first, and how long before it was declared.
 select
     pairs.incident_id,
-    arg_min(proposals.proposal_id, (proposals.alarmed_at, proposals.proposal_id)) as proposal_id,
+    {{ value_at_min('proposals.proposal_id', ['proposals.alarmed_at', 'proposals.proposal_id']) }} as proposal_id,
     min(proposals.alarmed_at) as proposed_at,
     count(*) as proposals_n,
     cast(sum(proposals.n_alerts) as bigint) as proposal_alerts_n,

@@ -4,7 +4,7 @@ with budgets as (
     select
         incident_id,
         max(budget_share) as slo_budget_share,
-        max_by(slo, (budget_share, slo)) as slo_most_eaten
+        {{ value_at_max('slo', ['budget_share', 'slo']) }} as slo_most_eaten
     from {{ ref('int_incidents__slos') }}
     where enough_traffic
     group by incident_id
@@ -18,7 +18,7 @@ losses as (
     from {{ ref('int_incidents__timed') }} as incidents
     inner join {{ ref('fct_incident_loss') }} as loss
         on incidents.incident_id = loss.incident_id and loss.status <> 'unknown'
-    cross join unnest(loss.journeys) as hit (journey)  -- noqa: CP02
+    {{ cross_join_each('loss.journeys', 'hit', 'journey') }}
     inner join (
         select
             today.journey,

@@ -20,7 +20,7 @@ alerts as (
         'alert' as kind,
         name || '|' || service as subject_id,
         case when count(*) = 1 then 'Alert ' else count(*) || ' alerts ' end || name || ' on ' || service
-        || case when count(*) > 1 then ', the last at ' || strftime(max(started_at), '%H:%M') || ' UTC' else '' end as text,
+        || case when count(*) > 1 then ', the last at ' || {{ hour_and_minute('max(started_at)') }} || ' UTC' else '' end as text,
         min(started_at) as occurred_at
     from {{ ref('int_incidents__matched_alerts') }}
     group by incident_id, name, service
@@ -50,7 +50,7 @@ changes as (
         || ' (suspected, '
         || case
             when candidates.probability < 0.01 then 'below 1'
-            else cast(cast(round(100 * candidates.probability) as integer) as varchar)
+            else cast(cast(round(100 * candidates.probability) as integer) as string)
         end || ' %)' as text,
         changes.started_at as occurred_at
     from {{ ref('fct_incident_candidate') }} as candidates
@@ -59,18 +59,18 @@ changes as (
     where candidates.kind = 'change' and candidates.rank <= 5
 )
 
-select incident_id, 2 as kind_order, kind, kind as subject_id, text, occurred_at, cast(null as timestamptz) as recorded_at
+select incident_id, 2 as kind_order, kind, kind as subject_id, text, occurred_at, cast(null as {{ moment_type() }}) as recorded_at
 from lifecycle
 where occurred_at is not null
 union all
 select incident_id, 4 as kind_order, 'event' as kind, event_id as subject_id, coalesce(text, kind) as text, occurred_at, recorded_at
 from {{ ref('fct_incident_event') }}
 union all
-select incident_id, 3 as kind_order, kind, subject_id, text, occurred_at, cast(null as timestamptz) as recorded_at
+select incident_id, 3 as kind_order, kind, subject_id, text, occurred_at, cast(null as {{ moment_type() }}) as recorded_at
 from alerts
 union all
-select incident_id, 1 as kind_order, kind, subject_id, text, occurred_at, cast(null as timestamptz) as recorded_at
+select incident_id, 1 as kind_order, kind, subject_id, text, occurred_at, cast(null as {{ moment_type() }}) as recorded_at
 from anomalies
 union all
-select incident_id, 0 as kind_order, kind, subject_id, text, occurred_at, cast(null as timestamptz) as recorded_at
+select incident_id, 0 as kind_order, kind, subject_id, text, occurred_at, cast(null as {{ moment_type() }}) as recorded_at
 from changes

@@ -31,8 +31,8 @@ incidents as (
         count(proposed.proposal_to_declared_minutes) as declared_known_n,
         count(*) filter (where proposed.proposal_to_declared_minutes > 0) as proposed_first_n,
         median(proposed.proposal_to_declared_minutes) as proposal_to_declared_minutes_median,
-        quantile_cont(proposed.proposal_to_declared_minutes, 0.25) as proposal_to_declared_minutes_p25,
-        quantile_cont(proposed.proposal_to_declared_minutes, 0.75) as proposal_to_declared_minutes_p75
+        {{ quantile_between('proposed.proposal_to_declared_minutes', 0.25) }} as proposal_to_declared_minutes_p25,
+        {{ quantile_between('proposed.proposal_to_declared_minutes', 0.75) }} as proposal_to_declared_minutes_p75
     from {{ ref('int_proposals__periods') }} as periods
     inner join {{ ref('fct_incident') }} as incidents
         on periods.from_at <= incidents.started_at and periods.until_at > incidents.started_at

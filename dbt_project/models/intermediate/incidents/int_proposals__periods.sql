@@ -6,10 +6,10 @@ select
 from {{ ref('dim_run') }}
 union all
 select
-    strftime(week_at, '%G-W%V') as period,
-    cast(week_at as timestamptz) as from_at,
-    cast(week_at + interval '7 days' as timestamptz) as until_at
+    {{ iso_week('week_at') }} as period,
+    cast(week_at as {{ moment_type() }}) as from_at,
+    cast(week_at + interval '7 days' as {{ moment_type() }}) as until_at
 from (
-    select unnest(generate_series(date_trunc('week', window_start), as_of - interval '1 microsecond', interval '7 days')) as week_at
+    select {{ each_step("date_trunc('week', window_start)", "as_of - interval '1 microsecond'", "interval '7 days'") }} as week_at
     from {{ ref('dim_run') }}
 ) as weeks

@@ -24,7 +24,7 @@ with signals as (
         subject,
         environment,
         region,
-        cast(null as varchar) as stated_severity,
+        cast(null as string) as stated_severity,
         cast(null as bigint) as events_n,
         score,
         started_at,

@@ -17,7 +17,7 @@ select
     count(*) filter (where status = 'judged') as cause_known_n,
     count(*) filter (where status = 'only_rejected') as only_rejected_n,
     count(*) filter (where status not in ('judged', 'only_rejected')) as left_out_n,
-    array_to_string(list_sort(list(distinct status) filter (where status not in ('judged', 'only_rejected'))), ', ') as left_out_why,
+    {{ text_of_list(listed_once('status', "status not in ('judged', 'only_rejected')"), ', ') }} as left_out_why,
     count(*) filter (where status = 'judged' and true_rank = 1) as top1_n,
     count(*) filter (where status = 'judged' and true_rank <= 3) as top3_n,
     avg(top_probability) filter (where status = 'judged') as top_probability,

@@ -5,8 +5,8 @@ with days as (
         parts.slo,
         parts.day,
         case
-            when slos."window" = 'rolling' then parts.day - cast(slos.window_days - 1 as integer)
-            else cast(date_trunc(slos."window", parts.day) as date)
+            when slos.{{ adapter.quote('window') }} = 'rolling' then parts.day - cast(slos.window_days - 1 as integer)
+            else cast(date_trunc(slos.{{ adapter.quote('window') }}, parts.day) as date)
         end as first_day
     from {{ ref('int_slos__part_days') }} as parts
     inner join {{ ref('stg_slos') }} as slos

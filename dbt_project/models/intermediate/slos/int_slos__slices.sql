@@ -39,7 +39,7 @@ select
     weight,
     slice_minutes,
     slice_at,
-    slice_at + to_minutes(cast(slice_minutes as integer)) as slice_end_at,
+    slice_at + {{ minutes('cast(slice_minutes as integer)') }} as slice_end_at,
     cast(good as bigint) as good,
     cast(total as bigint) as total,
     case

@@ -9,7 +9,7 @@ select
     status,
     unit,
     criterion_status,
-    nullif(array_to_string(shared_with, ', '), '') as shared_with,
+    nullif({{ text_of_list('shared_with', ', ') }}, '') as shared_with,
     n_before,
     exposure_before,
     n_after,
