@@ -392,13 +392,14 @@ def test_an_expectation_that_cannot_be_evaluated_fails_the_gate(tmp_path):
         quality.check_landed("alerts", rows("alerts"), tmp_path)
 
 
-def test_the_gate_keeps_its_judgement_and_all_marts_are_judged_before_it_fails(tmp_path):
+def test_the_gate_keeps_its_judgement_and_all_marts_are_judged_before_it_fails(tmp_path, monkeypatch):
     place = Settings(home=tmp_path, config=tmp_path)
     quality.landing_gate(place)("alerts", rows("alerts").lazy())
     kept = json.loads((tmp_path / "quality" / "landed__alerts.json").read_text())
     assert kept["failed"] == []
     assert kept["summary"][0]["row_count"] == 200
     frames = {mart: pl.DataFrame([row]) for mart, row in GOOD.items()} | {"mart_incident_candidates": candidates(0.5, 0.3, 0.2)}
+    monkeypatch.setattr(quality, "published_marts", lambda: sorted(frames))
     assert quality.check_marts(place, frames.__getitem__) == []
     bad = {**frames, "mart_run": frames["mart_run"].clear(), "mart_source_coverage": frames["mart_source_coverage"].with_columns(landed=0)}
     with pytest.raises(QualityError) as caught:
