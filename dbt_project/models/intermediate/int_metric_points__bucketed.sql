@@ -1,7 +1,7 @@
-{{ config(materialized='by_day' if target.type == 'duckdb' else 'table', days_of='metric_points', source_column='measured_at', day_column='bucket_at') }}
+{{ config(days_of='metric_points', source_column='measured_at', day_column='bucket_at') }}
 -- One row per series and five-minute bucket: a counter's increases are added, levels are averaged.
 -- Values are added in the order of their times, so that a rebuild gives the same last digit.
--- Kept day by day (`by_day`): nothing here may look at two days.
+-- Kept day by day (`by_day`, in dbt_project.yml): nothing here may look at two days.
 select
     {{ surrogate_key(['service', 'environment', 'region', 'metric', 'attributes']) }} as series_key,
     service,
