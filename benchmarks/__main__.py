@@ -108,6 +108,26 @@ BENCHMARKS = (
         "ranking_speed",
         headlines=(Headline("seconds", "seconds_per_incident", "≤ 1", ("baselines.nsigma_seconds",)),),
     ),
+    Benchmark(
+        "Building star and marts over many metric points",
+        "warehouse",
+        ["--points", "1e7"],
+        headlines=(
+            Headline("CPU of the build over plain SQL", "build_ratio_to_plain_sql", "≤ 1.5"),
+            Headline("one more hour, share of the models of points, %", "incremental_share_pct", "≤ 5"),
+            Headline("peak memory, MiB", "peak_rss_mib", "≤ 4096", ("baselines.plain_sql_peak_rss_mib",)),
+        ),
+    ),
+    Benchmark(
+        "A refresh of 1,600 series, and of one more hour",
+        "refresh",
+        headlines=(Headline("seconds for one new hour", "seconds_per_new_hour", "≤ 60", ("baselines.rebuild_seconds",)),),
+    ),
+    Benchmark(
+        "Kills at random moments",
+        "drill",
+        headlines=(Headline("recovered as if undisturbed, %", "recovered_pct", "100"),),
+    ),
     Benchmark("Families of a public status page's incidents", "families", [], "github_incidents"),
     Benchmark(
         "Early signs, judged on later weeks",

@@ -77,6 +77,16 @@ class State:
         lines += [f"audit: {one}" for one in sorted(set(self.decided) ^ set(found.decided), key=str)]
         return lines
 
+    def counts(self, found: State) -> Counter[str]:
+        """How many published rows are missing or too many, and how many changes outside happened more often than they should."""
+        told = Counter[str]()
+        for name in self.mart.keys() | found.mart.keys():
+            here, there = self.mart.get(name, Counter()), found.mart.get(name, Counter())
+            told.update(lost_rows=(here - there).total(), doubled_rows=(there - here).total())
+        for name in self.outside.keys() | found.outside.keys():
+            told.update(doubled_effects=(Counter(found.outside.get(name, ())) - Counter(self.outside.get(name, ()))).total())
+        return told
+
 
 def _bytes(folder: Path) -> dict[str, bytes]:
     """Files of a folder; hidden ones are how it is kept, not what it says."""
@@ -157,6 +167,7 @@ class Walk:
     missed: int = 0
     settled: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def survived(self) -> int:
@@ -183,7 +194,9 @@ def walk(there: Field, kills: dict[str, list[Kill]], wrecks: Mapping[str, Callab
         except AssertionError as error:
             found.wrong.append(str(error))
             return found
-    found.wrong += there.undisturbed.differences(State.of(there.site))
+    left = State.of(there.site)
+    found.wrong += there.undisturbed.differences(left)
+    found.counts = there.undisturbed.counts(left)
     return found
 
 
@@ -253,6 +266,15 @@ def table(walks: list[Walk]) -> str:
     return "\n".join(lines)
 
 
+def drill(there: Field, kills: int, seed: int) -> Iterator[Walk]:
+    """Yield walks until so many kills were tried."""
+    chance, tried = random.Random(seed), 0
+    while tried < kills:
+        one = walk(there, drawn(there, chance, min(KILLS_A_WALK, kills - tried)))
+        tried += len(one.kills)
+        yield one
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--seed", type=int, default=1)
@@ -260,14 +282,13 @@ def main() -> None:
     asked.add_argument("--two", action="store_true", help="end with two refreshes at once")
     given = asked.parse_args()
     logging.disable(logging.WARNING)
-    chance, walks, begun = random.Random(given.seed), list[Walk](), time.monotonic()
+    walks, begun = list[Walk](), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="aftercast-drill-") as folder, field_of(Path(folder)) as there:
         done = (
             f"{len(there.effects)} steps, {sum(map(len, there.effects.values()))} effects on files, {sum(there.requests.values())} outside"
         )
         print(f"undisturbed: {done}; {time.monotonic() - begun:.0f} s", flush=True)
-        while (tried := sum(len(one.kills) for one in walks)) < given.kills:
-            one = walk(there, drawn(there, chance, min(KILLS_A_WALK, given.kills - tried)))
+        for one in drill(there, given.kills, given.seed):
             walks.append(one)
             for kill, faults in one.kills:
                 print(f"  {kill}{': ' if faults else ''}{'; '.join(faults)}")
