@@ -3,7 +3,7 @@
 The drill of `tests.drills.random_kills`, counted: steps of the whole pipeline are killed at random effects on files, at requests and at
 moments, and run again as Airflow runs them again. `recovered_pct`: kills after which everything equals an undisturbed run
 (`recovered_low_pct`: lower end of its 95 % Wilson interval); `lost_rows` and `doubled_rows`: published rows missing or too many at the ends
-of all walks; `doubled_effects`: changes outside that happened more often than they should. `by_stage`: survived and tried. There is no peer;
+of all walks; `doubled_effects`: changes outside that happened more often than they should. `by_stage`: survived of tried. No peer;
 `baselines.missed` counts kills drawn for a moment at which the step had already ended, which are not among the tried.
 """
 

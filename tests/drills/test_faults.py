@@ -102,7 +102,7 @@ def _publish(home: Path, version: str, number: int, mode: str) -> None:
 def seen(settings: Settings) -> tuple[str, int, str, int]:
     """What readers of DuckDB and of Parquet see: which build, and how many incidents it has."""
     with warehouse.connect(settings.mart) as connection:
-        name = warehouse.frame(connection, "select build from marts.mart_run").item()
+        name = warehouse.frame(connection, "select company from marts.mart_run").item()
         rows = warehouse.frame(connection, "select count(*) from marts.mart_incidents").item()
     folder = (settings.published / "parquet" / "current").resolve()
     return name, rows, pl.read_parquet(folder / "mart_run.parquet").item(), pl.read_parquet(folder / "mart_incidents.parquet").height

@@ -13,7 +13,7 @@ from aftercast import disclosure, publishing, warehouse
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
 
-CLASSES = "keep: [build]\ntitle: [title]\ntext: [text, texts, row_key]\nperson: [author_token]\n"
+CLASSES = "keep: [company]\ntitle: [title]\ntext: [text, texts, row_key]\nperson: [author_token]\n"
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def build(settings: Settings, incidents: int, *, run_rows: int = 1) -> None:
     with duckdb.connect(str(settings.warehouse)) as connection:
         connection.execute("create schema marts; create schema star; create table star.dim_service as select 1 as x")
         connection.execute("create table marts.int_scratch as select 1 as x")
-        connection.execute(f"create table marts.mart_run as select '{incidents}' as build from range({run_rows})")
+        connection.execute(f"create table marts.mart_run as select '{incidents}' as company from range({run_rows})")
         connection.execute(
             "create table marts.mart_incidents as select i as incident_id, [i, i] as seen, sum(i)::hugeint as total, "
             f"uuid() as row_key, timestamptz '2026-11-02 00:00Z' as started_at from range({incidents}) r(i) group by i"
