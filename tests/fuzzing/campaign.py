@@ -84,12 +84,13 @@ class Report:
 
 
 class Service:
-    """A fake service whose n-th answer is spoilt."""
+    """A fake service whose n-th answer is spoilt, also when the same is asked again."""
 
     def __init__(self, rule: Rule, spoilt: int, mutation: str, chance: random.Random) -> None:
         self.rule, self.spoilt, self.mutation, self.chance = rule, spoilt, mutation, chance
         self.asked = 0
         self.held: Answer | None = None
+        self.kept: dict[tuple[str, str, bytes], tuple[bytes, dict[str, str]]] = {}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.asked >= MOST_REQUESTS:
@@ -107,15 +108,17 @@ class Service:
             dict(request.headers.items()),
             body,
         )
-        answer = self.held or self.rule(asked)
+        answer, question = self.held or self.rule(asked), (request.method, str(request.url), text)
         content, headers = mutations.as_bytes(answer.data) if answer.raw is None else answer.raw, dict(answer.headers)
         if self.mutation in mutations.FOREVER and number >= self.spoilt:
             self.held = self.held or answer
             document = mutations.cursors(answer.data, number if self.mutation == "ever new cursors" else 0)
             content = mutations.as_bytes(document)
             headers["link"] = f'<{URL}/?page={number + 2}&cursor={number}>; rel="next"'
-        elif number == self.spoilt and answer.raw is None:
-            content, more = spoil(answer.data, self.mutation, self.chance)
+        elif (number == self.spoilt or question in self.kept) and answer.raw is None:
+            if question not in self.kept:
+                self.kept[question] = spoil(answer.data, self.mutation, self.chance)
+            content, more = self.kept[question]
             headers |= more
         return httpx.Response(answer.status, headers={"content-type": "application/json", **headers}, stream=httpx.ByteStream(content))
 
