@@ -62,10 +62,12 @@ def deal(series_ids: pl.Series, of: int) -> pl.Series:
 
 
 def write_watched(settings: Settings, signal: str, points: pl.DataFrame, of: int) -> None:
-    """Write the points of a signal, each series to its chunk, sorted by series and time."""
-    number = deal(points["series_id"], of)
+    """Write the points of a signal, each series to its chunk, sorted by series and time. Names may be categories."""
+    names = points["series_id"].unique()
+    numbers = pl.DataFrame({"series_id": names, "number": deal(names.cast(pl.String), of)})
+    number = points.select("series_id").join(numbers, on="series_id", how="left", maintain_order="left")["number"]
     for chunk in range(of):
-        own = points.filter(number == chunk).sort("series_id", "bucket_at")
+        own = points.filter(number == chunk).with_columns(pl.col(pl.Categorical).cast(pl.String)).sort("series_id", "bucket_at")
         storage.write(_folder(settings, "watched", Chunk(chunk, of)) / f"{signal}.parquet", own)
 
 

@@ -167,6 +167,7 @@ order by all
 
 
 SERIES_PER_TASK = 256
+POINTS_AT_ONCE = 2_000_000
 
 
 @in_turn
@@ -180,13 +181,22 @@ def watch() -> list[str]:
         log.info("no signal is declared in %s: nothing is watched", settings.config / "signals.yml")
     with warehouse.connect(settings.warehouse) as connection:
         queries = {signal.name: detection.signal_query(signal) for signal in signals}
-        counts = [warehouse.frame(connection, f"select count(distinct series_id) from ({sql})").item() for sql in queries.values()]
-        chunks = working.chunks_for(sum(counts), SERIES_PER_TASK)
+        count = "select count(distinct series_id), count(*) from ({})"
+        counts = {name: warehouse.frame(connection, count.format(sql)).row(0) for name, sql in queries.items()}
+        n_series = sum(series for series, _ in counts.values())
+        chunks = working.chunks_for(n_series, SERIES_PER_TASK)
         for name, sql in queries.items():
-            working.write_watched(settings, name, warehouse.frame(connection, sql), len(chunks))
+            working.write_watched(settings, name, _watched(connection, sql, counts[name][1]), len(chunks))
         working.write_masks(settings, warehouse.frame(connection, detection.masks_query()))
-    log.info("%d series of %d signals in %d chunks", sum(counts), len(signals), len(chunks))
+    log.info("%d series of %d signals in %d chunks", n_series, len(signals), len(chunks))
     return [str(chunk) for chunk in chunks]
+
+
+def _watched(connection: Any, sql: str, n_points: int) -> pl.DataFrame:
+    """Return the points of a signal, names as categories, read a part of the subjects at a time: a year of points has few names."""
+    parts = max(-(-n_points // POINTS_AT_ONCE), 1)
+    read = (warehouse.frame(connection, f"select * from ({sql}) where hash(subject) % {parts} = {part}") for part in range(parts))
+    return pl.concat([rows.with_columns(pl.col(pl.String).cast(pl.Categorical)) for rows in read])
 
 
 def detect(chunk: str) -> None:
