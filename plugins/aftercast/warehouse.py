@@ -25,8 +25,13 @@ PATIENCE = 1800.0  # seconds; longer than any step works
 
 
 @contextmanager
-def connect(path: Path | None, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(path: Path | None, *, read_only: bool = True, memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB file (None: in memory) in UTC, and close it afterwards.
+
+    Args:
+        path: the file.
+        read_only: whether nothing is written.
+        memory: how much DuckDB may use, such as `2GB`, before it works on disk; None: four fifths of the machine's.
 
     Raises:
         WarehouseError: the file is missing, locked by a writer, or not a DuckDB file.
@@ -39,6 +44,8 @@ def connect(path: Path | None, *, read_only: bool = True) -> Iterator[duckdb.Duc
         raise WarehouseError(f"cannot open {path}: {error}") from error
     try:
         connection.execute("set timezone = 'UTC'")
+        if memory:
+            connection.execute(f"set memory_limit = {literal(memory)}")
         yield connection
     finally:
         connection.close()

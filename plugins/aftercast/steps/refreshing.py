@@ -167,7 +167,7 @@ order by all
 
 
 SERIES_PER_TASK = 256
-POINTS_AT_ONCE = 2_000_000
+POINTS_AT_ONCE, MEMORY = 2_000_000, "2GB"  # what bounds `watch`, whatever the history
 
 
 @in_turn
@@ -179,7 +179,7 @@ def watch() -> list[str]:
     signals = settings.deployment.signals
     if not signals:
         log.info("no signal is declared in %s: nothing is watched", settings.config / "signals.yml")
-    with warehouse.connect(settings.warehouse) as connection:
+    with warehouse.connect(settings.warehouse, memory=MEMORY) as connection:
         queries = {signal.name: detection.signal_query(signal) for signal in signals}
         count = "select count(distinct series_id), count(*) from ({})"
         counts = {name: warehouse.frame(connection, count.format(sql)).row(0) for name, sql in queries.items()}
