@@ -111,7 +111,7 @@ def origin_or_victim(candidate: Candidate, situation: Situation, around: Surroun
     if strength < 0 and first and callees[first] >= 0.3 and view.worst.z > CLEAR:
         why = f"{candidate.service} looks like a victim: {first}, which it calls, accounts for {100 * callees[first]:.0f} % of its trouble"
         return Finding("origin_or_victim", strength, why, pointer)
-    why = f"the {what} that arises in {candidate.service} itself is {100 * share:.0f} % of what the services hit show"
+    why = f"{100 * share:.0f} % of the {what} that the services hit show arises in {candidate.service} itself"
     return Finding("origin_or_victim", strength, why, pointer)
 
 
