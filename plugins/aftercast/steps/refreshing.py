@@ -167,7 +167,7 @@ order by all
 
 
 SERIES_PER_TASK = 256
-POINTS_AT_ONCE, MEMORY = 2_000_000, "2GB"  # what bounds `watch`, whatever the history
+POINTS_AT_ONCE, MEMORY = 1_000_000, "1GB"  # what bounds `watch`, whatever the history
 
 
 @in_turn
