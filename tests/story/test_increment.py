@@ -29,7 +29,9 @@ def build(home: Path, monkeypatch: pytest.MonkeyPatch, *windows: Window) -> Sett
 
 
 def rows(settings: Settings, table: str) -> list[str]:
-    frame = warehouse.query(settings.mart, f"from marts.{table}")
+    # How rows arrived is about the way as well: a source that sends a whole snapshot with each window lands one more of it.
+    only = " where border not in ('freshness', 'volume')" if table == "mart_quality_results" else ""
+    frame = warehouse.query(settings.mart, f"from marts.{table}{only}")
     hidden = ABOUT_THE_WAY.get(table, ())
     assert hidden is not None
     frame = frame.drop([name for name in frame.columns if name in hidden])
