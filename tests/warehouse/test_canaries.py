@@ -26,7 +26,8 @@ def planted(company: Settings, home: Path) -> Settings:
     with duckdb.connect(str(settings.warehouse)) as connection:
         sql = (
             "select table_name, column_name, data_type from duckdb_columns() "
-            "where schema_name = 'marts' and starts_with(table_name, 'mart_')"
+            "where schema_name = 'marts' and starts_with(table_name, 'mart_') "
+            "and table_name in (select table_name from duckdb_tables() where schema_name = 'marts')"  # a view cannot be updated
         )
         for table, column, kind in connection.execute(sql).fetchall():
             if kind == "VARCHAR" and table != "mart_run":

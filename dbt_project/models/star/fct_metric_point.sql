@@ -1,4 +1,3 @@
-{{ config(materialized='view') }}
 -- One row per environment, service, region, metric, attributes and five-minute bucket.
 -- A bucket is expected to hold what buckets of its series usually hold (the median); a missing bucket has no row and is not zero.
 -- A view: the rows are kept day by day below it, what is usual is the history's.
