@@ -84,6 +84,10 @@ class Worker:
         """The end of what the last step wrote."""
         return (self.folder / "step.log").read_text(errors="replace")[-3000:]
 
+    def waits_for_a_person(self) -> bool:
+        """Whether something sent is unsure: until somebody says whether it arrived, the step fails and says so, as it should."""
+        return Outbox(Settings.from_environment().outbox).rows().filter(state="unsure").height > 0
+
     def recover(self, name: str) -> list[str]:
         """Try a step again as Airflow does, later each time; settle what only a person can. Returns what a person had to settle."""
         settled: list[str] = []
