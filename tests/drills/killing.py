@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,7 +71,8 @@ class Worker:
         child = int(self._line())
         if kill and kill.mode == "moment":
             time.sleep(self.seconds[kill.step] * kill.number / 1000)
-            os.kill(child, signal.SIGKILL)  # not reaped before its code is read below, so the id is still its own
+            with suppress(ProcessLookupError):  # it had ended
+                os.kill(child, signal.SIGKILL)
         code = int(self._line())
         if kill is None and len(names) == 1:
             self.seconds.setdefault(names[0], time.monotonic() - began)
