@@ -94,8 +94,14 @@ def forget(settings: Settings, whom: Person, *, now: datetime, write: bool) -> l
     """Find a person everywhere below AFTERCAST_HOME, and with `write` take the person out. Returns the places, in order.
 
     Raises:
+        ConfigError: machines share an object store, which would bring the person back.
         AuditError, OutboxError: a log that cannot be read is not changed; nothing else after it is.
     """
+    if write and settings.store:
+        raise ConfigError(
+            f"{settings.store} holds what has landed too, and the next refresh would bring the person back from there; "
+            "docs/security.md says how to forget where machines share a store"
+        )
     if write:
         privacy.forget(settings.home, whom.tokens)
     places = list(_in_published(settings, whom, write))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from aftercast.acting import audit
 from aftercast.acting.outbox import Outbox
 from aftercast.cli import main
 from aftercast.entities import ENTITIES
-from aftercast.errors import AftercastError
+from aftercast.errors import AftercastError, ConfigError
 from aftercast.landing import storage
 from aftercast.settings import Settings
 
@@ -210,6 +211,16 @@ def test_a_value_that_would_be_found_in_other_words_is_refused(settings: Setting
     for value, message in (("An", "too short"), ("tok_forgotten", "is nobody")):
         with pytest.raises(AftercastError, match=message):
             forgetting.person(settings.home, [value])
+
+
+def test_where_machines_share_a_store_nothing_is_half_forgotten(settings: Settings):
+    plant(settings)
+    shared = replace(settings, store="memory://shared")
+    whom = forgetting.person(shared.home, [ADDRESS])
+    found = forgetting.forget(shared, whom, now=NOW, write=False)
+    with pytest.raises(ConfigError, match=r"memory://shared holds what has landed too.*docs/security.md"):
+        forgetting.forget(shared, whom, now=NOW, write=True)
+    assert forgetting.forget(shared, whom, now=NOW, write=False) == found
 
 
 def test_names_in_the_configuration_are_told_of(settings: Settings, capsys: pytest.CaptureFixture[str]):
