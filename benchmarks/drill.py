@@ -10,9 +10,7 @@ of all walks; `doubled_effects`: changes outside that happened more often than t
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aftercast.version import code_version
+from benchmarks.printing import show
 
 
 def measure(kills: int, seed: int) -> dict[str, Any]:
@@ -61,12 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     result = measure(options.kills, options.seed)
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return
-    for name, value in result.items():
-        for key, shown in value.items() if isinstance(value, dict) else [("", value)]:
-            sys.stdout.write(f"{' '.join(filter(None, (name, key))):28} {shown}\n")
+    show(result, as_json=options.json, width=28)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.printing import show
+
 PROJECT = Path(__file__).resolve().parents[1]
 START = datetime(2026, 9, 1, tzinfo=UTC)
 LATER = datetime(2027, 9, 1, tzinfo=UTC)  # a point dated after its extract is refused
@@ -162,12 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(json.dumps(run_way(options.way, options.folder)) + "\n")
         return
     result = compare(options.points, options.seed)
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return
-    for name, value in result.items():
-        for key, shown in value.items() if isinstance(value, dict) else [("", value)]:
-            sys.stdout.write(f"{' '.join(filter(None, (name, key))):36} {shown}\n")
+    show(result, as_json=options.json)
 
 
 if __name__ == "__main__":

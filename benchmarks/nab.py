@@ -26,6 +26,7 @@ from aftercast.errors import AftercastError
 from aftercast.version import code_version
 from benchmarks.nab_baselines import BASELINES
 from benchmarks.nab_scoring import Array, Profile, Rows, judge, read_profiles, read_series, read_windows, sweep
+from benchmarks.printing import show
 
 SPLITS = 20
 SHORT = {"standard": "standard", "reward_low_FP_rate": "low_fp", "reward_low_FN_rate": "low_fn"}
@@ -144,12 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if options.write_thresholds:
         options.write_thresholds.write_text(json.dumps(result["thresholds"], indent=1) + "\n", encoding="utf-8")
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return 0
-    for name, value in result.items():
-        for key, shown in value.items() if isinstance(value, dict) else [("", value)]:
-            sys.stdout.write(f"{' '.join(filter(None, (name, key))):44} {shown}\n")
+    show(result, as_json=options.json, width=44)
     return 0
 
 

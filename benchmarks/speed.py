@@ -14,17 +14,17 @@ The peers beside: the library without uncertainty samples, and those that are fa
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.printing import show
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -195,12 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from aftercast.detection.prophet_batch import MODEL_VERSION
 
     result = measure(options.series, options.peers, options.detect, options.seed) | {"version": MODEL_VERSION}
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return
-    for name, value in result.items():
-        for key, shown in value.items() if isinstance(value, dict) else [("", value)]:
-            sys.stdout.write(f"{' '.join(filter(None, (name, key))):52} {shown}\n")
+    show(result, as_json=options.json, width=52)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.printing import show
 from benchmarks.refresh import peak_rss_mib
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -165,12 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write("\n" + json.dumps(WAYS[options.way](options.folder)) + "\n")
         return
     result = compare(int(options.points), options.seed)
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return
-    for name, value in result.items():
-        for key, shown in value.items() if isinstance(value, dict) else [("", value)]:
-            sys.stdout.write(f"{' '.join(filter(None, (name, key))):36} {shown}\n")
+    show(result, as_json=options.json)
 
 
 if __name__ == "__main__":
