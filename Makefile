@@ -54,7 +54,7 @@ demo: .venv/.ready ## the five questions, answered from the published mart
 	@.venv/bin/aftercast demo
 
 test: .venv/.ready ## set up and pass all tests
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.ready ## style, types, import laws, SQL, known vulnerabilities
 	@.venv/bin/ruff check .

@@ -6,10 +6,12 @@ CI) they fail instead.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,13 +29,22 @@ def require(package: str, binary: str) -> str:
 
     `binary` is a name on the path or a pattern below /usr (`lib/postgresql/*/bin/postgres`); of several the last is taken.
     """
-    found = _find(binary)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install(package)
+    with _one_at_a_time():
         found = _find(binary)
+        if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+            _install(package)
+            found = _find(binary)
     if found is None:
         unavailable(f"{binary} is not installed; as root the tests install it, or run: apt-get install {package}")
     return str(found)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Let one of several test processes look for a package or install it: half an installation has its binary already."""
+    with (Path(tempfile.gettempdir()) / f"aftercast-packages-{os.geteuid()}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def unavailable(reason: str) -> None:
