@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 APT = {"DEBIAN_FRONTEND": "noninteractive", "PATH": os.environ.get("PATH", "")}
-PATIENCE = 60.0
+PATIENCE = 180.0
 _refreshed = False
 
 
