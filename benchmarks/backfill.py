@@ -74,8 +74,10 @@ def difference(one: Path, other: Path) -> int:
     """Count landed rows that two homes do not have equally often; when they were ingested does not count."""
     import duckdb
 
+    from aftercast.entities import ENTITIES
+
     differing = 0
-    for entity in sorted(path.name for path in (one / "home" / "landing").iterdir() if path.is_dir()):
+    for entity in sorted(ENTITIES):
         tables = []
         for folder in (one, other):
             files = sorted(str(path) for path in (folder / "home" / "landing" / entity).rglob("*.parquet"))
