@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,30 @@ def test_an_extract_fetches_what_its_window_touches_and_no_more(tmp_path: Path, 
     days = {path.parent.name for path in two.home.glob("landing/metric_points/source=shop/*/*.parquet")}
     assert days == {"date=2026-09-02"}
     assert len(list(two.home.glob("landing/coverage/source=shop/*.parquet"))) == 3
+
+
+def values(place: Settings) -> set[float]:
+    return set(landing_fixture.landed(place)["value"])
+
+
+def test_an_old_copy_of_another_window_does_not_come_back_with_the_next_extract(tmp_path: Path, bucket: str):
+    one, two, keeper = (machine(tmp_path, name, bucket) for name in ("one", "two", "keeper"))
+    land(one, 0, 24, 1.0)
+    land(two, 0, 24, 2.0)
+    land(one, 24, 48, 2.0)
+    landing.prepare(keeper)
+    landing.fetch_all(keeper)
+    assert values(keeper) == values(one) == {2.0}
+
+
+def test_files_a_home_has_lost_are_not_deleted_from_the_store(tmp_path: Path, bucket: str):
+    one, keeper = machine(tmp_path, "one", bucket), machine(tmp_path, "keeper", bucket)
+    land(one, 0, 24)
+    shutil.rmtree(one.landing)
+    land(one, 24, 48)
+    landing.prepare(keeper)
+    landing.fetch_all(keeper)
+    assert landing_fixture.landed(keeper).height == 48
 
 
 def test_machines_without_a_common_key_land_nothing(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch):
