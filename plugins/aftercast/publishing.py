@@ -11,9 +11,7 @@ text, whatever let it in. Audiences of `publishing.yml` get files of their own b
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import logging
 import os
 import re
@@ -23,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercast import disclosure, privacy, searching, store, warehouse
+from aftercast import disclosure, privacy, searching, warehouse
 from aftercast.declarations import AudienceRow
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
@@ -36,7 +34,6 @@ KEEP = 3
 SIGNS = r"@[\w.-]+\.[A-Za-z]|\btok_|[Bb]earer|BEARER|gh[pousr]_|github_pat|glpat-|xox|\bsk[_-]|A[KS]IA|AIza|eyJ"
 BUILDING = ".building-"
 CATALOGUE = "/*catalogue*/"  # stands for the database a table is read from
-CURRENT = "published/current.json"
 
 # Types a distributed engine or a spreadsheet cannot read, and what they are published as.
 PORTABLE = {
@@ -103,7 +100,7 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
     narrower = {row: settings.published / "audiences" / row.name for row in settings.publishing.audiences}
     for place in (versions, parquet, *narrower.values()):
         place.mkdir(parents=True, exist_ok=True)
-    _sweep(versions, parquet, *narrower.values())
+    sweep(versions, parquet, *narrower.values())
 
     with warehouse.connect(None) as connection:
         warehouse.attach(connection, source, "warehouse")
@@ -113,16 +110,16 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
         file, folder = versions / f"aftercast-{name}.duckdb", parquet / name
         links = {parquet / "current": folder, **{place.with_suffix(".duckdb"): place / file.name for place in narrower.values()}}
         links[settings.mart] = file  # the last to move
-        seen = [_points_at(link, target) for link, target in links.items()]
+        seen = [points_at(link, target) for link, target in links.items()]
         if all(target.exists() for target in links.values()) and _contents(file, tables) == wanted:
             if all(seen):
                 return _summary(file, wanted, unchanged=True)
-            _swap(links)  # a publish was killed when all but this was done
+            swap(links)  # a publish was killed when all but this was done
             break
         if not any(seen):  # what readers have open stays where it is
             _make(settings, source, name, tables, wanted, links, narrower)
             break
-    _forget_old(versions, parquet, keep=file)
+    forget_old(versions, parquet, keep=file)
     _forget_audiences(settings.published / "audiences", versions, {row.name for row in narrower})
     result = _summary(file, wanted, unchanged=False)
     log.info("%s", result)
@@ -161,69 +158,10 @@ def _make(
             _open_to(made, settings.publishing.group)
         _replace_folder(new_folder, folder)
         new_file.replace(file)
-        _sync(file, versions, parquet)
-        _swap(links)
+        sync(file, versions, parquet)
+        swap(links)
     finally:
-        _sweep(versions, parquet, *narrower.values())
-
-
-def share(settings: Settings) -> None:
-    """Put the current mart into the object store, where readers on other machines fetch it; what it replaces is kept as long as here.
-
-    `published/current.json`, written last, says which version counts. Nothing happens where there is no store.
-    """
-    shop = store.of(settings)
-    if shop is None:
-        return
-    file, folder = settings.mart.resolve(), (settings.published / "parquet" / "current").resolve()
-    there = {name.split("/")[0] for name in shop.listing("published/versions")}
-    if file.name not in there:
-        shop.put({f"published/parquet/{folder.name}/{path.name}": path for path in sorted(folder.iterdir())})
-        shop.put({f"published/versions/{file.name}": file})
-    current = {"version": folder.name, "file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)}
-    shop.write(CURRENT, json.dumps(current, indent=1).encode())
-    kept = {one.name for one in file.parent.glob("aftercast-*.duckdb")}
-    for old in sorted(there - kept - {file.name}):
-        shop.remove(f"published/versions/{old}")
-        shop.remove(f"published/parquet/{old.removeprefix('aftercast-').removesuffix('.duckdb')}")
-
-
-def fetch(settings: Settings) -> Path | None:
-    """Bring the current mart of the object store to a machine that only reads, and point its readers at it; return it when it is new.
-
-    Raises:
-        WarehouseError: no mart is there yet, or it did not arrive whole; readers keep what they have.
-        StoreUnavailable: the store cannot be read.
-    """
-    shop = store.of(settings)
-    content = shop.read(CURRENT) if shop else None
-    if shop is None or content is None:
-        raise WarehouseError(f"no mart to fetch: {f'{shop.url} holds none yet' if shop else 'AFTERCAST_STORE is not set'}")
-    current = json.loads(content)
-    versions = settings.published / "versions"
-    file = versions / str(current["file"])
-    if _points_at(settings.mart, file):
-        return None
-    versions.mkdir(parents=True, exist_ok=True)
-    _sweep(versions)
-    fresh = versions / f"{BUILDING}{file.name}"
-    try:
-        shop.get(f"published/versions/{file.name}", fresh)
-        if _sha256(fresh) != current["sha256"]:
-            raise WarehouseError(f"{file.name} did not arrive whole from {shop.url}; readers keep the last mart")
-        fresh.chmod(0o444)
-        fresh.replace(file)
-        _sync(file, versions)
-        _swap({settings.mart: file})
-    finally:
-        _sweep(versions)
-    _forget_old(versions, settings.published / "parquet", keep=file)
-    return file
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        sweep(versions, parquet, *narrower.values())
 
 
 def _tables(connection: Any, classes: disclosure.Disclosure) -> list[_Table]:
@@ -388,7 +326,7 @@ def _build(source: Path, file: Path, folder: Path, tables: list[_Table]) -> None
         warehouse.execute(connection, "detach published")
 
 
-def _swap(links: dict[Path, Path]) -> None:
+def swap(links: dict[Path, Path]) -> None:
     """Point every link at its target; when one cannot be moved, those moved before it go back."""
     before: dict[Path, Path | None] = {}
     try:
@@ -419,7 +357,7 @@ def _replace_folder(new: Path, folder: Path) -> None:
     new.rename(folder)
 
 
-def _sync(*paths: Path) -> None:
+def sync(*paths: Path) -> None:
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -428,18 +366,18 @@ def _sync(*paths: Path) -> None:
             os.close(handle)
 
 
-def _points_at(link: Path, target: Path) -> bool:
+def points_at(link: Path, target: Path) -> bool:
     return link.is_symlink() and target.exists() and link.resolve() == target.resolve()
 
 
-def _sweep(*places: Path) -> None:
+def sweep(*places: Path) -> None:
     """Remove whatever an unfinished publish left, this one or one that was killed."""
     for place in places:
         for leftover in place.glob(f"{BUILDING}*"):
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
 
 
-def _forget_old(versions: Path, parquet: Path, *, keep: Path) -> None:
+def forget_old(versions: Path, parquet: Path, *, keep: Path) -> None:
     files = sorted(versions.glob("aftercast-*.duckdb"), key=lambda file: (file != keep, -file.stat().st_mtime_ns, file.name))
     for file in files[KEEP:]:
         file.unlink()
@@ -487,7 +425,7 @@ def rewrite(file: Path, replacements: list[tuple[str, str]], words: list[str]) -
         second.chmod(mode)
         second.replace(file)
     finally:
-        _sweep(file.parent)
+        sweep(file.parent)
 
 
 def _texts(connection: Any, catalogue: str) -> dict[str, list[tuple[str, str]]]:

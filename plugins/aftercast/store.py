@@ -178,6 +178,11 @@ class Store:
         with self._reaching():
             self._system.pipe_file(f"{self._root}/{name}", content)
 
+    def exists(self, prefix: str) -> bool:
+        """Whether there is an object of this name, or any below it."""
+        with self._reaching():
+            return bool(self._system.exists(f"{self._root}/{prefix}"))
+
     def get(self, name: str, target: Path) -> None:
         """Copy one object to a file that nobody reads yet."""
         with self._reaching():

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from aftercast import cli, diagnosis, landing, publishing, store, warehouse
+from aftercast import cli, diagnosis, landing, publishing, sharing, store, warehouse
 from aftercast.acting import outbox
 from aftercast.assets import queue_of
 from aftercast.declarations import SourceRow
@@ -240,18 +240,18 @@ def mart(place: Settings, version: str) -> None:
         warehouse.execute(connection, "create schema if not exists marts")
         warehouse.execute(connection, f"create or replace table marts.mart_run as select '{version}' as code_version")
     publishing.publish(place, version=version)
-    publishing.share(place)
+    sharing.share(place)
 
 
 def test_readers_on_other_machines_see_whole_marts_only(tmp_path: Path, bucket: str):
     keeper, reader = machine(tmp_path, "keeper", bucket), machine(tmp_path, "reader", bucket)
     keeper.home.mkdir(parents=True, exist_ok=True)
     with pytest.raises(WarehouseError, match="holds none yet"):
-        publishing.fetch(reader)
+        sharing.fetch(reader)
     for version in ("v1", "v2", "v3", "v4", "v5"):
         mart(keeper, version)
-        assert publishing.fetch(reader) == reader.mart.resolve()
-        assert publishing.fetch(reader) is None
+        assert sharing.fetch(reader) == reader.mart.resolve()
+        assert sharing.fetch(reader) is None
         assert warehouse.query(reader.mart, "select code_version from marts.mart_run").item() == version
     shop = Store(bucket, reader.home)
     assert len(shop.listing("published/versions")) == len(list(reader.published.glob("versions/*.duckdb"))) == publishing.KEEP
@@ -260,7 +260,7 @@ def test_readers_on_other_machines_see_whole_marts_only(tmp_path: Path, bucket: 
     name = next(one for one in shop.listing("published/versions") if "v6" in one)
     shop.write(f"published/versions/{name}", b"torn")
     with pytest.raises(WarehouseError, match="did not arrive whole"):
-        publishing.fetch(reader)
+        sharing.fetch(reader)
     assert warehouse.query(reader.mart, "select code_version from marts.mart_run").item() == "v5"
 
 
@@ -300,7 +300,7 @@ def test_without_a_store_nothing_is_asked_or_written(tmp_path: Path, monkeypatch
     land(place, 0, 1)
     store.hold(place)
     landing.fetch_all(place)
-    publishing.share(place)
+    sharing.share(place)
     assert not (place.home / "store").exists()
     assert not os.environ.get("AFTERCAST_STORE")
     assert pl.read_parquet(next(place.home.glob("landing/metric_points/source=shop/*/*.parquet"))).height == 1
