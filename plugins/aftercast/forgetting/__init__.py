@@ -42,6 +42,7 @@ def forget(settings: Settings, whom: Person, *, now: datetime, write: bool) -> l
         StoreUnavailable: the store cannot be reached; what was done stays done, do it again.
     """
     with ExitStack() as stack:
+        landing.shop_of(settings)  # whether there is a common key
         if write:
             store.hold(settings)
             stack.enter_context(warehouse.turn(settings.home))
