@@ -44,7 +44,8 @@ class SourceRow(Row):
     A scheduled window begins `overlap_minutes` early, for what arrives late. A window longer than `max_window_days` is extracted in parts,
     each landed whole; 0 leaves it whole. Maintenance extracts the last `reconcile_days` again, so that what was deleted upstream goes; 0
     is never. With `keep_raw` the pages of an HTTP source are kept, redacted, for `keep_raw_days`. Unusual volume or freshness warns;
-    with `unusual: stop` it keeps the last good mart published. Where many machines work, those that serve `queue` extract it; see
+    with `unusual: stop` it keeps the last good mart published. Rows of an entity in `keep_days` (`*`: any other) go when their day is so
+    many days old, and do not land again; without it they stay for ever. Where many machines work, those that serve `queue` extract it; see
     `assets.queue_of` for what happens without.
     """
 
@@ -59,6 +60,7 @@ class SourceRow(Row):
     reconcile_days: int = Field(default=0, ge=0, le=3_660)
     keep_raw: bool = False
     keep_raw_days: int = Field(default=30, ge=1, le=3_660)
+    keep_days: dict[str, Annotated[int, Field(ge=1, le=36_600)]] = Field(default_factory=dict)
     unusual: Literal["warn", "stop"] = "warn"
     queue: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]*$")
     options: dict[str, Any] = Field(default_factory=dict)
@@ -68,7 +70,16 @@ class SourceRow(Row):
         for entity in self.entities:
             if entity not in ENTITIES:
                 raise ValueError(f"unknown entity {entity!r}{nearest(entity, ENTITIES)}")
+        for entity in self.keep_days:
+            if entity not in ENTITIES and entity != "*":
+                raise ValueError(f"keep_days: unknown entity {entity!r}{nearest(entity, ENTITIES)}; `*` is all others")
         return self
+
+    def kept_from(self, entity: str, now: datetime) -> datetime | None:
+        """Return the midnight from which on rows of an entity are kept; None: for ever."""
+        days = self.keep_days.get(entity, self.keep_days.get("*"))
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return None if days is None else midnight - timedelta(days=days)
 
 
 class SignalRow(Row):

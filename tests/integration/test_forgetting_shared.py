@@ -23,6 +23,7 @@ from typing import Any
 
 import boto3
 import fsspec
+import httpx
 import polars as pl
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -86,6 +87,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     }.items():
         monkeypatch.setenv(name, value)
     fsspec.filesystem("s3").clear_instance_cache()
+    httpx.post(f"http://127.0.0.1:{server.server_port}/moto-api/reset").raise_for_status()
     boto3.client("s3").create_bucket(Bucket="data")
     yield gate
     gate.arm()

@@ -58,6 +58,8 @@ def forget(settings: Settings, whom: Person, *, now: datetime, write: bool) -> l
 def _forget(settings: Settings, whom: Person, began: tuple[datetime, bool], *, write: bool) -> list[Place]:
     places = list(_in_published(settings, whom, write))
     places += _in_files(settings, whom, write)
+    for left in (settings.home / "staging").glob("*") if write else ():  # nobody lands now, so whoever left it was killed
+        shutil.rmtree(left)
     found = {place.path: place.what for place in places}
     places += shared.forget(settings, whom, found, shared.COMPUTED, write=write)
     now, again = began

@@ -14,7 +14,7 @@ from aftercast.landing.extracts import Found, land
 from aftercast.landing.preview import Preview, preview
 from aftercast.landing.quarantine import quarantined
 from aftercast.landing.replaying import replay
-from aftercast.landing.retention import prune
+from aftercast.landing.retention import Outdated, keep_young, outdated, prune
 from aftercast.landing.shared import area as area_of
 from aftercast.landing.shared import (
     everybodys_turn,
@@ -34,6 +34,7 @@ __all__ = [
     "Found",
     "Gate",
     "Landed",
+    "Outdated",
     "Preview",
     "Subject",
     "area_of",
@@ -51,10 +52,12 @@ __all__ = [
     "gaps",
     "hand_over_all",
     "instead_of",
+    "keep_young",
     "know_forgotten",
     "land",
     "landed_days",
     "landing_fingerprint",
+    "outdated",
     "prepare",
     "preview",
     "prune",

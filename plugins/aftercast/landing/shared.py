@@ -111,7 +111,7 @@ def hand_over_all(settings: Settings) -> int:
         with turn(settings, source):
             if _digest(shop.read(FORGOTTEN)) != _known(settings, source):
                 raise ConfigError(
-                    f"somebody was forgotten in {shop.url} whom source {source} of {settings.home} may still tell of, and would bring back. "
+                    f"somebody was forgotten in {shop.url} whom source {source} of {settings.home} may tell of, and would bring back. "
                     "Delete its landing/, quarantine/, unknown_columns/, raw/ and store/, and fetch what the store holds"
                 )
             changed += shop.push(area(source))
