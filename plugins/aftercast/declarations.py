@@ -6,6 +6,7 @@ Unknown keys are errors; messages name the nearest known word. Nothing here read
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -722,11 +723,38 @@ class AudienceRow(Row):
     group: str | None = Field(default=None, min_length=1)
 
 
+class RestrictedRow(Row):
+    """Services and journeys of which some audiences get no row, nor any that names one, or hangs on one (see `narrowing`)."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    services: tuple[str, ...] = ()
+    journeys: tuple[str, ...] = ()
+    withheld_from: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _restricts_something(self) -> RestrictedRow:
+        if not self.services and not self.journeys:
+            raise ValueError("restricts nothing: name services or journeys")
+        if any(not re.search(r"\w", name) for name in (*self.services, *self.journeys)):
+            raise ValueError("an empty name would withhold nothing")
+        return self
+
+
 class PublishingFile(Row):
     """Who may read what is published: `group` the whole mart (null: everybody on the machine), and narrower audiences beside it."""
 
     group: str | None = Field(default=None, min_length=1)
     audiences: tuple[AudienceRow, ...] = ()
+    restricted: tuple[RestrictedRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _audiences_exist(self) -> PublishingFile:
+        known = [row.name for row in self.audiences]
+        for row in self.restricted:
+            for name in row.withheld_from:
+                if name not in known:
+                    raise ValueError(f"restricted {row.name!r} is withheld from {name!r}, which is no audience{nearest(name, known)}")
+        return self
 
 
 class ReportsFile(Row):

@@ -11,6 +11,7 @@ text, whatever let it in. Audiences of `publishing.yml` get files of their own b
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import os
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercast import disclosure, privacy, searching, warehouse
+from aftercast import disclosure, narrowing, privacy, searching, warehouse
 from aftercast.declarations import AudienceRow
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
@@ -98,6 +99,7 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
     source = source or settings.warehouse
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     narrower = {row: settings.published / "audiences" / row.name for row in settings.publishing.audiences}
+    withheld = {row: narrowing.names_of(settings, row) for row in narrower}
     for place in (versions, parquet, *narrower.values()):
         place.mkdir(parents=True, exist_ok=True)
     sweep(versions, parquet, *narrower.values())
@@ -113,14 +115,15 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
         seen = [points_at(link, target) for link, target in links.items()]
         if all(target.exists() for target in links.values()) and _contents(file, tables) == wanted:
             if all(seen):
+                _forget_audiences(settings.published / "audiences", versions, withheld)
                 return _summary(file, wanted, unchanged=True)
             swap(links)  # a publish was killed when all but this was done
             break
         if not any(seen):  # what readers have open stays where it is
-            _make(settings, source, name, tables, wanted, links, narrower)
+            _make(settings, source, name, tables, wanted, links, withheld)
             break
     forget_old(versions, parquet, keep=file)
-    _forget_audiences(settings.published / "audiences", versions, {row.name for row in narrower})
+    _forget_audiences(settings.published / "audiences", versions, withheld)
     result = _summary(file, wanted, unchanged=False)
     log.info("%s", result)
     return result
@@ -139,18 +142,19 @@ def _make(
     tables: list[_Table],
     wanted: dict[str, tuple[int, int]],
     links: dict[Path, Path],
-    narrower: dict[AudienceRow, Path],
+    withheld: dict[AudienceRow, frozenset[str]],
 ) -> None:
     """Build a version beside the others, compare it, put it in place, and let readers see it."""
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     file, folder = links[settings.mart], links[parquet / "current"]
+    narrower = {row: settings.published / "audiences" / row.name for row in withheld}
     new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
     try:
         _build(source, new_file, new_folder, tables)
         _compare(_contents(new_file, tables), wanted)
         for row, place in narrower.items():
             narrow = place / f"{BUILDING}{version}.duckdb"
-            _narrow(new_file, narrow, tables, row)
+            _narrow(new_file, narrow, tables, row, withheld[row])
             _open_to(narrow, row.group)
             narrow.replace(place / file.name)
             _open_to(place, row.group)
@@ -237,24 +241,48 @@ def _leaking(connection: Any, table: str, columns: list[str]) -> set[str]:
     return {name for name, count in found.items() if count}
 
 
-def _narrow(file: Path, target: Path, tables: list[_Table], audience: AudienceRow) -> None:
-    """Write the file of an audience: every table and column, those of hidden classes empty."""
+def _narrow(file: Path, target: Path, tables: list[_Table], audience: AudienceRow, withheld: frozenset[str]) -> None:
+    """Write the file of an audience: every table and column, those of hidden classes empty, without the rows that name what is withheld."""
     with warehouse.connect(None) as connection:
         warehouse.attach(connection, file, "whole")
         warehouse.attach(connection, target, "published", new_with_storage=STORAGE)
         warehouse.execute(connection, "create schema published.marts")
+        allowed = dict.fromkeys((table.name for table in tables), "true")
+        if withheld:
+            columns_of = {table.name: {name: kind for name, _, kind in table.columns} for table in tables}
+            allowed = narrowing.withhold(connection, "whole", columns_of, withheld)
+        is_build = narrowing.read().build if withheld else frozenset()
         for table in tables:
             columns = [
-                f"cast(null as {kind}) as {warehouse.identifier(name)}" if known in audience.hides else warehouse.identifier(name)
+                f"cast(null as {kind}) as {warehouse.identifier(name)}"
+                if known in audience.hides or (table.name in is_build and narrowing.is_count(name, kind))
+                else warehouse.identifier(name)
                 for name, known, kind in table.columns
             ]
             name = f"marts.{warehouse.identifier(table.name)}"
-            warehouse.execute(connection, f"create table published.{name} as select {', '.join(columns)} from whole.{name}")
+            sql = f"select {', '.join(columns)} from whole.{name} where {allowed[table.name]} order by rowid"
+            warehouse.execute(connection, f"create table published.{name} as {sql}")
             for comment in table.comments:
                 warehouse.execute(connection, comment)
+        if withheld:
+            _say_withheld(connection, tables)
         _add_search(connection, tables)
         warehouse.execute(connection, "checkpoint published")
         warehouse.execute(connection, "detach published")
+
+
+def _say_withheld(connection: Any, tables: list[_Table]) -> None:
+    """Say of each mart how many rows this audience does not get."""
+    name = f"published.marts.{narrowing.WITHHELD}"
+    counted = " union all ".join(
+        f"select {warehouse.literal(table.name)}, (select count(*) from whole.marts.{warehouse.identifier(table.name)})"
+        f" - (select count(*) from published.marts.{warehouse.identifier(table.name)})"
+        for table in tables
+    )
+    warehouse.execute(connection, f"create table {name} (table_name varchar, rows_withheld bigint)")
+    warehouse.execute(connection, f"insert into {name} {counted}")
+    about = "How many rows of each mart this audience may not see. A count in a row that is left may count them."
+    warehouse.execute(connection, f"comment on table {name} is {warehouse.literal(about)}")
 
 
 def _open_to(path: Path, group: str | None) -> None:
@@ -449,18 +477,30 @@ def _substituted(column: str, kind: str, replacements: list[tuple[str, str]]) ->
     return f"list_transform({quoted}, lambda one: {value})" if kind == "VARCHAR[]" else value
 
 
-def _forget_audiences(place: Path, versions: Path, declared: set[str]) -> None:
-    """Remove files of versions that are not kept, and of audiences that are not declared any more."""
+def _forget_audiences(place: Path, versions: Path, audiences: dict[AudienceRow, frozenset[str]]) -> None:
+    """Remove files of versions that are not kept, of audiences that are not declared any more, and what was made under other rules."""
     kept = {file.name for file in versions.glob("aftercast-*.duckdb")}
+    declared = {row.name for row in audiences}
     for folder in place.iterdir() if place.is_dir() else ():
         if folder.is_dir() and folder.name not in declared:
             shutil.rmtree(folder)
-        elif folder.is_symlink() and folder.stem not in declared:
+        elif not folder.is_dir() and folder.name.removeprefix(".").split(".")[0] not in declared:
             folder.unlink()
         elif folder.is_dir():
             for file in folder.glob("aftercast-*.duckdb"):
                 if file.name not in kept:
                     file.unlink()
+    for row, names in audiences.items():
+        rules, current = f"{sorted(row.hides)} {sorted(names)}", (place / f"{row.name}.duckdb").resolve()
+        noted = place / f".{row.name}.rules"
+        digest = hashlib.sha256(rules.encode()).hexdigest()
+        if not noted.exists() or noted.read_text(encoding="ascii") != digest:
+            for file in (place / row.name).glob("aftercast-*.duckdb"):
+                if file != current:
+                    file.unlink()
+            noted.unlink(missing_ok=True)
+            noted.touch(mode=0o600)
+            noted.write_text(digest, encoding="ascii")
 
 
 def _summary(file: Path, contents: dict[str, tuple[int, int]], *, unchanged: bool) -> Published:
