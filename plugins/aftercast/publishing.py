@@ -484,7 +484,7 @@ def _forget_audiences(place: Path, versions: Path, audiences: dict[AudienceRow, 
     for folder in place.iterdir() if place.is_dir() else ():
         if folder.is_dir() and folder.name not in declared:
             shutil.rmtree(folder)
-        elif not folder.is_dir() and folder.name.removeprefix(".").split(".")[0] not in declared:
+        elif folder.is_symlink() and folder.stem not in declared:
             folder.unlink()
         elif folder.is_dir():
             for file in folder.glob("aftercast-*.duckdb"):
@@ -492,14 +492,13 @@ def _forget_audiences(place: Path, versions: Path, audiences: dict[AudienceRow, 
                     file.unlink()
     for row, names in audiences.items():
         rules, current = f"{sorted(row.hides)} {sorted(names)}", (place / f"{row.name}.duckdb").resolve()
-        noted = place / f".{row.name}.rules"
+        noted = place.parent / ".rules" / row.name
         digest = hashlib.sha256(rules.encode()).hexdigest()
         if not noted.exists() or noted.read_text(encoding="ascii") != digest:
             for file in (place / row.name).glob("aftercast-*.duckdb"):
                 if file != current:
                     file.unlink()
-            noted.unlink(missing_ok=True)
-            noted.touch(mode=0o600)
+            noted.parent.mkdir(mode=0o700, exist_ok=True)
             noted.write_text(digest, encoding="ascii")
 
 
