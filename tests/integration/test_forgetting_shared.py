@@ -363,14 +363,16 @@ def gone_everywhere(company: Company, where: str) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_any_change_of_the_store_and_done_again_nobody_is_left(gate: Gate, forgetter: Forgetter, tmp_path: Path):
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_at_any_change_of_the_store_and_done_again_nobody_is_left(gate: Gate, forgetter: Forgetter, tmp_path: Path, step: int):
+    """Killed when a change comes in, and when it was done: the one is refused, the other not answered."""
     before = Before.of(tmp_path / "world")
     gate.arm()
     assert forgetter.run()[0] == 0, (tmp_path / "log").read_text()[-3000:]
     changes = list(gate.changes)
     gone_everywhere(forgetter.company, "not killed")
     assert len(changes) > 10
-    for number in range(1, len(changes) + 1):
+    for number in range(1, len(changes) + 1, step):
         for after in (False, True):
             before.again()
             gate.arm(number, after=after, call=forgetter.kill)
@@ -380,18 +382,20 @@ def test_killed_at_any_change_of_the_store_and_done_again_nobody_is_left(gate: G
             assert forgetter.run()[0] == 0, f"{where}: {(tmp_path / 'log').read_text()[-3000:]}"
             gate.arm()
             gone_everywhere(forgetter.company, where)
+    print(f"\n{len(changes)} changes of the store, killed before and after every {step}. of them")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_killed_at_any_effect_on_files_and_done_again_nobody_is_left(gate: Gate, forgetter: Forgetter, tmp_path: Path):
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_at_any_effect_on_files_and_done_again_nobody_is_left(gate: Gate, forgetter: Forgetter, tmp_path: Path, step: int):
     before = Before.of(tmp_path / "world")
     code, effects = forgetter.run()
     assert code == 0, (tmp_path / "log").read_text()[-3000:]
     assert len(effects) > 40
-    for number in range(1, len(effects) + 2):
+    for number in range(1, len(effects) + 2, step):
         before.again()
         assert forgetter.run(number)[0] == -signal.SIGKILL
         where = f"before effect {number}: {effects[number - 1] if number <= len(effects) else 'return'}"
         assert forgetter.run()[0] == 0, f"{where}: {(tmp_path / 'log').read_text()[-3000:]}"
         gone_everywhere(forgetter.company, where)
+    print(f"\n{len(effects)} effects on files, killed before every {step}. of them")
