@@ -30,6 +30,7 @@ from aftercast.commands import (
     insights,
     postmortems,
     responses,
+    retention,
     search,
     sources,
     store,
@@ -51,6 +52,7 @@ app.add_typer(actions.app, name="outbox")
 app.add_typer(store.app, name="store")
 app.command()(doctor.doctor)
 app.command()(forgetting.forget)
+app.command()(retention.prune)
 app.command()(search.search)
 app.command()(catalogue.catalogue)
 app.command()(gates.quality)

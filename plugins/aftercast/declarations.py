@@ -6,6 +6,7 @@ Unknown keys are errors; messages name the nearest known word. Nothing here read
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -44,7 +45,8 @@ class SourceRow(Row):
     A scheduled window begins `overlap_minutes` early, for what arrives late. A window longer than `max_window_days` is extracted in parts,
     each landed whole; 0 leaves it whole. Maintenance extracts the last `reconcile_days` again, so that what was deleted upstream goes; 0
     is never. With `keep_raw` the pages of an HTTP source are kept, redacted, for `keep_raw_days`. Unusual volume or freshness warns;
-    with `unusual: stop` it keeps the last good mart published. Where many machines work, those that serve `queue` extract it; see
+    with `unusual: stop` it keeps the last good mart published. Rows of an entity in `keep_days` (`*`: any other) go when their day is so
+    many days old, and do not land again; without it they stay for ever. Where many machines work, those that serve `queue` extract it; see
     `assets.queue_of` for what happens without.
     """
 
@@ -59,6 +61,7 @@ class SourceRow(Row):
     reconcile_days: int = Field(default=0, ge=0, le=3_660)
     keep_raw: bool = False
     keep_raw_days: int = Field(default=30, ge=1, le=3_660)
+    keep_days: dict[str, Annotated[int, Field(ge=1, le=36_600)]] = Field(default_factory=dict)
     unusual: Literal["warn", "stop"] = "warn"
     queue: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]*$")
     options: dict[str, Any] = Field(default_factory=dict)
@@ -68,7 +71,16 @@ class SourceRow(Row):
         for entity in self.entities:
             if entity not in ENTITIES:
                 raise ValueError(f"unknown entity {entity!r}{nearest(entity, ENTITIES)}")
+        for entity in self.keep_days:
+            if entity not in ENTITIES and entity != "*":
+                raise ValueError(f"keep_days: unknown entity {entity!r}{nearest(entity, ENTITIES)}; `*` is all others")
         return self
+
+    def kept_from(self, entity: str, now: datetime) -> datetime | None:
+        """Return the midnight from which on rows of an entity are kept; None: for ever."""
+        days = self.keep_days.get(entity, self.keep_days.get("*"))
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return None if days is None else midnight - timedelta(days=days)
 
 
 class SignalRow(Row):
@@ -711,11 +723,38 @@ class AudienceRow(Row):
     group: str | None = Field(default=None, min_length=1)
 
 
+class RestrictedRow(Row):
+    """Services and journeys of which some audiences get no row, nor any that names one, or hangs on one (see `narrowing`)."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    services: tuple[str, ...] = ()
+    journeys: tuple[str, ...] = ()
+    withheld_from: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _restricts_something(self) -> RestrictedRow:
+        if not self.services and not self.journeys:
+            raise ValueError("restricts nothing: name services or journeys")
+        if any(not re.search(r"\w", name) for name in (*self.services, *self.journeys)):
+            raise ValueError("an empty name would withhold nothing")
+        return self
+
+
 class PublishingFile(Row):
     """Who may read what is published: `group` the whole mart (null: everybody on the machine), and narrower audiences beside it."""
 
     group: str | None = Field(default=None, min_length=1)
     audiences: tuple[AudienceRow, ...] = ()
+    restricted: tuple[RestrictedRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _audiences_exist(self) -> PublishingFile:
+        known = [row.name for row in self.audiences]
+        for row in self.restricted:
+            for name in row.withheld_from:
+                if name not in known:
+                    raise ValueError(f"restricted {row.name!r} is withheld from {name!r}, which is no audience{nearest(name, known)}")
+        return self
 
 
 class ReportsFile(Row):

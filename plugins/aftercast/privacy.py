@@ -163,24 +163,34 @@ def protect_unknown(frame: pl.DataFrame, key: bytes) -> pl.DataFrame:
 def token_key(home: Path) -> TokenKey:
     """Return this deployment's key with the list of the forgotten; the key is made on the first call (readable by its owner only)."""
     key = TokenKey(_key(home))
-    path = _list_of_forgotten(home)
-    if path.exists():
-        key.forgotten = frozenset(path.read_text(encoding="ascii").split())
+    key.forgotten = marks_of_forgotten(home)
     return key
 
 
 def forget(home: Path, tokens: Iterable[str]) -> int:
     """Put persons on the list of the forgotten, so that a source that tells of them again brings nobody back; return how many are new."""
     key = token_key(home)
-    marks = {mark_of(one, key) for one in tokens} - key.forgotten
-    if marks:
+    return learn(home, (mark_of(one, key) for one in tokens))
+
+
+def learn(home: Path, marks: Iterable[str]) -> int:
+    """Put marks on the list of the forgotten, as another machine with the same key made them; return how many are new."""
+    known = marks_of_forgotten(home)
+    new = frozenset(marks) - known
+    if new:
         path = _list_of_forgotten(home)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("\n".join(sorted(key.forgotten | marks)) + "\n")
+            file.write("\n".join(sorted(known | new)) + "\n")
         beside.replace(path)
-    return len(marks)
+    return len(new)
+
+
+def marks_of_forgotten(home: Path) -> frozenset[str]:
+    """Return the list of the forgotten: keyed marks, from which nobody is found."""
+    path = _list_of_forgotten(home)
+    return frozenset(path.read_text(encoding="ascii").split()) if path.exists() else frozenset()
 
 
 def _list_of_forgotten(home: Path) -> Path:

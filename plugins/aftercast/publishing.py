@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercast import disclosure, privacy, searching, store, warehouse
+from aftercast import disclosure, narrowing, privacy, searching, warehouse
 from aftercast.declarations import AudienceRow
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
@@ -36,7 +35,6 @@ KEEP = 3
 SIGNS = r"@[\w.-]+\.[A-Za-z]|\btok_|[Bb]earer|BEARER|gh[pousr]_|github_pat|glpat-|xox|\bsk[_-]|A[KS]IA|AIza|eyJ"
 BUILDING = ".building-"
 CATALOGUE = "/*catalogue*/"  # stands for the database a table is read from
-CURRENT = "published/current.json"
 
 # Types a distributed engine or a spreadsheet cannot read, and what they are published as.
 PORTABLE = {
@@ -101,9 +99,10 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
     source = source or settings.warehouse
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     narrower = {row: settings.published / "audiences" / row.name for row in settings.publishing.audiences}
+    withheld = {row: narrowing.names_of(settings, row) for row in narrower}
     for place in (versions, parquet, *narrower.values()):
         place.mkdir(parents=True, exist_ok=True)
-    _sweep(versions, parquet, *narrower.values())
+    sweep(versions, parquet, *narrower.values())
 
     with warehouse.connect(None) as connection:
         warehouse.attach(connection, source, "warehouse")
@@ -113,17 +112,18 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
         file, folder = versions / f"aftercast-{name}.duckdb", parquet / name
         links = {parquet / "current": folder, **{place.with_suffix(".duckdb"): place / file.name for place in narrower.values()}}
         links[settings.mart] = file  # the last to move
-        seen = [_points_at(link, target) for link, target in links.items()]
+        seen = [points_at(link, target) for link, target in links.items()]
         if all(target.exists() for target in links.values()) and _contents(file, tables) == wanted:
             if all(seen):
+                _forget_audiences(settings.published / "audiences", versions, withheld)
                 return _summary(file, wanted, unchanged=True)
-            _swap(links)  # a publish was killed when all but this was done
+            swap(links)  # a publish was killed when all but this was done
             break
         if not any(seen):  # what readers have open stays where it is
-            _make(settings, source, name, tables, wanted, links, narrower)
+            _make(settings, source, name, tables, wanted, links, withheld)
             break
-    _forget_old(versions, parquet, keep=file)
-    _forget_audiences(settings.published / "audiences", versions, {row.name for row in narrower})
+    forget_old(versions, parquet, keep=file)
+    _forget_audiences(settings.published / "audiences", versions, withheld)
     result = _summary(file, wanted, unchanged=False)
     log.info("%s", result)
     return result
@@ -142,18 +142,19 @@ def _make(
     tables: list[_Table],
     wanted: dict[str, tuple[int, int]],
     links: dict[Path, Path],
-    narrower: dict[AudienceRow, Path],
+    withheld: dict[AudienceRow, frozenset[str]],
 ) -> None:
     """Build a version beside the others, compare it, put it in place, and let readers see it."""
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     file, folder = links[settings.mart], links[parquet / "current"]
+    narrower = {row: settings.published / "audiences" / row.name for row in withheld}
     new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
     try:
         _build(source, new_file, new_folder, tables)
         _compare(_contents(new_file, tables), wanted)
         for row, place in narrower.items():
             narrow = place / f"{BUILDING}{version}.duckdb"
-            _narrow(new_file, narrow, tables, row)
+            _narrow(new_file, narrow, tables, row, withheld[row])
             _open_to(narrow, row.group)
             narrow.replace(place / file.name)
             _open_to(place, row.group)
@@ -161,69 +162,10 @@ def _make(
             _open_to(made, settings.publishing.group)
         _replace_folder(new_folder, folder)
         new_file.replace(file)
-        _sync(file, versions, parquet)
-        _swap(links)
+        sync(file, versions, parquet)
+        swap(links)
     finally:
-        _sweep(versions, parquet, *narrower.values())
-
-
-def share(settings: Settings) -> None:
-    """Put the current mart into the object store, where readers on other machines fetch it; what it replaces is kept as long as here.
-
-    `published/current.json`, written last, says which version counts. Nothing happens where there is no store.
-    """
-    shop = store.of(settings)
-    if shop is None:
-        return
-    file, folder = settings.mart.resolve(), (settings.published / "parquet" / "current").resolve()
-    there = {name.split("/")[0] for name in shop.listing("published/versions")}
-    if file.name not in there:
-        shop.put({f"published/parquet/{folder.name}/{path.name}": path for path in sorted(folder.iterdir())})
-        shop.put({f"published/versions/{file.name}": file})
-    current = {"version": folder.name, "file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)}
-    shop.write(CURRENT, json.dumps(current, indent=1).encode())
-    kept = {one.name for one in file.parent.glob("aftercast-*.duckdb")}
-    for old in sorted(there - kept - {file.name}):
-        shop.remove(f"published/versions/{old}")
-        shop.remove(f"published/parquet/{old.removeprefix('aftercast-').removesuffix('.duckdb')}")
-
-
-def fetch(settings: Settings) -> Path | None:
-    """Bring the current mart of the object store to a machine that only reads, and point its readers at it; return it when it is new.
-
-    Raises:
-        WarehouseError: no mart is there yet, or it did not arrive whole; readers keep what they have.
-        StoreUnavailable: the store cannot be read.
-    """
-    shop = store.of(settings)
-    content = shop.read(CURRENT) if shop else None
-    if shop is None or content is None:
-        raise WarehouseError(f"no mart to fetch: {f'{shop.url} holds none yet' if shop else 'AFTERCAST_STORE is not set'}")
-    current = json.loads(content)
-    versions = settings.published / "versions"
-    file = versions / str(current["file"])
-    if _points_at(settings.mart, file):
-        return None
-    versions.mkdir(parents=True, exist_ok=True)
-    _sweep(versions)
-    fresh = versions / f"{BUILDING}{file.name}"
-    try:
-        shop.get(f"published/versions/{file.name}", fresh)
-        if _sha256(fresh) != current["sha256"]:
-            raise WarehouseError(f"{file.name} did not arrive whole from {shop.url}; readers keep the last mart")
-        fresh.chmod(0o444)
-        fresh.replace(file)
-        _sync(file, versions)
-        _swap({settings.mart: file})
-    finally:
-        _sweep(versions)
-    _forget_old(versions, settings.published / "parquet", keep=file)
-    return file
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        sweep(versions, parquet, *narrower.values())
 
 
 def _tables(connection: Any, classes: disclosure.Disclosure) -> list[_Table]:
@@ -299,24 +241,48 @@ def _leaking(connection: Any, table: str, columns: list[str]) -> set[str]:
     return {name for name, count in found.items() if count}
 
 
-def _narrow(file: Path, target: Path, tables: list[_Table], audience: AudienceRow) -> None:
-    """Write the file of an audience: every table and column, those of hidden classes empty."""
+def _narrow(file: Path, target: Path, tables: list[_Table], audience: AudienceRow, withheld: frozenset[str]) -> None:
+    """Write the file of an audience: every table and column, those of hidden classes empty, without the rows that name what is withheld."""
     with warehouse.connect(None) as connection:
         warehouse.attach(connection, file, "whole")
         warehouse.attach(connection, target, "published", new_with_storage=STORAGE)
         warehouse.execute(connection, "create schema published.marts")
+        allowed = dict.fromkeys((table.name for table in tables), "true")
+        if withheld:
+            columns_of = {table.name: {name: kind for name, _, kind in table.columns} for table in tables}
+            allowed = narrowing.withhold(connection, "whole", columns_of, withheld)
+        is_build = narrowing.read().build if withheld else frozenset()
         for table in tables:
             columns = [
-                f"cast(null as {kind}) as {warehouse.identifier(name)}" if known in audience.hides else warehouse.identifier(name)
+                f"cast(null as {kind}) as {warehouse.identifier(name)}"
+                if known in audience.hides or (table.name in is_build and narrowing.is_count(name, kind))
+                else warehouse.identifier(name)
                 for name, known, kind in table.columns
             ]
             name = f"marts.{warehouse.identifier(table.name)}"
-            warehouse.execute(connection, f"create table published.{name} as select {', '.join(columns)} from whole.{name}")
+            sql = f"select {', '.join(columns)} from whole.{name} where {allowed[table.name]} order by rowid"
+            warehouse.execute(connection, f"create table published.{name} as {sql}")
             for comment in table.comments:
                 warehouse.execute(connection, comment)
+        if withheld:
+            _say_withheld(connection, tables)
         _add_search(connection, tables)
         warehouse.execute(connection, "checkpoint published")
         warehouse.execute(connection, "detach published")
+
+
+def _say_withheld(connection: Any, tables: list[_Table]) -> None:
+    """Say of each mart how many rows this audience does not get."""
+    name = f"published.marts.{narrowing.WITHHELD}"
+    counted = " union all ".join(
+        f"select {warehouse.literal(table.name)}, (select count(*) from whole.marts.{warehouse.identifier(table.name)})"
+        f" - (select count(*) from published.marts.{warehouse.identifier(table.name)})"
+        for table in tables
+    )
+    warehouse.execute(connection, f"create table {name} (table_name varchar, rows_withheld bigint)")
+    warehouse.execute(connection, f"insert into {name} {counted}")
+    about = "How many rows of each mart this audience may not see. A count in a row that is left may count them."
+    warehouse.execute(connection, f"comment on table {name} is {warehouse.literal(about)}")
 
 
 def _open_to(path: Path, group: str | None) -> None:
@@ -388,7 +354,7 @@ def _build(source: Path, file: Path, folder: Path, tables: list[_Table]) -> None
         warehouse.execute(connection, "detach published")
 
 
-def _swap(links: dict[Path, Path]) -> None:
+def swap(links: dict[Path, Path]) -> None:
     """Point every link at its target; when one cannot be moved, those moved before it go back."""
     before: dict[Path, Path | None] = {}
     try:
@@ -419,7 +385,7 @@ def _replace_folder(new: Path, folder: Path) -> None:
     new.rename(folder)
 
 
-def _sync(*paths: Path) -> None:
+def sync(*paths: Path) -> None:
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -428,18 +394,18 @@ def _sync(*paths: Path) -> None:
             os.close(handle)
 
 
-def _points_at(link: Path, target: Path) -> bool:
+def points_at(link: Path, target: Path) -> bool:
     return link.is_symlink() and target.exists() and link.resolve() == target.resolve()
 
 
-def _sweep(*places: Path) -> None:
+def sweep(*places: Path) -> None:
     """Remove whatever an unfinished publish left, this one or one that was killed."""
     for place in places:
         for leftover in place.glob(f"{BUILDING}*"):
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
 
 
-def _forget_old(versions: Path, parquet: Path, *, keep: Path) -> None:
+def forget_old(versions: Path, parquet: Path, *, keep: Path) -> None:
     files = sorted(versions.glob("aftercast-*.duckdb"), key=lambda file: (file != keep, -file.stat().st_mtime_ns, file.name))
     for file in files[KEEP:]:
         file.unlink()
@@ -487,7 +453,7 @@ def rewrite(file: Path, replacements: list[tuple[str, str]], words: list[str]) -
         second.chmod(mode)
         second.replace(file)
     finally:
-        _sweep(file.parent)
+        sweep(file.parent)
 
 
 def _texts(connection: Any, catalogue: str) -> dict[str, list[tuple[str, str]]]:
@@ -511,9 +477,10 @@ def _substituted(column: str, kind: str, replacements: list[tuple[str, str]]) ->
     return f"list_transform({quoted}, lambda one: {value})" if kind == "VARCHAR[]" else value
 
 
-def _forget_audiences(place: Path, versions: Path, declared: set[str]) -> None:
-    """Remove files of versions that are not kept, and of audiences that are not declared any more."""
+def _forget_audiences(place: Path, versions: Path, audiences: dict[AudienceRow, frozenset[str]]) -> None:
+    """Remove files of versions that are not kept, of audiences that are not declared any more, and what was made under other rules."""
     kept = {file.name for file in versions.glob("aftercast-*.duckdb")}
+    declared = {row.name for row in audiences}
     for folder in place.iterdir() if place.is_dir() else ():
         if folder.is_dir() and folder.name not in declared:
             shutil.rmtree(folder)
@@ -523,6 +490,16 @@ def _forget_audiences(place: Path, versions: Path, declared: set[str]) -> None:
             for file in folder.glob("aftercast-*.duckdb"):
                 if file.name not in kept:
                     file.unlink()
+    for row, names in audiences.items():
+        rules, current = f"{sorted(row.hides)} {sorted(names)}", (place / f"{row.name}.duckdb").resolve()
+        noted = place.parent / ".rules" / row.name
+        digest = hashlib.sha256(rules.encode()).hexdigest()
+        if not noted.exists() or noted.read_text(encoding="ascii") != digest:
+            for file in (place / row.name).glob("aftercast-*.duckdb"):
+                if file != current:
+                    file.unlink()
+            noted.parent.mkdir(mode=0o700, exist_ok=True)
+            noted.write_text(digest, encoding="ascii")
 
 
 def _summary(file: Path, contents: dict[str, tuple[int, int]], *, unchanged: bool) -> Published:

@@ -82,7 +82,8 @@ class Store:
 
         Args:
             area: what to copy.
-            wanted: which files are needed here; of the others those already here are left as they are.
+            wanted: which files are needed here; of the others only those already here are made what they are there, so that nothing this
+                home has not changed, or has lost, looks like work of its own.
 
         Raises:
             ConfigError: the home has files of a time before the store, which nobody has copied there.
@@ -95,12 +96,13 @@ class Store:
                 "`aftercast store push` copies them there if they are the truth; delete them if the store is"
             )
         notes = notes or {}
-        get = [name for name, mark in there.items() if wanted(name) and not _same(notes.get(name), mark, here.get(name))]
+        stale = {name for name, mark in there.items() if not _same(notes.get(name), mark, here.get(name))}
+        get = [name for name in there if name in stale and (name in here or wanted(name))]
         self._download(area, get)
         for name in here.keys() - there.keys():
             (self.home / name).unlink(missing_ok=True)
         now = self._here(area)
-        known = {name: note for name, note in notes.items() if name in there and name not in get}
+        known = {name: note for name, note in notes.items() if name in there and name not in stale}
         self._write_notes(area, known | {name: _Note(there[name], *now[name]) for name in get})
         return there
 
@@ -149,6 +151,11 @@ class Store:
         start = len(f"{self._root}/{prefix}/")
         return {path[start:]: _mark(info) for path, info in sorted(found.items()) if not path.endswith("/")}
 
+    def same(self, area: Area) -> set[str]:
+        """Return the names of an area whose file in this home is, by the note, the same as in the store."""
+        here, notes = self._here(area), self._notes(area) or {}
+        return {name for name, mark in self.listing(area.prefix).items() if _same(notes.get(name), mark, here.get(name))}
+
     def sources(self) -> list[str]:
         """Return the sources that have landed anything here."""
         with self._reaching():
@@ -170,6 +177,11 @@ class Store:
         """Put a small object, whole."""
         with self._reaching():
             self._system.pipe_file(f"{self._root}/{name}", content)
+
+    def exists(self, prefix: str) -> bool:
+        """Whether there is an object of this name, or any below it."""
+        with self._reaching():
+            return bool(self._system.exists(f"{self._root}/{prefix}"))
 
     def get(self, name: str, target: Path) -> None:
         """Copy one object to a file that nobody reads yet."""

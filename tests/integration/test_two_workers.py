@@ -24,7 +24,7 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from aftercast import publishing, store, warehouse
+from aftercast import sharing, store, warehouse
 from aftercast.embedded import driver
 from aftercast.embedded.components import Component, start, stopping
 from aftercast.embedded.environment import admin_password, airflow_environment, free_port
@@ -284,8 +284,8 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
     assert {one["queue"] for one in tasks} == {"warehouse"}
     assert [name for name, home in company.homes.items() if (home / "warehouse.duckdb").exists()] == ["keeper"]
     reader = Settings(home=tmp_path / "reader", config=tmp_path / "config", store="s3://data/store")
-    assert publishing.fetch(reader) == reader.mart.resolve()
-    assert publishing.fetch(reader) is None
+    assert sharing.fetch(reader) == reader.mart.resolve()
+    assert sharing.fetch(reader) is None
     assert tables_of(reader.mart) == expected
     assert len(expected) > 19
     low, high = warehouse.query(reader.mart, "select lost_revenue_low::double, lost_revenue_high::double from marts.mart_incidents").row(0)

@@ -96,7 +96,7 @@ def test_a_reader_open_during_a_publish_keeps_its_data_and_the_next_one_sees_the
         assert warehouse.frame(reader, "select sum(total)::int from marts.mart_incidents").item() == 10
 
 
-@pytest.mark.parametrize("step", ["_build", "_contents", "_replace_folder", "_sync"])
+@pytest.mark.parametrize("step", ["_build", "_contents", "_replace_folder", "sync"])
 def test_failure_at_any_step_leaves_the_last_mart_and_no_litter(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     build(settings, 5)
     publishing.publish(settings, version="1")

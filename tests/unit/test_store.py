@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from aftercast import cli, diagnosis, landing, publishing, store, warehouse
+from aftercast import cli, diagnosis, landing, publishing, sharing, store, warehouse
 from aftercast.acting import outbox
 from aftercast.assets import queue_of
 from aftercast.declarations import SourceRow
@@ -135,6 +136,30 @@ def test_an_extract_fetches_what_its_window_touches_and_no_more(tmp_path: Path, 
     assert len(list(two.home.glob("landing/coverage/source=shop/*.parquet"))) == 3
 
 
+def values(place: Settings) -> set[float]:
+    return set(landing_fixture.landed(place)["value"])
+
+
+def test_an_old_copy_of_another_window_does_not_come_back_with_the_next_extract(tmp_path: Path, bucket: str):
+    one, two, keeper = (machine(tmp_path, name, bucket) for name in ("one", "two", "keeper"))
+    land(one, 0, 24, 1.0)
+    land(two, 0, 24, 2.0)
+    land(one, 24, 48, 2.0)
+    landing.prepare(keeper)
+    landing.fetch_all(keeper)
+    assert values(keeper) == values(one) == {2.0}
+
+
+def test_files_a_home_has_lost_are_not_deleted_from_the_store(tmp_path: Path, bucket: str):
+    one, keeper = machine(tmp_path, "one", bucket), machine(tmp_path, "keeper", bucket)
+    land(one, 0, 24)
+    shutil.rmtree(one.landing)
+    land(one, 24, 48)
+    landing.prepare(keeper)
+    landing.fetch_all(keeper)
+    assert landing_fixture.landed(keeper).height == 48
+
+
 def test_machines_without_a_common_key_land_nothing(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch):
     place = machine(tmp_path, "one", bucket)
     monkeypatch.delenv("AFTERCAST_TOKEN_KEY")
@@ -215,18 +240,18 @@ def mart(place: Settings, version: str) -> None:
         warehouse.execute(connection, "create schema if not exists marts")
         warehouse.execute(connection, f"create or replace table marts.mart_run as select '{version}' as code_version")
     publishing.publish(place, version=version)
-    publishing.share(place)
+    sharing.share(place)
 
 
 def test_readers_on_other_machines_see_whole_marts_only(tmp_path: Path, bucket: str):
     keeper, reader = machine(tmp_path, "keeper", bucket), machine(tmp_path, "reader", bucket)
     keeper.home.mkdir(parents=True, exist_ok=True)
     with pytest.raises(WarehouseError, match="holds none yet"):
-        publishing.fetch(reader)
+        sharing.fetch(reader)
     for version in ("v1", "v2", "v3", "v4", "v5"):
         mart(keeper, version)
-        assert publishing.fetch(reader) == reader.mart.resolve()
-        assert publishing.fetch(reader) is None
+        assert sharing.fetch(reader) == reader.mart.resolve()
+        assert sharing.fetch(reader) is None
         assert warehouse.query(reader.mart, "select code_version from marts.mart_run").item() == version
     shop = Store(bucket, reader.home)
     assert len(shop.listing("published/versions")) == len(list(reader.published.glob("versions/*.duckdb"))) == publishing.KEEP
@@ -235,7 +260,7 @@ def test_readers_on_other_machines_see_whole_marts_only(tmp_path: Path, bucket: 
     name = next(one for one in shop.listing("published/versions") if "v6" in one)
     shop.write(f"published/versions/{name}", b"torn")
     with pytest.raises(WarehouseError, match="did not arrive whole"):
-        publishing.fetch(reader)
+        sharing.fetch(reader)
     assert warehouse.query(reader.mart, "select code_version from marts.mart_run").item() == "v5"
 
 
@@ -275,7 +300,7 @@ def test_without_a_store_nothing_is_asked_or_written(tmp_path: Path, monkeypatch
     land(place, 0, 1)
     store.hold(place)
     landing.fetch_all(place)
-    publishing.share(place)
+    sharing.share(place)
     assert not (place.home / "store").exists()
     assert not os.environ.get("AFTERCAST_STORE")
     assert pl.read_parquet(next(place.home.glob("landing/metric_points/source=shop/*/*.parquet"))).height == 1

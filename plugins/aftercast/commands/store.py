@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aftercast import landing, publishing, store
+from aftercast import landing, sharing, store
 from aftercast.errors import AftercastError, ConfigError
 from aftercast.settings import Settings
 from aftercast.terminal import out
@@ -43,7 +43,7 @@ def push() -> None:
     store.hold(settings)
     changed = landing.hand_over_all(settings) + _shop(settings).push(store.state_area(settings), deletes=False)
     if settings.mart.exists():
-        publishing.share(settings)
+        sharing.share(settings)
     out.print(f"{changed} files changed in {settings.store}", soft_wrap=True)
 
 
@@ -55,7 +55,7 @@ def fetch(
     settings = Settings.from_environment()
     while True:
         try:
-            new = publishing.fetch(settings)
+            new = sharing.fetch(settings)
             if new or every is None:
                 out.print(f"{new.name} fetched" if new else "the mart here is the newest", soft_wrap=True)
         except AftercastError as error:

@@ -14,8 +14,17 @@ from aftercast.landing.extracts import Found, land
 from aftercast.landing.preview import Preview, preview
 from aftercast.landing.quarantine import quarantined
 from aftercast.landing.replaying import replay
-from aftercast.landing.retention import prune
-from aftercast.landing.shared import fetch_all, fetch_coverage, hand_over_all
+from aftercast.landing.retention import Outdated, keep_young, outdated, prune
+from aftercast.landing.shared import area as area_of
+from aftercast.landing.shared import (
+    everybodys_turn,
+    fetch_all,
+    fetch_coverage,
+    hand_over_all,
+    know_forgotten,
+    shop_of,
+    tell_forgotten,
+)
 from aftercast.landing.slices import landed_days, landing_fingerprint
 from aftercast.landing.storage import what_to_do
 from aftercast.landing.tables import damaged, declared_path, derived_path, prepare, write_declared, write_derived
@@ -25,8 +34,10 @@ __all__ = [
     "Found",
     "Gate",
     "Landed",
+    "Outdated",
     "Preview",
     "Subject",
+    "area_of",
     "arrived",
     "covered",
     "covered_until",
@@ -35,21 +46,27 @@ __all__ = [
     "declared_path",
     "declared_tables",
     "derived_path",
+    "everybodys_turn",
     "fetch_all",
     "fetch_coverage",
     "gaps",
     "hand_over_all",
     "instead_of",
+    "keep_young",
+    "know_forgotten",
     "land",
     "landed_days",
     "landing_fingerprint",
+    "outdated",
     "prepare",
     "preview",
     "prune",
     "quarantined",
     "record_verdicts",
     "replay",
+    "shop_of",
     "subject_of",
+    "tell_forgotten",
     "what_to_do",
     "write_declared",
     "write_derived",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from aftercast.entities import COUNT, COVERAGE_SCHEMA, ENTITIES, TEXT, TIME, ColumnType
 from aftercast.landing import storage
-from aftercast.landing.slices import NOBODY, superseded, window_of
+from aftercast.landing.slices import NOBODY, REPLAYED, entity_folder, superseded, window_of
 from aftercast.settings import Settings
 from aftercast.window import Window, parse_utc
 
@@ -68,6 +68,56 @@ def forget(settings: Settings, source: str) -> None:
     """Drop the coverage of a source that has no windows to be behind with."""
     for path in _folder(settings, source).glob("*.parquet"):
         path.unlink()
+
+
+def cut(settings: Settings, source: str, entity: str, kept_from: datetime, *, going: Collection[Path]) -> None:
+    """Make the coverage of an entity tell of what is left from a midnight on, before the files that go are deleted.
+
+    A window that ended earlier is not told of any more, except the source's last one: the next extract goes on from there. One that began
+    earlier begins then; what it landed is what is left of it, and as many rows fewer were received and expected. Doing it twice is doing
+    it once.
+    """
+    files = {path: window for path in _folder(settings, source).glob(f"{entity}__*.parquet") if (window := _window_in(path)) is not None}
+    last = max((window.end for window in files.values()), default=kept_from)
+    landed = list(entity_folder(settings, entity, source).glob("date=*/*.parquet"))
+    for path, window in sorted(files.items()):
+        label = path.stem.rsplit("__", 1)[-1]
+        its = [one for one in landed if _belongs(one, label, window, files.values())]
+        if window.start >= kept_from and not any(one in going for one in its):
+            continue
+        if window.end <= kept_from and window.end < last:
+            path.unlink()
+            continue
+        row = storage.read(path).row(0, named=True)
+        left = sum(storage.rows(one) for one in its if one not in going)
+        fewer = max(row["landed"] - left, 0)
+        start = min(max(window.start, kept_from), window.end - timedelta(minutes=1))
+        changed = {
+            "window_start": start,
+            "landed": row["landed"] - fewer,
+            "received": row["received"] - fewer,
+            "late": min(row["late"], row["landed"] - fewer),
+            "expected": None if row["expected"] is None else max(row["expected"] - fewer, 0),
+        }
+        target = path if label == INBOX else _path(settings, source, entity, Window(start, window.end).label())
+        storage.write(target, pl.DataFrame([{**row, **changed}], schema=COVERAGE_SCHEMA))
+        if target != path:
+            path.unlink()
+
+
+def _window_in(path: Path) -> Window | None:
+    row = storage.read(path).row(0, named=True)
+    start, end = parse_utc(row["window_start"].isoformat()), parse_utc(row["window_end"].isoformat())
+    return Window(start, end) if start < end else None
+
+
+def _belongs(landed: Path, label: str, window: Window, all_windows: Collection[Window]) -> bool:
+    """Whether a landed file is counted by the coverage of a window (or of the inbox): the one its slice lies in, else that ends with it."""
+    slice_ = window_of(landed.stem.removesuffix(REPLAYED))
+    if slice_ is None or label == INBOX:
+        return slice_ is None and label == INBOX
+    holding = [one for one in all_windows if one.start <= slice_.start and slice_.end <= one.end]
+    return window in (holding or [one for one in all_windows if one.end == slice_.end])
 
 
 def hold_back(settings: Settings, source: str, entity: str, window: Window) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ from aftercast.landing.unknown import Aside
 from aftercast.privacy import redact_series
 from aftercast.settings import Settings
 from aftercast.window import Window
+
+log = logging.getLogger(__name__)
+
+TOO_OLD = "older than keep_days, not kept"
 
 
 class Found(Protocol):
@@ -58,6 +63,12 @@ class _Tally:
     windowed: bool = False
     pieces: set[str] = field(default_factory=set)
     notes: Counter[str] = field(default_factory=Counter)
+    kept_from: datetime | None = None
+
+    def told_of(self, window: Window) -> Window | None:
+        """Return the part of a window that coverage tells of; None when all of it is older than rows are kept."""
+        start = max(window.start, self.kept_from or window.start)
+        return Window(start, window.end) if start < window.end else None
 
     def expect(self, rows: int | None) -> None:
         """A source knows how many rows to expect only if every one of its batches does."""
@@ -111,20 +122,22 @@ def land(
     with alone(settings, source.name, window), scratch_folder(settings) as scratch:
         context = context_of(settings, source.name, window, stamp(settings, source.name, ingested_at), gate)
         spool, rejects, aside = Spool(scratch), Rejects(scratch), Aside(scratch)
-        tallies = {name: _Tally() for name in source.entities}
+        tallies = {name: _Tally(kept_from=source.kept_from(name, context.ingested_at)) for name in source.entities}
         for batch in batches:
             entity = entity_of(batch.entity, batch.origin)
-            tally = tallies.setdefault(entity.name, _Tally())
+            tally = tallies.setdefault(entity.name, _Tally(kept_from=source.kept_from(entity.name, context.ingested_at)))
             label = piece_label(batch.piece) if batch.piece else window.label()
             conformed = context.conform(entity, batch.frame, origin=batch.origin, first_row=batch.first_row, windowed=batch.piece is None)
             bad = unreadable(batch)
-            spool.add(entity, conformed.accepted, label if batch.piece else "")
+            accepted, too_old = _kept(entity, conformed.accepted, tally.kept_from)
+            spool.add(entity, accepted, label if batch.piece else "")
             rejects.add(entity.name, label, bad)
             rejects.add(entity.name, label, conformed.rejected)
             aside.add(entity.name, label, conformed.unknown)
-            tally.received += batch.frame.height + bad.height
-            tally.accepted += conformed.accepted.height
-            tally.expect(batch.expected)
+            tally.received += batch.frame.height + bad.height - too_old
+            tally.accepted += accepted.height
+            tally.expect(None if batch.expected is None else max(batch.expected - too_old, 0))
+            tally.notes.update({TOO_OLD: too_old} if too_old else {})
             tally.notes.update({**conformed.notes, **batch.notes})
             if batch.piece:
                 tally.pieces.add(label)
@@ -140,6 +153,14 @@ def land(
     if failures:
         raise QualityError("\n".join(failures))
     return results
+
+
+def _kept(entity: Entity, rows: pl.DataFrame, kept_from: datetime | None) -> tuple[pl.DataFrame, int]:
+    """Return the rows that are not older than they are kept, and how many are; what came too old counts as never received."""
+    if kept_from is None or rows.is_empty():
+        return rows, 0
+    young = rows.filter(pl.col(entity.time) >= kept_from)
+    return young, rows.height - young.height
 
 
 def _stage(context: Context, entity: Entity, spool: Spool) -> Iterator[tuple[storage.Staged, pl.DataFrame]]:
@@ -198,11 +219,15 @@ def _commit(context: Context, entity: Entity, tally: _Tally, spool: Spool, rejec
         reasons={**reasons, **tally.notes},
     )
     counts = {name: getattr(result, name) for name in ("received", "rejected", "duplicate", "late", "landed")}
+    told = tally.told_of(context.window)
+    if told is None:
+        log.warning("%s/%s: all of %s is older than keep_days says; nothing of it was kept", context.source, entity.name, window)
+        return result
     coverage.record(
         context.settings,
         context.source,
         entity.name,
-        context.window,
+        told,
         in_pieces=bool(tally.pieces),
         counts={"expected": tally.expected, **counts},
         watermark=watermark,

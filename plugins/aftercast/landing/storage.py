@@ -78,6 +78,16 @@ def read(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path, hive_partitioning=False)
 
 
+def rows(path: Path) -> int:
+    """Return how many rows a file has.
+
+    Raises:
+        LandingError: the file is damaged.
+    """
+    with readable(path):
+        return int(pl.scan_parquet(path, hive_partitioning=False, glob=False).select(pl.len()).collect().item())
+
+
 def is_damaged(path: Path, *, ignore: Collection[str] = ()) -> bool:
     """Whether a file cannot be read, or holds other rows than were written (columns in `ignore` apart)."""
     try:

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from aftercast import extraction, landing
+from aftercast import extraction, landing, store
 from aftercast.errors import ConfigError
 from aftercast.settings import Settings
 from aftercast.window import Window, parse_utc
@@ -56,7 +56,38 @@ def _counts(landed: list[landing.Landed]) -> dict[str, int]:
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Forget raw pages whose time is over, and what killed tasks left behind. Returns how many of each."""
+    """Forget rows and raw pages whose time is over, and what killed tasks left behind. Returns how many files and folders of each."""
     settings = Settings.from_environment()
     landing.prepare(settings)
-    return landing.prune(settings, now)
+    return {**landing.prune(settings, now), "outdated_files": _keep_young(now) if _anything_goes(settings) else 0}
+
+
+def _anything_goes(settings: Settings) -> bool:
+    return any(source.keep_days for source in settings.deployment.sources)
+
+
+@store.keeping
+def _keep_young(now: datetime) -> int:
+    """Delete rows older than their source keeps them. The audit log says so before it happens, once however often it is tried."""
+    from aftercast.acting import audit
+
+    settings = Settings.from_environment()
+    landing.fetch_all(settings)
+    found = landing.outdated(settings, now)
+    events = [
+        {
+            "event_id": audit.event_id("outdated", one.source, one.entity, one.kept_from),
+            "at": now.isoformat(),
+            "who": audit.OURSELVES,
+            "what": "outdated",
+            "source": one.source,
+            "entity": one.entity,
+            "kept_from": one.kept_from.isoformat(),
+            "rows_n": one.rows,
+            "files_n": len(one.files),
+        }
+        for one in found
+    ]
+    if events:
+        audit.append(settings.audit, events)
+    return landing.keep_young(settings, found)

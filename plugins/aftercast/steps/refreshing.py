@@ -445,11 +445,11 @@ def check() -> None:
 @in_turn
 def publish() -> None:
     """Copy the marts to a versioned read-only file and let readers see it."""
-    from aftercast import publishing
+    from aftercast import publishing, sharing
 
     settings = Settings.from_environment()
     run = _run(settings)
     parts = "".join(run[name] for name in ("code_version", "configuration_fingerprint", "landing_fingerprint"))
     version = f"{run['as_of']:%Y%m%dT%H%M}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
     log.info("%s", publishing.publish(settings, version=version))
-    publishing.share(settings)
+    sharing.share(settings)

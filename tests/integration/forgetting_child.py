@@ -1,0 +1,58 @@
+"""Forget a person in a process of its own that can be killed at any of its effects on files; forks for each order on standard input."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.drills.fuse import Fuse
+
+
+def run(order: dict[str, Any]) -> None:
+    from aftercast import forgetting
+    from aftercast.settings import Settings
+
+    settings = Settings(home=Path(order["home"]), config=Path(order["config"]), store=order["store"])
+    fuse = Fuse(order["root"] + "/", order["number"])
+    sys.addaudithook(fuse)
+    fuse.live = True
+    whom = forgetting.person(settings.home, order["values"])
+    forgetting.forget(settings, whom, now=datetime.fromisoformat(order["now"]), write=True)
+    fuse.returning()
+    Path(order["result"]).write_text(json.dumps(fuse.effects))
+
+
+def main() -> None:
+    import duckdb  # noqa: F401
+    import polars  # noqa: F401
+    import s3fs  # noqa: F401
+
+    import aftercast.forgetting  # noqa: F401
+
+    logging.disable(logging.INFO)
+    print("READY", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+            try:
+                run(order)
+            except BaseException:  # noqa: BLE001
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
