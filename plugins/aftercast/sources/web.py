@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from typing import Any, NoReturn
 import httpx
 
 from aftercast.connections import Endpoint
-from aftercast.errors import NotSent, SourceRejected, SourceUnavailable
+from aftercast.errors import ConfigError, NotSent, SourceRejected, SourceUnavailable
 from aftercast.privacy import redact
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ SLOW_DOWN = (420, 429)
 REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
 LEAST_WAIT = 60.0  # seconds, when a refusal says that a rate is limited and not for how long
 RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-requests", "x-ratelimit-period-in-sec")
+_NAME_OF_HEADER, _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"), re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 SHOWN = 200  # characters of a refusal that a message repeats
 
 
@@ -111,6 +113,21 @@ def _wait_asked(response: httpx.Response, now: float) -> float | None:
     return LEAST_WAIT if response.status_code == httpx.codes.FORBIDDEN else None
 
 
+def _headers(endpoint: Endpoint, headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as they can be sent. A line break in one would begin another, and a library that refuses it repeats the secret in its words.
+
+    Raises:
+        ConfigError: a name or a value holds something else than visible ASCII, naming the connection and never the value.
+    """
+    for name, value in headers.items():
+        if not _NAME_OF_HEADER.fullmatch(name) or not _HEADER.fullmatch(value):
+            raise ConfigError(
+                f"connection {endpoint.connection!r}: the password, or a header of its extra, cannot be sent as the header {name[:40]!a}: it holds "
+                "a line break, a space at an end or a letter outside of ASCII; often that is the last newline of a file: store it again without"
+            )
+    return dict(headers)
+
+
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
 
@@ -154,9 +171,17 @@ class Web:
     ) -> None:
         own = endpoint.extra.get("verify", True) not in (True, "true") or endpoint.extra.get("cert")
         context = endpoint.tls() if own else True  # the client's own bundle of CAs
-        self._client = httpx.Client(
-            base_url=endpoint.base_url, headers=dict(headers or {}), auth=auth, timeout=timeout, verify=context, follow_redirects=False
-        )
+        try:
+            self._client = httpx.Client(
+                base_url=endpoint.base_url,
+                headers=_headers(endpoint, headers or {}),
+                auth=auth,
+                timeout=timeout,
+                verify=context,
+                follow_redirects=False,
+            )
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"{source}: the host of connection {endpoint.connection!r} fits no URL ({error}); correct it") from error
         self._source, self._connection, self._keep = source, endpoint.connection, keep
         self._sleep, self._clock = sleep, clock
         self._pace, self._asked_at = pace, -math.inf

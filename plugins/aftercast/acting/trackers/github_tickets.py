@@ -17,6 +17,7 @@ from aftercast.connections import Endpoint, github
 from aftercast.declarations import TrackerRow
 from aftercast.errors import SourceRejected, SourceUnavailable
 from aftercast.sources.places import linked
+from aftercast.sources.quoting import folders, segment
 from aftercast.sources.web import Page, Parameters, Request, Web, records
 
 PAGE = 100
@@ -39,7 +40,7 @@ class GitHub:
 
     @property
     def issues(self) -> str:
-        return f"/repos/{self.row.repository}/issues"
+        return f"/repos/{folders(str(self.row.repository))}/issues"
 
     def create(self, payload: Payload, mark: str) -> str:
         body = "\n\n".join([*tickets.story(payload), f"```text\n{tickets.block(payload, mark)}\n```"])
@@ -83,7 +84,7 @@ class GitHub:
         repository, _, number = str(payload["ticket"]).partition("#")
         if repository != self.row.repository or not number.isdigit():
             raise SourceRejected(f"{self.name}: {payload['ticket']!r} is no issue of {self.row.repository}")
-        return f"{self.issues}/{number}"
+        return f"{self.issues}/{segment(number)}"
 
     def _web(self) -> Web:
         return Web(self.name, self.endpoint, headers=self.headers, timeout=self.timeout)

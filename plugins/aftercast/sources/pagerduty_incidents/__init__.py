@@ -19,6 +19,7 @@ from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import Record, at, batch, is_due, iso, nothing, text_at
 from aftercast.sources.pagerduty_incidents.rows import Options, change_rows, event_row, incident_row
+from aftercast.sources.quoting import segment
 from aftercast.sources.web import Page, Request, Web, records
 from aftercast.window import Window
 
@@ -102,7 +103,7 @@ class PagerDuty:
 
     def _incident(self, web: Web, id_: str) -> Record | None:
         """An incident by id; None when it is gone, or of a service that is not wanted."""
-        record: Record | None = at(web.ask(Request(f"/incidents/{id_}", accepted=(404,))).data, "incident")
+        record: Record | None = at(web.ask(Request(f"/incidents/{segment(id_)}", accepted=(404,))).data, "incident")
         return record if not self.options.services or at(record, "service", "id") in self.options.services else None
 
     def _landed(self, web: Web, found: Sequence[Record], origin: str) -> Iterator[Batch]:
