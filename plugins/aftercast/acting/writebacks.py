@@ -128,7 +128,9 @@ def _find_comment(name: str, endpoint: Endpoint, incident: str, mark: str) -> st
     with signed_in(name, endpoint, timeout=TIMEOUT) as web:
         for number in range(MOST_PAGES):
             asked: dict[str, str | int | float | list[str]] = {"startAt": number * PAGE, "maxResults": PAGE, "orderBy": "-created"}
-            found = records(web.ask(Request(f"/rest/api/3/issue/{segment(incident)}/comment", asked), number=number + 1), "comments", source=name)
+            found = records(
+                web.ask(Request(f"/rest/api/3/issue/{segment(incident)}/comment", asked), number=number + 1), "comments", source=name
+            )
             for comment in found:
                 if mark in json.dumps(comment.get("body")):
                     return str(comment["id"])

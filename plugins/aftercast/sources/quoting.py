@@ -15,7 +15,7 @@ PLAIN_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # One attribute as Tempo's lexer reads it: an intrinsic, or a scope and then runs of what is no space
 # or operator, or quoted parts.
 ATTRIBUTE = re.compile(r'(?:[a-z]+\.){0,2}\.?(?:(?<=\.)(?:[^\s{}()=~!<>&|^,"\\]|"(?:[^"\\\n]|\\["\\])+")+)|[a-zA-Z]+(?::[a-zA-Z]+)?')
-SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "$": "\\x24"}  # a `$step` inside a value is not ours to fill in
 SHOWN = 60
 
 

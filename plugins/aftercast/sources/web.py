@@ -122,8 +122,8 @@ def _headers(endpoint: Endpoint, headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not _NAME_OF_HEADER.fullmatch(name) or not _HEADER.fullmatch(value):
             raise ConfigError(
-                f"connection {endpoint.connection!r}: the password, or a header of its extra, cannot be sent as the header {name[:40]!a}: it holds "
-                "a line break, a space at an end or a letter outside of ASCII; often that is the last newline of a file: store it again without"
+                f"connection {endpoint.connection!r}: its password, or a header of its extra, cannot be sent as the header {name[:40]!a}: "
+                "it holds a line break, a space at an end or a letter outside of ASCII (often the last newline of a file); store it without"
             )
     return dict(headers)
 

@@ -81,7 +81,9 @@ class GitHub:
 
     def _runs(self, web: Web, repository: str, window: Window) -> Iterator[tuple[str, dict[str, Any] | None]]:
         branch = {"branch": self.options.branch} if self.options.branch else {}
-        first = Request(f"/repos/{folders(repository)}/actions/workflows/{segment(self.options.workflow)}/runs", {"per_page": PAGE, **branch})
+        first = Request(
+            f"/repos/{folders(repository)}/actions/workflows/{segment(self.options.workflow)}/runs", {"per_page": PAGE, **branch}
+        )
         for page in self._between(web, first, self._horizon(window), window.end):
             for one in records(page, "workflow_runs", source=self.row.name):
                 if is_due(window, created=text_at(one, "created_at"), updated=[text_at(one, "updated_at")]):

@@ -63,7 +63,9 @@ def issues(web: Web, source: str, repository: str, options: Options, window: Win
 def _shipped(web: Web, source: str, repository: str, record: Record, options: Options) -> str | None:
     """The change that shipped an issue; None when nothing tells."""
     closed, best = moment(text_at(record, "closed_at")), None
-    for page in web.walk(Request(f"/repos/{folders(repository)}/issues/{segment(text_at(record, 'number') or '')}/timeline", {"per_page": PAGE}), linked):
+    for page in web.walk(
+        Request(f"/repos/{folders(repository)}/issues/{segment(text_at(record, 'number') or '')}/timeline", {"per_page": PAGE}), linked
+    ):
         for event in records(page, source=source):
             pull = at(event, "source", "issue")
             merged = moment(text_at(pull, "pull_request", "merged_at"))

@@ -109,7 +109,7 @@ class PagerDuty:
     def _landed(self, web: Web, found: Sequence[Record], origin: str) -> Iterator[Batch]:
         incidents, events = [], []
         for record in found:
-            log = self._request(f"/incidents/{text_at(record, 'id')}/log_entries", time_zone="UTC")
+            log = self._request(f"/incidents/{segment(text_at(record, 'id') or '')}/log_entries", time_zone="UTC")
             entries = [one for page in web.walk(log, self._following) for one in records(page, "log_entries", source=self.row.name)]
             story = [event_row(record, one) for one in entries if text_at(one, "type") != "notify_log_entry"]
             incidents.append(incident_row(record, entries, story, self.options))

@@ -37,7 +37,10 @@ SCHEMA = dict(ENTITIES["alerts"].columns)
 
 
 class AlertOptions(Row):
-    """Which alerts, e.g. `selector: 'alertname!="Watchdog"'` or `only: {service: cart}`, and how finely; steps as short as the rules' interval miss none."""
+    """Which alerts, e.g. `selector: 'alertname!="Watchdog"'` or `only: {service: cart}`, and how finely.
+
+    Steps as short as the rules' interval miss none.
+    """
 
     selector: str = ""
     only: Only = Field(default_factory=dict)

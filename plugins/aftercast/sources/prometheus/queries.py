@@ -19,7 +19,8 @@ class Query(Row):
     """What lands under the name of a metric: exactly one of `counter`, `buckets` (selectors) and `query` (PromQL, `$step` allowed).
 
     A counter that is a part `of` another one is zero where that one counts and it does not: a server has no series of errors before the
-    first error, and without this the share of errors would be unknown, not zero. `only` narrows selectors to labels with exactly these values.
+    first error, and without this the share of errors would be unknown, not zero. `only` narrows selectors to labels with exactly
+    these values.
     """
 
     metric: str = Field(min_length=1)

@@ -18,8 +18,8 @@ from aftercast.errors import ConfigError, SourceRejected
 from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import batch, hosted, is_due, items_at, moment, nothing, text_at
-from aftercast.sources.statuspage.rows import Options, change_rows, event_row, incident_row, is_maintenance
 from aftercast.sources.quoting import segment
+from aftercast.sources.statuspage.rows import Options, change_rows, event_row, incident_row, is_maintenance
 from aftercast.sources.web import Page, Request, Web, records
 from aftercast.window import Window
 
