@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -174,7 +173,7 @@ def test_an_id_is_one_segment_of_the_path_on_the_way_to_a_real_server(id_: str):
         (asked,) = server.asked
     assert "x-evil" not in asked.headers
     assert asked.params == {}
-    first, second, third, *rest = urlsplit(asked.path).path.split("/")[1:] + [""]
+    first, second, third, *rest = [*urlsplit(asked.path).path.split("/")[1:], ""]
     assert (first, unquote(second), third, rest) == ("incidents", id_, "notes", [""])
 
 

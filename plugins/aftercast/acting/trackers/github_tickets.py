@@ -6,6 +6,7 @@ may not set it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from aftercast.sources.quoting import folders, segment
 from aftercast.sources.web import Page, Parameters, Request, Web, records
 
 PAGE = 100
+_MARKUP = re.compile(r"[\\`<\[\]]")
 EARLY = timedelta(days=1)  # clocks differ; an issue made by an attempt is not older than this before it
 
 
@@ -43,7 +45,7 @@ class GitHub:
         return f"/repos/{folders(str(self.row.repository))}/issues"
 
     def create(self, payload: Payload, mark: str) -> str:
-        body = "\n\n".join([*tickets.story(payload), f"```text\n{tickets.block(payload, mark)}\n```"])
+        body = "\n\n".join([*map(literal, tickets.story(payload)), f"```text\n{tickets.block(payload, mark)}\n```"])
         page = self._once("POST", self.issues, {"title": payload["title"], "body": body, "labels": [self.row.label]})
         return f"{self.row.repository}#{self._told(page, 'number')}"
 
@@ -65,7 +67,7 @@ class GitHub:
         return str(payload["ticket"])
 
     def comment(self, payload: Payload, mark: str) -> str:
-        page = self._once("POST", f"{self._path(payload)}/comments", {"body": f"{payload['text']}\n\n<!-- {mark} -->"})
+        page = self._once("POST", f"{self._path(payload)}/comments", {"body": f"{literal(str(payload['text']))}\n\n<!-- {mark} -->"})
         return f"{payload['ticket']}/{self._told(page, 'id')}"
 
     def find_comment(self, payload: Payload, mark: str) -> str | None:
@@ -100,6 +102,11 @@ class GitHub:
                 f"{self.name}: {page.origin} answered {page.status} without {name!r}; whether it was done is not known yet"
             )
         return str(page.data[name])
+
+
+def literal(text: str) -> str:
+    """Return words as Markdown that shows them: they call nobody (`@name`), hide nothing, load no picture and name no other address."""
+    return _MARKUP.sub(r"\\\g<0>", text).replace("@", "@<!-- -->")
 
 
 def open_github(row: TrackerRow) -> GitHub:
