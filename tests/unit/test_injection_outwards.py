@@ -42,7 +42,7 @@ def test_a_secret_that_fits_no_header_is_said_without_it_and_nothing_is_sent(sig
             Endpoint("orders_api", "http", server.url, extra={"headers": {f"X-Scope{sign}": SECRET}}),
         ):
             with (
-                pytest.raises(ConfigError, match="connection 'orders_api'.*cannot be sent as the header") as caught,
+                pytest.raises(ConfigError, match=r"connection 'orders_api'.*cannot be sent as the header") as caught,
                 signed_in("orders", endpoint) as web,
             ):
                 web.ask(Request("/"))
