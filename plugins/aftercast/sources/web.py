@@ -2,7 +2,7 @@
 
 It waits as long as a service asks (`Retry-After`, rate-limit headers), tries again what a retry can heal (connection, 429, 5xx, a torn
 body), and refuses what it cannot (credentials, certificates, other 4xx, bodies that are not what they should be). Pages are followed by
-`walk`, which stops at a page or a cursor that comes again. Whole pages can be kept, redacted, for later questions.
+`walk`, which stops at a page or a cursor that comes again. Whole pages can be kept, without persons and secrets, for later questions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import re
+import secrets
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ import httpx
 
 from aftercast.connections import Endpoint
 from aftercast.errors import ConfigError, NotSent, SourceRejected, SourceUnavailable
-from aftercast.privacy import redact
+from aftercast.privacy import protect_document, redact
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class Web:
         endpoint: where and with which certificates (`Endpoint.tls`).
         headers: sent with every request; secrets belong here and appear in no message.
         auth: login and password for basic authentication.
-        keep: folder for the pages as received (redacted, readable by the owner only); None keeps none.
+        keep: folder for the pages as received (without persons and secrets, readable by the owner only); None keeps none.
         pace: least seconds from one request to the next, for services that count.
         sleep, clock: replaced in tests.
     """
@@ -185,7 +186,7 @@ class Web:
         self._source, self._connection, self._keep = source, endpoint.connection, keep
         self._sleep, self._clock = sleep, clock
         self._pace, self._asked_at = pace, -math.inf
-        self._kept = 0
+        self._kept, self._key = 0, secrets.token_bytes(32)
 
     def __enter__(self) -> Web:
         return self
@@ -241,7 +242,7 @@ class Web:
                             raise self._refused(response, origin) from error
                         problem = f"answered {response.status_code}: body of {len(response.content)} bytes is no whole JSON ({error})"
                     else:
-                        self._store(response.content, origin)
+                        self._store(data, origin)
                         return Page(
                             request,
                             data,
@@ -332,15 +333,20 @@ class Web:
             advice = "the service does not accept this request"
         return SourceRejected(f"source {self._source!r}: {origin} answered {status}; {advice}{f' ({said})' if said else ''}")
 
-    def _store(self, content: bytes, origin: str) -> None:
+    def _store(self, data: Any, origin: str) -> None:
+        """Keep a page without persons and secrets. Its tokens are of this extract alone: nobody needs to find a person there again."""
         if self._keep is None:
             return
         self._keep.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._kept += 1
         path = self._keep / f"{self._kept:05d}.json.gz"
         path.touch(mode=0o600)
-        text = json.dumps({"origin": origin, "body": redact(content.decode(errors="replace"))}, ensure_ascii=False)
-        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+        try:
+            body = json.dumps(protect_document(data, self._key), ensure_ascii=False)
+        except RecursionError:
+            body = "(nested too deeply to be kept)"
+        text = json.dumps({"origin": origin, "body": body}, ensure_ascii=False)
+        path.write_bytes(gzip.compress(text.encode(errors="replace"), mtime=0))
 
 
 def signed_in(source: str, endpoint: Endpoint, *, keep: Path | None = None, timeout: float = 60.0) -> Web:
