@@ -9,32 +9,23 @@ from __future__ import annotations
 import base64
 import copy
 import dataclasses
-import gzip
 import logging
 import os
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from aftercast.errors import AftercastError
 from aftercast.privacy import PERSON_KEYS
-from aftercast.settings import Settings
 from tests.answering import Answer, Asked
+from tests.canaries import PERSON, PROSE, SIGNS, words
 from tests.fuzzing import campaign
 from tests.fuzzing.seeds import SEEDS, Seed
 
-PROSE = (
-    "ann.canary@shop.example +44 20 7946 0958 203.0.113.77 Bearer canarycanary1 ghp_canarycanarycanarycanary "
-    "password=canarypassword2 postgres://root:canarypassword3@db/x"
-)
-PERSON = "Ann Canary"
 CONNECTION = "canarypassword4"
-SIGNS = re.compile(rb"ann\.canary|7946 0958|203\.0\.113\.77|canarycanary|canarypassword|Ann Canary")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d|\w{3}, \d\d \w{3}")
 # Where a key that looks like a person's is none, or says which rows are wanted: planting there would only empty the payload.
 NO_PERSON = {"owner", "pusher", "agent", "users", "username"}
@@ -110,20 +101,6 @@ def with_canaries(seed: Seed) -> Seed:
         return answer
 
     return dataclasses.replace(seed, files=files if seed.files else None, service=service if seed.service else None, connection=given)
-
-
-def words(place: Settings) -> Iterator[tuple[str, bytes]]:
-    """Everything below the home but what a team dropped there itself: bytes, unpacked, and the cells of tables."""
-    for path in sorted(place.home.rglob("*")):
-        if not path.is_file() or place.home / "inbox" in path.parents:
-            continue
-        content = path.read_bytes()
-        name = str(path.relative_to(place.home))
-        yield name, name.encode() + content
-        if path.suffix == ".gz":
-            yield name, gzip.decompress(content)
-        if path.suffix == ".parquet":
-            yield name, repr(pl.read_parquet(path, hive_partitioning=False).rows()).encode()
 
 
 @pytest.mark.parametrize("name", sorted(SEEDS))
