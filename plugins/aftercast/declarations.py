@@ -43,7 +43,7 @@ class SourceRow(Row):
 
     A scheduled window begins `overlap_minutes` early, for what arrives late. A window longer than `max_window_days` is extracted in parts,
     each landed whole; 0 leaves it whole. Maintenance extracts the last `reconcile_days` again, so that what was deleted upstream goes; 0
-    is never. With `keep_raw` the pages of an HTTP source are kept (no persons, no secrets) for `keep_raw_days`. Unusual volume or freshness warns;
+    is never. With `keep_raw` the pages of an HTTP source are kept, redacted, for `keep_raw_days`. Unusual volume or freshness warns;
     with `unusual: stop` it keeps the last good mart published. Where many machines work, those that serve `queue` extract it; see
     `assets.queue_of` for what happens without.
     """

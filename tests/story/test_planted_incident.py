@@ -159,7 +159,7 @@ def test_no_person_and_no_secret_is_left_in_anything_that_was_written_or_shown(s
     client = TestClient(
         application(lambda: story.settings.mart, [], lambda: datetime(2026, 9, 28, 2, tzinfo=UTC)), headers={"accept": "text/html"}
     )
-    for path in ("/", "/incidents", "/incidents/INC-1", "/incidents?q=canary", "/objectives", "/data"):
+    for path in ("/", "/incidents", "/incidents/INC-1", "/incidents?q=canary", "/journeys", "/health"):
         shown = client.get(path)
         assert not SIGNS.search(shown.content), path
     assert "ask &lt;email&gt;" in client.get("/incidents/INC-1").text
