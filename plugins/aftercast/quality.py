@@ -71,6 +71,10 @@ class Suite(BaseModel):
     expectations: tuple[Expectation, ...] = Field(min_length=1)
 
 
+# Violations that find a person or an address: what is said of such a row is where it came from, or the log would hold what landing may not.
+PERSONAL, WHERE = ("rows_with_an_address", "persons_without_token"), ("source", "source_id", "ingested_at")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A failed expectation: which, what was seen, what to do."""
@@ -182,6 +186,8 @@ def _finding(
         observed = f"observed {seen.get('observed_value', seen.get('partial_unexpected_list'))}"
     condition = suite.violations.get(column.removesuffix("_share"))
     sample = frame.filter(pl.sql_expr(condition).fill_null(False)).head(SAMPLE).collect() if condition else pl.DataFrame()
+    if column in PERSONAL:
+        sample = sample.select([one for one in WHERE if one in sample.columns])
     limits = ", ".join(f"{key}={value}" for key, value in expectation.kwargs.items())
     return Finding(
         suite=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,16 @@ FORMULA = r"^[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]"
 def plain(text: str) -> str:
     """Return a text in which nothing moves the cursor, colours the screen, or turns what follows around."""
     return STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class OneLine(logging.Formatter):
+    """Log records whose message is one line, whatever words it repeats: nobody writes a line of the log but we."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return super().formatMessage(record).replace("\n", "\N{REPLACEMENT CHARACTER}")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 class Terminal(Console):

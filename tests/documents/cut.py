@@ -53,6 +53,7 @@ WRITTEN: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 """Operations that change something, with the body they take."""
+TEXTS, NAMED = ("description", "title", "default", "deprecated"), ("properties", "patternProperties", "$defs")
 SCHEMA_KEYS = ("type", "format", "enum", "required", "nullable", "minimum", "maximum", "pattern")
 
 
@@ -127,8 +128,20 @@ def cut(document: Mapping[str, Any], paths: tuple[str, ...], written: tuple[tupl
     return {"openapi": "3.0.3", "info": info, "servers": [{"url": "/"}], "paths": listed}
 
 
+def without_texts(node: Any, *, names: bool = False) -> Any:
+    """A JSON schema without descriptions, titles and defaults; below `properties` (`names`) these words are names like any other."""
+    if isinstance(node, Mapping):
+        kept = {key: one for key, one in node.items() if names or key not in TEXTS}
+        return {key: without_texts(one, names=not names and key in NAMED) for key, one in kept.items()}
+    return [without_texts(one) for one in node] if isinstance(node, list) else node
+
+
 def main() -> None:
     vendor, place = sys.argv[1], Path(sys.argv[2])
+    if vendor == "compose":
+        schema = without_texts(json.loads(place.read_text()))
+        (HERE / "compose.json").write_text(json.dumps(schema, sort_keys=True, separators=(",", ":")) + "\n")
+        return
     document = yaml.load(place.read_text(), Loader=yaml.CSafeLoader) if place.suffix == ".yaml" else json.loads(place.read_text())
     found = HERE / f"{vendor}.json"
     found.write_text(json.dumps(cut(document, OPERATIONS[vendor], WRITTEN.get(vendor, ())), sort_keys=True, separators=(",", ":")) + "\n")

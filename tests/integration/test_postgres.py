@@ -90,7 +90,7 @@ class Postgres:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Postgres]:
+def started(folder: Path, *options: str) -> Iterator[Postgres]:
     binary = Path(require("postgresql", "lib/postgresql/*/bin/postgres"))
     user = "postgres" if os.geteuid() == 0 else None
     if user:
@@ -104,7 +104,7 @@ def started(folder: Path) -> Iterator[Postgres]:
     port = free_port()
     command = [str(binary), "-D", str(folder / "data"), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
     server = Postgres(port)
-    with running([*command, "-c", "fsync=off"], folder / "postgres.log", user=user):
+    with running([*command, "-c", "fsync=off", *options], folder / "postgres.log", user=user):
         wait_until(lambda: server.run("select 1") == [(1,)], "PostgreSQL")
         yield server
 

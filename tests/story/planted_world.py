@@ -2,7 +2,7 @@
 
 Four weeks, two regions, three services and a payment provider. On Thursday 24 September from 10:00 to 11:30 UTC a deploy of
 `payments` breaks payments in the region eu: 42 % of its calls fail, its caller `web` passes most of it on, and 40 % of
-would-be orders are lost.
+would-be orders are lost. Titles, the summary and a line that is refused hold canaries, and every change was made by one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+
+from tests.canaries import PERSON, PROSE
 
 START = datetime(2026, 8, 31, tzinfo=UTC)
 END = datetime(2026, 9, 28, tzinfo=UTC)
@@ -194,7 +196,8 @@ def plant(home: Path) -> Truth:
                     "finished_at": (at + timedelta(minutes=2)).isoformat(),
                     "result": "success",
                     "version": version,
-                    "title": f"Deploy {service} {version}",
+                    "title": f"Deploy {service} {version}, ask {PROSE}",
+                    "actor_token": PERSON,
                 }
             )
             + "\n"
@@ -203,7 +206,8 @@ def plant(home: Path) -> Truth:
     )
     incident = {
         "incident_id": "INC-1",
-        "title": "Orders fail in Europe",
+        "title": "Orders fail in Europe, ask ann.canary@shop.example",
+        "summary": f"Seen by {PROSE}",
         "severity": "sev1",
         "status": "resolved",
         "mode": "real",
@@ -218,7 +222,7 @@ def plant(home: Path) -> Truth:
         "detection_method": "monitor",
         "updated_at": (OVER + timedelta(minutes=30)).isoformat(),
     }
-    (inbox / "incidents.jsonl").write_text(json.dumps(incident) + "\n{not json\n")
+    (inbox / "incidents.jsonl").write_text(json.dumps(incident) + f"\n{{not json {PROSE}\n")
     (inbox / "edges.csv").write_text(
         "environment,caller,callee,kind,first_seen,last_seen,calls\n"
         + "".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from starlette.testclient import TestClient
 
 from aftercast import landing, questions, warehouse
 from aftercast.errors import QualityError
+from aftercast.page.serving import application
 from aftercast.settings import Settings
-from aftercast.steps import extracting, refreshing, reports
+from aftercast.steps import extracting, postmortems, refreshing, reports
 from aftercast.window import Window
+from tests.canaries import SIGNS, words
 from tests.story import planted_world
 from tests.story.planted_world import CULPRIT, ONSET, OVER, Truth
 from tests.story.refreshing import refresh
@@ -45,10 +49,16 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     before = {name: os.environ.get(name) for name in ("AFTERCAST_HOME", "AFTERCAST_CONFIG")}
     os.environ.update(AFTERCAST_HOME=str(home), AFTERCAST_CONFIG=str(home / "config"))
     settings = Settings.from_environment()
+    told = logging.FileHandler(home / "tasks.log")
+    logging.getLogger().addHandler(told)
+    logging.getLogger("aftercast").setLevel(logging.DEBUG)
     counts = extracting.extract("drop", Window.parse("2026-08-31", "2026-09-28"), ingested_at=datetime(2026, 9, 28, 1, tzinfo=UTC))
     assert refreshing.plan()
     refresh()
     yield Story(settings, truth, counts, reports.send_report("weekly"))
+    logging.getLogger("aftercast").setLevel(logging.NOTSET)
+    logging.getLogger().removeHandler(told)
+    told.close()
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -133,6 +143,26 @@ def test_the_report_tells_the_story(story: Story):
     assert "Orders fail in Europe" in page
     assert questions.money(lost, None) in page
     assert "2026-09-28" in page or "28 Sep" in page
+
+
+def test_no_person_and_no_secret_is_left_in_anything_that_was_written_or_shown(story: Story):
+    written = postmortems.draft_postmortems(datetime(2026, 9, 28, 2, tzinfo=UTC))
+    assert written["written"] == 1
+    looked = 0
+    for where, content in words(story.settings):
+        assert not SIGNS.search(content), f"{where}: {SIGNS.search(content)}"
+        looked += 1
+    assert looked > 200
+    files = {path.relative_to(story.settings.home).parts[0] for path in story.settings.home.rglob("*") if path.is_file()}
+    assert {"landing", "quarantine", "derived", "published", "reports", "postmortems", "warehouse.duckdb", "tasks.log"} <= files
+    assert b"ask &lt;email&gt;" in story.report.read_bytes(), "the title of the incident is there, and its address is not"
+    client = TestClient(
+        application(lambda: story.settings.mart, [], lambda: datetime(2026, 9, 28, 2, tzinfo=UTC)), headers={"accept": "text/html"}
+    )
+    for path in ("/", "/incidents", "/incidents/INC-1", "/incidents?q=canary", "/journeys", "/health"):
+        shown = client.get(path)
+        assert not SIGNS.search(shown.content), path
+    assert "ask &lt;email&gt;" in client.get("/incidents/INC-1").text
 
 
 def test_a_second_plan_finds_nothing_to_do(story: Story):

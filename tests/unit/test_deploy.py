@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
+from openapi_schema_validator import OAS31Validator
 
 from aftercast.assets import ANYWHERE, WAREHOUSE_QUEUE, WRITER_POOL
 from aftercast.settings import PROJECT
@@ -19,8 +21,7 @@ HELM = PROJECT / "deploy" / "helm"
 VALUES: dict[str, Any] = yaml.safe_load((HELM / "values.yaml").read_text())
 KEEPER, _ = yaml.safe_load_all((HELM / "warehouse-worker.yaml").read_text())
 CONTAINER: dict[str, Any] = KEEPER["spec"]["template"]["spec"]["containers"][0]
-# What the compose specification knows of a service, of what is used here; the whole file was once held against its schema by hand.
-KNOWN = {"image", "build", "command", "environment", "volumes", "ports", "healthcheck", "restart", "depends_on", "stop_grace_period"}
+SCHEMA: dict[str, Any] = json.loads((PROJECT / "tests" / "documents" / "compose.json").read_text())
 
 
 def served(command: list[str]) -> set[str]:
@@ -51,10 +52,33 @@ def test_what_touches_warehouse_outbox_or_postmortems_runs_where_they_are():
     assert [path.name for path in files if "**ON_WAREHOUSE" not in path.read_text() and "=ON_WAREHOUSE" not in path.read_text()] == []
 
 
-def test_services_know_only_what_compose_knows_and_depend_on_what_is_there():
+def wrong(stack: dict[str, Any]) -> list[str]:
+    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in OAS31Validator(SCHEMA).iter_errors(stack)]
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/one-machine.yml"])
+def test_what_compose_is_given_is_of_its_specification(file: str):
+    assert wrong(yaml.safe_load((PROJECT / file).read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "where"),
+    [
+        ({"comand": ["x"]}, "services.x: "),
+        ({"ports": [{"publish": 1}]}, "services.x.ports.0: "),
+        ({"depends_on": {"y": {"condition": "healthy"}}}, "services.x.depends_on: "),
+        ({"restart": True}, "services.x.restart: "),
+        ({"image": 3}, "services.x.image: "),
+    ],
+)
+def test_the_specification_sees_what_compose_would_refuse(service: dict[str, Any], where: str):
+    found = wrong({"services": {"x": service}})
+    assert [one for one in found if one.startswith(where)], found
+
+
+def test_services_depend_on_what_is_there():
     assert len(SERVICES) >= 11
     for name, service in SERVICES.items():
-        assert set(service) <= KNOWN, name
         for other, how in service.get("depends_on", {}).items():
             assert other in SERVICES, f"{name} depends on {other}"
             if how["condition"] == "service_healthy":

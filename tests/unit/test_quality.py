@@ -211,6 +211,9 @@ def test_a_bad_table_is_held_back_with_suite_rule_sample_and_advice(entity, valu
     assert "critical" in message
     if named != "first_year":
         assert "e.g. {" in message
+    if named in quality.PERSONAL:
+        assert "ann" not in message.lower(), "the log would hold what landing may not"
+        assert '"source_id": ' in message
 
 
 def test_a_few_odd_rows_are_a_finding_and_land():

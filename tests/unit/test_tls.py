@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,13 @@ from aftercast.declarations import ChannelRow
 from aftercast.errors import ConfigError, NotSent, SourceRejected, SourceUnavailable
 from aftercast.sources import web
 from tests.answering import Answer, in_turn, serve
+from tests.certificates import make
 from tests.unit.test_channels import MailBox
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`ca.pem`, and by it `server.pem` (for 127.0.0.1) and `client.pem` with their keys; `other.pem` is another authority."""
-    place = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=place, check=True, capture_output=True)
-
-    for name in ("ca", "other"):
-        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-                "-keyout", f"{name}.key", "-out", f"{name}.pem", *usage)  # fmt: skip
-    (place / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    for name in ("server", "client"):
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-                "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
-    return place
+    return make(tmp_path_factory.mktemp("certificates"))
 
 
 def server_side(certificates: Path, *, asks: bool = False) -> ssl.SSLContext:

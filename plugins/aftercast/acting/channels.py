@@ -117,7 +117,13 @@ def message(sender: str, payload: Payload, mark: str) -> EmailMessage:
 def _mail(name: str, endpoint: Endpoint, payload: Payload, mark: str, write: Write) -> str:
     extra, place = endpoint.extra, urlsplit(endpoint.base_url)
     wraps, starts = not extra.get("disable_ssl", False), not extra.get("disable_tls", False)
-    mail = write(str(extra["from_email"]), payload, mark)
+    try:
+        mail = write(str(extra["from_email"]), payload, mark)
+    except (ValueError, TypeError) as error:  # a line break in an address, or one that is none
+        raise SourceRejected(
+            f"{name}: no mail can be written from `from_email` of connection {endpoint.connection!r} to {payload['to']!a} ({error}); "
+            "correct the address that is wrong"
+        ) from error
     port = place.port or (465 if wraps else 587 if starts else 25)
     context = endpoint.tls(always_checked=True)
     try:

@@ -16,6 +16,7 @@ from aftercast.acting.outbox import repeatable
 from aftercast.connections import Endpoint, pagerduty, resolve, slack
 from aftercast.declarations import WriteBackRow
 from aftercast.errors import ConfigError, NotSent, SourceRejected, SourceUnavailable
+from aftercast.sources.quoting import segment
 from aftercast.sources.web import Request, Web, records, signed_in
 
 Payload = Mapping[str, object]
@@ -104,13 +105,13 @@ def _call(name: str, endpoint: Endpoint, payload: Payload, mark: str) -> str:
 def _note(name: str, endpoint: Endpoint, headers: Mapping[str, str], incident: str, payload: Payload, mark: str) -> str:
     body = {"note": {"content": f"{payload['text']}\n\n{mark}"}}
     with Web(name, endpoint, headers=headers, timeout=TIMEOUT) as web:
-        page = web.ask(Request(f"/incidents/{incident}/notes", body=body, method="POST", once=True))
+        page = web.ask(Request(f"/incidents/{segment(incident)}/notes", body=body, method="POST", once=True))
     return _told(name, page.data, "note", "id")
 
 
 def _find_note(name: str, endpoint: Endpoint, headers: Mapping[str, str], incident: str, mark: str) -> str | None:
     with Web(name, endpoint, headers=headers, timeout=TIMEOUT) as web:
-        notes = records(web.ask(Request(f"/incidents/{incident}/notes")), "notes", source=name)
+        notes = records(web.ask(Request(f"/incidents/{segment(incident)}/notes")), "notes", source=name)
     return next((str(note["id"]) for note in notes if mark in str(note.get("content"))), None)
 
 
@@ -119,7 +120,7 @@ def _comment(name: str, endpoint: Endpoint, incident: str, payload: Payload, mar
     content = [{"type": "paragraph", "content": [{"type": "text", "text": line}]} for line in lines]
     body = {"body": {"type": "doc", "version": 1, "content": content}}
     with signed_in(name, endpoint, timeout=TIMEOUT) as web:
-        page = web.ask(Request(f"/rest/api/3/issue/{incident}/comment", body=body, method="POST", once=True))
+        page = web.ask(Request(f"/rest/api/3/issue/{segment(incident)}/comment", body=body, method="POST", once=True))
     return _told(name, page.data, "id")
 
 
@@ -127,7 +128,9 @@ def _find_comment(name: str, endpoint: Endpoint, incident: str, mark: str) -> st
     with signed_in(name, endpoint, timeout=TIMEOUT) as web:
         for number in range(MOST_PAGES):
             asked: dict[str, str | int | float | list[str]] = {"startAt": number * PAGE, "maxResults": PAGE, "orderBy": "-created"}
-            found = records(web.ask(Request(f"/rest/api/3/issue/{incident}/comment", asked), number=number + 1), "comments", source=name)
+            found = records(
+                web.ask(Request(f"/rest/api/3/issue/{segment(incident)}/comment", asked), number=number + 1), "comments", source=name
+            )
             for comment in found:
                 if mark in json.dumps(comment.get("body")):
                     return str(comment["id"])

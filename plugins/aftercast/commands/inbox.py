@@ -14,7 +14,7 @@ from aftercast.errors import ConfigError
 from aftercast.privacy import token_key
 from aftercast.settings import Settings
 from aftercast.sources.receiving import MOST_BYTES, Inbox, Receiver, server
-from aftercast.terminal import out
+from aftercast.terminal import OneLine, out
 
 app = typer.Typer(no_args_is_help=True, help="Receive what systems send.")
 
@@ -61,7 +61,9 @@ def serve(
     found = inboxes(settings, source)
     for one in found.values():
         one.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         listening = server(Receiver(found, token_key(settings.home), most_bytes), host, port)
     except OSError as error:

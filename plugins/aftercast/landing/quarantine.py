@@ -99,7 +99,7 @@ def held(settings: Settings, source: str | None = None) -> Iterator[Held]:
         if entity not in ENTITIES:
             continue
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
             if not line.strip():
                 continue
             try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
@@ -19,6 +18,7 @@ from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import Record, Severity, at, batch, hosted, is_due, iso, moment, nothing, text_at
 from aftercast.sources.places import Place, attributes, linked
+from aftercast.sources.quoting import segment
 from aftercast.sources.web import Page, Request, Web, records
 from aftercast.window import Window
 
@@ -165,7 +165,7 @@ class GitLab:
 
 
 def _api(project: str) -> str:
-    return f"/api/v4/projects/{quote(project, safe='')}"
+    return f"/api/v4/projects/{segment(project)}"
 
 
 def _is_due(record: Record, window: Window, began: str) -> bool:

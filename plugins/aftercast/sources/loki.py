@@ -24,8 +24,9 @@ from aftercast.sources.labels import Labels
 from aftercast.sources.otlp.decoding import SECOND, Buckets, Place, whole
 from aftercast.sources.otlp.patterns import Patterns, masked, severity_of
 from aftercast.sources.prometheus.points import points
-from aftercast.sources.prometheus.queries import Question
+from aftercast.sources.prometheus.queries import Only, Question
 from aftercast.sources.prometheus.ranges import PATIENCE, ask, steps
+from aftercast.sources.quoting import narrowed
 from aftercast.sources.web import Parameters, Request, Web, records, signed_in
 from aftercast.window import Window
 
@@ -53,10 +54,25 @@ class Query(Row):
 
 
 class Selection(Row):
-    """Log streams by a selector, and whose they are: a label, or `{const: …}`, which Loki's own patterns need."""
+    """Log streams by a selector, and whose they are: a label, or `{const: …}`, which Loki's own patterns need.
 
-    selector: str
+    `only` narrows the selector to streams whose labels have exactly these values.
+    """
+
+    selector: str = "{}"
+    only: Only = Field(default_factory=dict)
     labels: Labels | None = None
+
+    @property
+    def logql(self) -> str:
+        """The selector as it is asked."""
+        return narrowed(self.selector, self.only)
+
+    @model_validator(mode="after")
+    def _selects(self) -> Self:
+        if self.logql.strip() == "{}":
+            raise ValueError('which streams? add a selector, such as {app=~".+"}, or only: {app: shop}')
+        return self
 
 
 class Options(Row):
@@ -122,7 +138,7 @@ class Loki:
         """Count what Loki's pattern ingester found."""
         place = _place((one.labels or self.options.labels).read({}, "service", "environment", "region"))
         width = buckets.width // SECOND
-        asked: Parameters = {"query": one.selector, "start": buckets.first, "end": buckets.last, "step": f"{width}s"}
+        asked: Parameters = {"query": one.logql, "start": buckets.first, "end": buckets.last, "step": f"{width}s"}
         page = web.ask(Request(PATTERNS, asked))
         for pattern in records(page, "data", source=self.row.name):
             severity = severity_of(0, str(pattern.get("level") or ""))
@@ -134,7 +150,7 @@ class Loki:
     def _masked(self, web: Web, one: Selection, buckets: Buckets, found: Patterns, notes: Counter[str]) -> None:
         """Count lines by what is left of them when what varies is masked."""
         labels = one.labels or self.options.labels
-        for moment, stream, line in self._lines(web, one.selector, buckets):
+        for moment, stream, line in self._lines(web, one.logql, buckets):
             place = _place(labels.read(stream, "service", "environment", "region"))
             if place.service is None:
                 notes[f"lines without label {labels.service}"] += 1

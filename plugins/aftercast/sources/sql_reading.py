@@ -26,6 +26,8 @@ TOO_LONG = ("57014",)
 NOT_LET_IN = re.compile(r"(?i)password|authentication|access denied|pg_hba|(role|database) .* does not exist|unknown database")
 NOT_UNDERSTOOD = re.compile(r"(?i)no such (table|column|function)|syntax error")
 ONLY_READ = re.compile(r"(?i)read-?\s?only|data-modifying")
+# In any line of what a driver says: where a name has several addresses, it tells of each.
+NO_TLS = re.compile(r"(?i)certificate|does not support SSL|SSL was required|private key file|(?:tls|ssl)v\d+ alert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,12 @@ class Database:
         where = f"source {self.source!r}: query {query!r}"
         if state in WRITES or ONLY_READ.search(said):
             return SourceRejected(f"{where} wants to write ({said}); a source only reads: make it a select without side effects")
+        if (tls := next(filter(NO_TLS.search, str(cause).splitlines()), None)) is not None:
+            return SourceRejected(
+                f"{where}: no connection that can be trusted ({redact(' '.join(tls.split()))}); in the extra of connection "
+                f"{self.connection!r} check `sslrootcert` (a PEM file with the CA of the server), `sslmode`, `sslcert` and `sslkey`, and "
+                "that its host is a name the server's certificate is for"
+            )
         if state in TOO_LONG:
             return SourceUnavailable(
                 f"{where} took longer than {self.most_seconds} s and was cancelled ({said}); index what it filters by, set "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from aftercast.connections import Endpoint, resolve
 from aftercast.declarations import Row, SourceRow
@@ -28,6 +28,7 @@ from aftercast.sources.otlp.decoding import nanoseconds, number, value, whole
 from aftercast.sources.otlp.options import Options as Reader
 from aftercast.sources.otlp.records import Reading
 from aftercast.sources.prometheus.ranges import next_length, steps
+from aftercast.sources.quoting import attribute_name, segment
 from aftercast.sources.web import Page, Parameters, Request, Web, records, signed_in
 from aftercast.window import Window
 
@@ -63,6 +64,13 @@ class Options(Row):
     traces: int = Field(default=200, ge=0, le=10_000)
     query: str = "{ kind = server }"
 
+    @field_validator("labels")
+    @classmethod
+    def _are_attributes(cls, labels: Labels) -> Labels:
+        for name in labels.kept:
+            attribute_name(name)
+        return labels
+
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
@@ -83,7 +91,7 @@ class Tempo:
 
     def _metrics(self, web: Web, window: Window) -> Iterator[Batch]:
         mapping, where = self.options.labels, self.options.where
-        by = f" by ({', '.join(mapping.kept)})"
+        by = f" by ({', '.join(map(attribute_name, mapping.kept))})"
         quantiles = ", ".join(f"{q:g}" for q in self.options.quantiles)
         asked = [
             ("requests", f"{{ {where} }} | count_over_time(){by}"),
@@ -149,7 +157,7 @@ class Tempo:
             reading = Reading(Path(folder), window, reader, self.row.name)
             refused = 0
             for trace in self._sample(web, window):
-                page = web.ask(Request(TRACE + trace, accepted=(404,)))
+                page = web.ask(Request(TRACE + segment(trace), accepted=(404,)))
                 if page.status == 404:
                     continue  # it was there when searched, and is gone
                 refused += len(reading.take(_as_otlp(page.data)))

@@ -2,7 +2,7 @@
 
 It waits as long as a service asks (`Retry-After`, rate-limit headers), tries again what a retry can heal (connection, 429, 5xx, a torn
 body), and refuses what it cannot (credentials, certificates, other 4xx, bodies that are not what they should be). Pages are followed by
-`walk`, which stops at a page or a cursor that comes again. Whole pages can be kept, redacted, for later questions.
+`walk`, which stops at a page or a cursor that comes again. Whole pages can be kept, without persons and secrets, for later questions.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import hashlib
 import json
 import logging
 import math
+import re
+import secrets
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,8 +26,8 @@ from typing import Any, NoReturn
 import httpx
 
 from aftercast.connections import Endpoint
-from aftercast.errors import NotSent, SourceRejected, SourceUnavailable
-from aftercast.privacy import redact
+from aftercast.errors import ConfigError, NotSent, SourceRejected, SourceUnavailable
+from aftercast.privacy import protect_document, redact
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ SLOW_DOWN = (420, 429)
 REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
 LEAST_WAIT = 60.0  # seconds, when a refusal says that a rate is limited and not for how long
 RESETS = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-requests", "x-ratelimit-period-in-sec")
+_NAME_OF_HEADER, _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"), re.compile(r"[!-~](?:[ -~]*[!-~])?|")
 SHOWN = 200  # characters of a refusal that a message repeats
 
 
@@ -111,6 +114,21 @@ def _wait_asked(response: httpx.Response, now: float) -> float | None:
     return LEAST_WAIT if response.status_code == httpx.codes.FORBIDDEN else None
 
 
+def _headers(endpoint: Endpoint, headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as they can be sent. A line break in one would begin another, and a library that refuses it repeats the secret in its words.
+
+    Raises:
+        ConfigError: a name or a value holds something else than visible ASCII, naming the connection and never the value.
+    """
+    for name, value in headers.items():
+        if not _NAME_OF_HEADER.fullmatch(name) or not _HEADER.fullmatch(value):
+            raise ConfigError(
+                f"connection {endpoint.connection!r}: its password, or a header of its extra, cannot be sent as the header {name[:40]!a}: "
+                "it holds a line break, a space at an end or a letter outside of ASCII (often the last newline of a file); store it without"
+            )
+    return dict(headers)
+
+
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
 
@@ -134,7 +152,7 @@ class Web:
         endpoint: where and with which certificates (`Endpoint.tls`).
         headers: sent with every request; secrets belong here and appear in no message.
         auth: login and password for basic authentication.
-        keep: folder for the pages as received (redacted, readable by the owner only); None keeps none.
+        keep: folder for the pages as received (without persons and secrets, readable by the owner only); None keeps none.
         pace: least seconds from one request to the next, for services that count.
         sleep, clock: replaced in tests.
     """
@@ -154,13 +172,21 @@ class Web:
     ) -> None:
         own = endpoint.extra.get("verify", True) not in (True, "true") or endpoint.extra.get("cert")
         context = endpoint.tls() if own else True  # the client's own bundle of CAs
-        self._client = httpx.Client(
-            base_url=endpoint.base_url, headers=dict(headers or {}), auth=auth, timeout=timeout, verify=context, follow_redirects=False
-        )
+        try:
+            self._client = httpx.Client(
+                base_url=endpoint.base_url,
+                headers=_headers(endpoint, headers or {}),
+                auth=auth,
+                timeout=timeout,
+                verify=context,
+                follow_redirects=False,
+            )
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"{source}: the host of connection {endpoint.connection!r} fits no URL ({error}); correct it") from error
         self._source, self._connection, self._keep = source, endpoint.connection, keep
         self._sleep, self._clock = sleep, clock
         self._pace, self._asked_at = pace, -math.inf
-        self._kept = 0
+        self._kept, self._key = 0, secrets.token_bytes(32)
 
     def __enter__(self) -> Web:
         return self
@@ -216,7 +242,7 @@ class Web:
                             raise self._refused(response, origin) from error
                         problem = f"answered {response.status_code}: body of {len(response.content)} bytes is no whole JSON ({error})"
                     else:
-                        self._store(response.content, origin)
+                        self._store(data, origin)
                         return Page(
                             request,
                             data,
@@ -307,15 +333,20 @@ class Web:
             advice = "the service does not accept this request"
         return SourceRejected(f"source {self._source!r}: {origin} answered {status}; {advice}{f' ({said})' if said else ''}")
 
-    def _store(self, content: bytes, origin: str) -> None:
+    def _store(self, data: Any, origin: str) -> None:
+        """Keep a page without persons and secrets. Its tokens are of this extract alone: nobody needs to find a person there again."""
         if self._keep is None:
             return
         self._keep.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._kept += 1
         path = self._keep / f"{self._kept:05d}.json.gz"
         path.touch(mode=0o600)
-        text = json.dumps({"origin": origin, "body": redact(content.decode(errors="replace"))}, ensure_ascii=False)
-        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+        try:
+            body = json.dumps(protect_document(data, self._key), ensure_ascii=False)
+        except RecursionError:
+            body = "(nested too deeply to be kept)"
+        text = json.dumps({"origin": origin, "body": body}, ensure_ascii=False)
+        path.write_bytes(gzip.compress(text.encode(errors="replace"), mtime=0))
 
 
 def signed_in(source: str, endpoint: Endpoint, *, keep: Path | None = None, timeout: float = 60.0) -> Web:

@@ -6,6 +6,7 @@ may not set it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,9 +18,11 @@ from aftercast.connections import Endpoint, github
 from aftercast.declarations import TrackerRow
 from aftercast.errors import SourceRejected, SourceUnavailable
 from aftercast.sources.places import linked
+from aftercast.sources.quoting import folders, segment
 from aftercast.sources.web import Page, Parameters, Request, Web, records
 
 PAGE = 100
+_MARKUP = re.compile(r"[\\`<\[\]]")
 EARLY = timedelta(days=1)  # clocks differ; an issue made by an attempt is not older than this before it
 
 
@@ -39,10 +42,10 @@ class GitHub:
 
     @property
     def issues(self) -> str:
-        return f"/repos/{self.row.repository}/issues"
+        return f"/repos/{folders(str(self.row.repository))}/issues"
 
     def create(self, payload: Payload, mark: str) -> str:
-        body = "\n\n".join([*tickets.story(payload), f"```text\n{tickets.block(payload, mark)}\n```"])
+        body = "\n\n".join([*map(literal, tickets.story(payload)), f"```text\n{tickets.block(payload, mark)}\n```"])
         page = self._once("POST", self.issues, {"title": payload["title"], "body": body, "labels": [self.row.label]})
         return f"{self.row.repository}#{self._told(page, 'number')}"
 
@@ -64,7 +67,7 @@ class GitHub:
         return str(payload["ticket"])
 
     def comment(self, payload: Payload, mark: str) -> str:
-        page = self._once("POST", f"{self._path(payload)}/comments", {"body": f"{payload['text']}\n\n<!-- {mark} -->"})
+        page = self._once("POST", f"{self._path(payload)}/comments", {"body": f"{literal(str(payload['text']))}\n\n<!-- {mark} -->"})
         return f"{payload['ticket']}/{self._told(page, 'id')}"
 
     def find_comment(self, payload: Payload, mark: str) -> str | None:
@@ -83,7 +86,7 @@ class GitHub:
         repository, _, number = str(payload["ticket"]).partition("#")
         if repository != self.row.repository or not number.isdigit():
             raise SourceRejected(f"{self.name}: {payload['ticket']!r} is no issue of {self.row.repository}")
-        return f"{self.issues}/{number}"
+        return f"{self.issues}/{segment(number)}"
 
     def _web(self) -> Web:
         return Web(self.name, self.endpoint, headers=self.headers, timeout=self.timeout)
@@ -99,6 +102,11 @@ class GitHub:
                 f"{self.name}: {page.origin} answered {page.status} without {name!r}; whether it was done is not known yet"
             )
         return str(page.data[name])
+
+
+def literal(text: str) -> str:
+    """Return words as Markdown that shows them: they call nobody (`@name`), hide nothing, load no picture and name no other address."""
+    return _MARKUP.sub(r"\\\g<0>", text).replace("@", "@<!-- -->")
 
 
 def open_github(row: TrackerRow) -> GitHub:

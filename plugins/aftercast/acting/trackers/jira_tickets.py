@@ -15,6 +15,7 @@ from aftercast.acting.trackers import Payload
 from aftercast.connections import Endpoint, resolve
 from aftercast.declarations import TrackerRow
 from aftercast.errors import ConfigError, SourceRejected, SourceUnavailable
+from aftercast.sources.quoting import segment
 from aftercast.sources.web import Page, Request, Web, records, signed_in
 
 API = "/rest/api/3"
@@ -60,19 +61,19 @@ class Jira:
     def update(self, payload: Payload, mark: str) -> str:
         ticket = str(payload["ticket"])
         with self._web() as web:
-            there = web.ask(Request(f"{API}/issue/{ticket}", {"fields": "description"})).data["fields"]
+            there = web.ask(Request(f"{API}/issue/{segment(ticket)}", {"fields": "description"})).data["fields"]
         fields = {
             "summary": payload["title"],
             "duedate": payload.get("due"),
             "description": with_block(there.get("description"), tickets.block(payload, mark)),
         }
-        self._once("PUT", f"/issue/{ticket}", {"fields": fields})
+        self._once("PUT", f"/issue/{segment(ticket)}", {"fields": fields})
         return ticket
 
     def comment(self, payload: Payload, mark: str) -> str:
         ticket = str(payload["ticket"])
         told = {"body": document([str(payload["text"]), mark], None)}
-        return f"{ticket}/{self._told(self._once('POST', f'/issue/{ticket}/comment', told), 'id')}"
+        return f"{ticket}/{self._told(self._once('POST', f'/issue/{segment(ticket)}/comment', told), 'id')}"
 
     def find_comment(self, payload: Payload, mark: str) -> str | None:
         ticket = str(payload["ticket"])
@@ -81,7 +82,7 @@ class Jira:
             reached = int(page.request.params["startAt"]) + len(page.data["comments"])  # type: ignore[arg-type]
             return page.request.with_params(startAt=reached) if page.data["comments"] and reached < page.data["total"] else None
 
-        first = Request(f"{API}/issue/{ticket}/comment", {"startAt": 0, "maxResults": PAGE, "orderBy": "created"})
+        first = Request(f"{API}/issue/{segment(ticket)}/comment", {"startAt": 0, "maxResults": PAGE, "orderBy": "created"})
         with self._web() as web:
             for page in web.walk(first, following):
                 for one in records(page, "comments", source=self.name):
@@ -92,10 +93,10 @@ class Jira:
     def reopen(self, payload: Payload, mark: str) -> str:
         ticket = str(payload["ticket"])
         with self._web() as web:
-            status = web.ask(Request(f"{API}/issue/{ticket}", {"fields": "status"})).data["fields"]["status"]
+            status = web.ask(Request(f"{API}/issue/{segment(ticket)}", {"fields": "status"})).data["fields"]["status"]
             if status["statusCategory"]["key"] == DONE:
-                ways = records(web.ask(Request(f"{API}/issue/{ticket}/transitions")), "transitions", source=self.name)
-                self._once("POST", f"/issue/{ticket}/transitions", {"transition": {"id": self._way_back(ways, ticket)["id"]}})
+                ways = records(web.ask(Request(f"{API}/issue/{segment(ticket)}/transitions")), "transitions", source=self.name)
+                self._once("POST", f"/issue/{segment(ticket)}/transitions", {"transition": {"id": self._way_back(ways, ticket)["id"]}})
         return self.comment(payload, mark)
 
     def _way_back(self, ways: list[dict[str, Any]], ticket: str) -> dict[str, Any]:

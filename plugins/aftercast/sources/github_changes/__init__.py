@@ -22,6 +22,7 @@ from aftercast.sources.github_changes.issues import issues
 from aftercast.sources.github_changes.rows import Options, pull_row, release_row, run_row
 from aftercast.sources.lifecycle import Record, at, batch, is_due, iso, moment, nothing, text_at
 from aftercast.sources.places import linked
+from aftercast.sources.quoting import folders, segment
 from aftercast.sources.web import Page, Request, Web, records
 from aftercast.window import Window
 
@@ -72,7 +73,7 @@ class GitHub:
             known = [instant for instant in times if instant]
             return None if known and max(known) < self._horizon(window) else linked(page)
 
-        for page in web.walk(Request(f"/repos/{repository}/releases", {"per_page": PAGE}), following):
+        for page in web.walk(Request(f"/repos/{folders(repository)}/releases", {"per_page": PAGE}), following):
             for one in records(page, source=self.row.name):
                 published = text_at(one, "published_at")
                 if is_due(window, created=published, updated=[published, text_at(one, "updated_at")]):
@@ -80,7 +81,9 @@ class GitHub:
 
     def _runs(self, web: Web, repository: str, window: Window) -> Iterator[tuple[str, dict[str, Any] | None]]:
         branch = {"branch": self.options.branch} if self.options.branch else {}
-        first = Request(f"/repos/{repository}/actions/workflows/{self.options.workflow}/runs", {"per_page": PAGE, **branch})
+        first = Request(
+            f"/repos/{folders(repository)}/actions/workflows/{segment(self.options.workflow)}/runs", {"per_page": PAGE, **branch}
+        )
         for page in self._between(web, first, self._horizon(window), window.end):
             for one in records(page, "workflow_runs", source=self.row.name):
                 if is_due(window, created=text_at(one, "created_at"), updated=[text_at(one, "updated_at")]):
@@ -113,7 +116,7 @@ class GitHub:
 
         branch = {"base": self.options.branch} if self.options.branch else {}
         params: dict[str, str | int] = {"state": "closed", "sort": "updated", "direction": "desc", "per_page": PAGE, **branch}
-        for page in web.walk(Request(f"/repos/{repository}/pulls", params), following):
+        for page in web.walk(Request(f"/repos/{folders(repository)}/pulls", params), following):
             for one in records(page, source=self.row.name):
                 if is_due(window, created=text_at(one, "merged_at"), updated=[text_at(one, "updated_at")]):
                     yield page.origin, pull_row(repository, one, self.options)

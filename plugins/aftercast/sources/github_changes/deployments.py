@@ -13,6 +13,7 @@ from typing import Any
 from aftercast.sources.github_changes.rows import Options, deployment_row, is_same_place, outcome
 from aftercast.sources.lifecycle import Record, moment, text_at
 from aftercast.sources.places import linked
+from aftercast.sources.quoting import folders, segment
 from aftercast.sources.web import Page, Request, Web, records
 
 PAGE = 100
@@ -23,7 +24,7 @@ class Deployments:
 
     def __init__(self, web: Web, source: str, repository: str, options: Options) -> None:
         self._web, self._source, self._repository, self._options = web, source, repository, options
-        self._pages: Iterator[Page] = web.walk(Request(f"/repos/{repository}/deployments", {"per_page": PAGE}), linked)
+        self._pages: Iterator[Page] = web.walk(Request(f"/repos/{folders(repository)}/deployments", {"per_page": PAGE}), linked)
         self._listed: list[tuple[Record, str]] = []
         self._outcomes: dict[str | None, dict[str, Any]] = {}
 
@@ -50,7 +51,7 @@ class Deployments:
     def _outcome(self, record: Record) -> dict[str, Any]:
         id_ = text_at(record, "id")
         if id_ not in self._outcomes:
-            request = Request(f"/repos/{self._repository}/deployments/{id_}/statuses", {"per_page": PAGE})
+            request = Request(f"/repos/{folders(self._repository)}/deployments/{segment(id_)}/statuses", {"per_page": PAGE})
             said = [one for page in self._web.walk(request, linked) for one in records(page, source=self._source)]
             self._outcomes[id_] = outcome(said)
         return self._outcomes[id_]

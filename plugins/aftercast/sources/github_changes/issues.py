@@ -14,6 +14,7 @@ from aftercast import tickets
 from aftercast.sources.github_changes.rows import Options
 from aftercast.sources.lifecycle import Record, at, is_due, iso, moment, text_at
 from aftercast.sources.places import linked
+from aftercast.sources.quoting import folders, segment
 from aftercast.sources.web import Request, Web, records
 from aftercast.window import Window
 
@@ -51,7 +52,7 @@ def issues(web: Web, source: str, repository: str, options: Options, window: Win
         "direction": "asc",
         "per_page": str(PAGE),
     }
-    for page in web.walk(Request(f"/repos/{repository}/issues", asked), linked):
+    for page in web.walk(Request(f"/repos/{folders(repository)}/issues", asked), linked):
         for one in records(page, source=source):
             if "pull_request" not in one and is_due(window, created=text_at(one, "created_at"), updated=[text_at(one, "updated_at")]):
                 row = issue_row(repository, one)
@@ -62,7 +63,9 @@ def issues(web: Web, source: str, repository: str, options: Options, window: Win
 def _shipped(web: Web, source: str, repository: str, record: Record, options: Options) -> str | None:
     """The change that shipped an issue; None when nothing tells."""
     closed, best = moment(text_at(record, "closed_at")), None
-    for page in web.walk(Request(f"/repos/{repository}/issues/{text_at(record, 'number')}/timeline", {"per_page": PAGE}), linked):
+    for page in web.walk(
+        Request(f"/repos/{folders(repository)}/issues/{segment(text_at(record, 'number') or '')}/timeline", {"per_page": PAGE}), linked
+    ):
         for event in records(page, source=source):
             pull = at(event, "source", "issue")
             merged = moment(text_at(pull, "pull_request", "merged_at"))
@@ -73,9 +76,9 @@ def _shipped(web: Web, source: str, repository: str, record: Record, options: Op
         return None
     if options.shipped_by == "pull_requests":
         return f"{repository}/pulls/{best[1]}"
-    commit = text_at(web.ask(Request(f"/repos/{repository}/pulls/{best[1]}")).data, "merge_commit_sha")
+    commit = text_at(web.ask(Request(f"/repos/{folders(repository)}/pulls/{segment(best[1])}")).data, "merge_commit_sha")
     if commit is None:
         return None
-    page = web.ask(Request(f"/repos/{repository}/deployments", {"sha": commit, "per_page": PAGE}))
+    page = web.ask(Request(f"/repos/{folders(repository)}/deployments", {"sha": commit, "per_page": PAGE}))
     known = sorted((text_at(one, "created_at") or "", text_at(one, "id") or "") for one in records(page, source=source))
     return f"{repository}/deployments/{known[0][1]}" if known else None

@@ -20,6 +20,7 @@ from aftercast.sources import Batch
 from aftercast.sources.jsm_ops import opsgenie_incidents
 from aftercast.sources.jsm_ops.rows import SEVERITIES, Options, alert_row, event_row, incident_row
 from aftercast.sources.lifecycle import Record, at, batch, hosted, is_due, milliseconds, moment, nothing, text_at
+from aftercast.sources.quoting import segment
 from aftercast.sources.web import Page, Request, Web, records, signed_in
 from aftercast.window import Window
 
@@ -59,7 +60,7 @@ class Alerts:
 
     @property
     def path(self) -> str:
-        return self.api.alerts.format(cloud_id=self.options.cloud_id)
+        return self.api.alerts.format(cloud_id=segment(self.options.cloud_id or "-"))
 
     def extract(self, window: Window) -> Iterator[Batch]:
         """Yield the alerts of a page, and of those that are incidents the incidents and their events."""
@@ -124,12 +125,12 @@ class Alerts:
         """The alert with its report, which lists may leave out, when it was acknowledged or closed."""
         if at(alert, "report") is not None or not (at(alert, "acknowledged") or text_at(alert, "status") == "closed"):
             return alert
-        whole = web.ask(Request(f"{self.path}/{text_at(alert, 'id')}", accepted=(404,)))
+        whole = web.ask(Request(f"{self.path}/{segment(text_at(alert, 'id') or '')}", accepted=(404,)))
         report = at(whole.data, "report") or at(whole.data, "data", "report")
         return {**alert, "report": report}
 
     def _log(self, web: Web, id_: str) -> Iterator[Record]:
-        for page in web.walk(Request(f"{self.path}/{id_}/logs", {self.api.size: PAGE}), self._following):
+        for page in web.walk(Request(f"{self.path}/{segment(id_)}/logs", {self.api.size: PAGE}), self._following):
             yield from records(page, self.api.rows, source=self.row.name)
 
 

@@ -19,6 +19,7 @@ from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import Record, at, batch, is_due, iso, nothing, text_at
 from aftercast.sources.pagerduty_incidents.rows import Options, change_rows, event_row, incident_row
+from aftercast.sources.quoting import segment
 from aftercast.sources.web import Page, Request, Web, records
 from aftercast.window import Window
 
@@ -102,13 +103,13 @@ class PagerDuty:
 
     def _incident(self, web: Web, id_: str) -> Record | None:
         """An incident by id; None when it is gone, or of a service that is not wanted."""
-        record: Record | None = at(web.ask(Request(f"/incidents/{id_}", accepted=(404,))).data, "incident")
+        record: Record | None = at(web.ask(Request(f"/incidents/{segment(id_)}", accepted=(404,))).data, "incident")
         return record if not self.options.services or at(record, "service", "id") in self.options.services else None
 
     def _landed(self, web: Web, found: Sequence[Record], origin: str) -> Iterator[Batch]:
         incidents, events = [], []
         for record in found:
-            log = self._request(f"/incidents/{text_at(record, 'id')}/log_entries", time_zone="UTC")
+            log = self._request(f"/incidents/{segment(text_at(record, 'id') or '')}/log_entries", time_zone="UTC")
             entries = [one for page in web.walk(log, self._following) for one in records(page, "log_entries", source=self.row.name)]
             story = [event_row(record, one) for one in entries if text_at(one, "type") != "notify_log_entry"]
             incidents.append(incident_row(record, entries, story, self.options))

@@ -22,7 +22,9 @@ from aftercast.declarations import Row
 from aftercast.entities import ENTITIES
 from aftercast.sources import Batch
 from aftercast.sources.labels import Labels
+from aftercast.sources.prometheus.queries import Only
 from aftercast.sources.prometheus.ranges import EPOCH, SECOND, ask, numbers, steps
+from aftercast.sources.quoting import narrowed
 from aftercast.sources.web import Web
 from aftercast.window import Window
 
@@ -35,9 +37,13 @@ SCHEMA = dict(ENTITIES["alerts"].columns)
 
 
 class AlertOptions(Row):
-    """Which alerts, e.g. `selector: 'alertname!="Watchdog"'`, and how finely; steps as short as the rules' interval miss none."""
+    """Which alerts, e.g. `selector: 'alertname!="Watchdog"'` or `only: {service: cart}`, and how finely.
+
+    Steps as short as the rules' interval miss none.
+    """
 
     selector: str = ""
+    only: Only = Field(default_factory=dict)
     step_seconds: int = Field(default=60, ge=1)
     labels: Labels | None = None
 
@@ -45,7 +51,8 @@ class AlertOptions(Row):
     def promql(self) -> str:
         inside = self.selector.strip().removeprefix("{").removesuffix("}").strip(", ")
         firing = ",".join(filter(None, ('alertstate="firing"', inside)))
-        return f"ALERTS_FOR_STATE{{{inside}}} and ignoring(alertstate) ALERTS{{{firing}}}"
+        active, fired = (narrowed(selector, self.only) for selector in (f"ALERTS_FOR_STATE{{{inside}}}", f"ALERTS{{{firing}}}"))
+        return f"{active} and ignoring(alertstate) {fired}"
 
 
 @dataclass(slots=True)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from aftercast.declarations import Row
 from aftercast.sources.labels import Labels
+from aftercast.sources.quoting import label_name, narrowed
+
+Only = dict[str, Annotated[str, Field(min_length=1)]]
 
 
 class Query(Row):
     """What lands under the name of a metric: exactly one of `counter`, `buckets` (selectors) and `query` (PromQL, `$step` allowed).
 
     A counter that is a part `of` another one is zero where that one counts and it does not: a server has no series of errors before the
-    first error, and without this the share of errors would be unknown, not zero.
+    first error, and without this the share of errors would be unknown, not zero. `only` narrows selectors to labels with exactly
+    these values.
     """
 
     metric: str = Field(min_length=1)
@@ -27,6 +31,7 @@ class Query(Row):
     kind: Literal["gauge", "counter", "histogram"] = "gauge"
     unit: str = ""
     scale: float = 1.0
+    only: Only = Field(default_factory=dict)
     quantiles: tuple[float, ...] = ()
     step_seconds: int | None = Field(default=None, ge=1)
     labels: Labels | None = None
@@ -39,6 +44,10 @@ class Query(Row):
             raise ValueError("only a counter can be a part `of` another one")
         if bool(self.quantiles) != (self.buckets is not None) or not all(0 < one < 1 for one in self.quantiles):
             raise ValueError("buckets need quantiles between 0 and 1, such as [0.5, 0.95], and nothing else has quantiles")
+        if self.query is not None and self.only:
+            raise ValueError("`only` narrows counter and buckets; write what is wanted into the query")
+        for selector in (self.counter, self.of, self.buckets):
+            narrowed(selector or "", self.only)
         if self.query is not None and self.kind == "counter" and "$step" not in self.query:
             raise ValueError("a counter lands as its increase per step: write increase(...[$step]), or use `counter:`")
         return self
@@ -63,12 +72,13 @@ def questions(rows: Iterable[Query], *, step: int, labels: Labels) -> list[Quest
     found = []
     for row in rows:
         every, mapping = row.step_seconds or step, row.labels or labels
-        by = ", ".join(mapping.kept)
+        by = ", ".join(map(label_name, mapping.kept))
         if row.counter is not None:
-            part, whole = (f"sum by ({by}) (increase({selector}[$step]))" for selector in (row.counter, row.of))
+            part, whole = (f"sum by ({by}) (increase({selector}[$step]))" for selector in _narrowed(row, row.counter, row.of))
             asked = [(row.metric, part if row.of is None else f"{part} or {whole} * 0", "counter")]
         elif row.buckets is not None:
-            spread = f"sum by ({', '.join(filter(None, ('le', by)))}) (increase({row.buckets}[$step]))"
+            (selector,) = _narrowed(row, row.buckets)
+            spread = f"sum by ({', '.join(filter(None, ('le', by)))}) (increase({selector}[$step]))"
             unit = f"_{row.unit}" if row.unit else ""
             asked = [
                 (f"{row.metric}_p{f'{q * 100:g}'.replace('.', '_')}{unit}", f"histogram_quantile({q}, {spread})", "gauge")
@@ -81,3 +91,7 @@ def questions(rows: Iterable[Query], *, step: int, labels: Labels) -> list[Quest
             for metric, text, kind in asked
         ]
     return found
+
+
+def _narrowed(row: Query, *selectors: str | None) -> list[str]:
+    return [narrowed(selector or "", row.only) for selector in selectors]

@@ -18,6 +18,7 @@ from aftercast.errors import ConfigError, SourceRejected
 from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.lifecycle import batch, hosted, is_due, items_at, moment, nothing, text_at
+from aftercast.sources.quoting import segment
 from aftercast.sources.statuspage.rows import Options, change_rows, event_row, incident_row, is_maintenance
 from aftercast.sources.web import Page, Request, Web, records
 from aftercast.window import Window
@@ -60,7 +61,7 @@ class StatusPage:
             ended = len(found) < PAGE or (born and max(born) < horizon)
             return None if ended else page.request.with_params(page=page.number + 1)
 
-        return web.walk(Request(f"/v1/pages/{self.options.page}/incidents", {"page": 1, "limit": PAGE}), following)
+        return web.walk(Request(f"/v1/pages/{segment(self.options.page)}/incidents", {"page": 1, "limit": PAGE}), following)
 
     def _public(self, web: Web, window: Window) -> Iterator[Page]:
         """The two public feeds. What a feed no longer shows is unknown, not gone: a window that begins before it is refused."""
