@@ -7,6 +7,7 @@ our own errors that names the source and is no longer than a person reads. Not: 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -15,11 +16,12 @@ import re
 import shutil
 import signal
 import sqlite3
+import ssl
 import time
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +45,7 @@ from tests.unit import landing_fixture
 NAME = "fuzzed"
 MOST_REQUESTS = 400
 MOST_PAGES = 60
+MOST_DRAWS = 3  # for each payload asked for: many a wreck is soon the same as one before
 SECONDS = 20
 LONGEST_MESSAGE = 4_000
 URL = "http://service.test"
@@ -51,6 +54,10 @@ SOFT = (*mutations.SLIPS, *mutations.REARRANGED)
 
 class Endless(BaseException):
     """A payload that asks for ever or takes too long; no wide `except` of the product may swallow it."""
+
+
+class Again(BaseException):
+    """A payload that was tried before, byte for byte; no wide `except` of the product may swallow it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class Report:
 
     seed: str
     outcomes: list[Outcome] = field(default_factory=list)
+    again: int = 0
     seconds: float = 0.0
 
     def count(self, became: str) -> int:
@@ -86,8 +94,8 @@ class Report:
 class Service:
     """A fake service whose n-th answer is spoilt, also when the same is asked again."""
 
-    def __init__(self, rule: Rule, spoilt: int, mutation: str, chance: random.Random) -> None:
-        self.rule, self.spoilt, self.mutation, self.chance = rule, spoilt, mutation, chance
+    def __init__(self, rule: Rule, spoilt: int, mutation: str, chance: random.Random, fresh: Callable[..., None]) -> None:
+        self.rule, self.spoilt, self.mutation, self.chance, self.fresh = rule, spoilt, mutation, chance, fresh
         self.asked = 0
         self.held: Answer | None = None
         self.kept: dict[tuple[str, str, bytes], tuple[bytes, dict[str, str]]] = {}
@@ -111,13 +119,16 @@ class Service:
         answer, question = self.held or self.rule(asked), (request.method, str(request.url), text)
         content, headers = mutations.as_bytes(answer.data) if answer.raw is None else answer.raw, dict(answer.headers)
         if self.mutation in mutations.FOREVER and number >= self.spoilt:
-            self.held = self.held or answer
+            if self.held is None:
+                self.fresh(number, self.mutation)
+                self.held = answer
             document = mutations.cursors(answer.data, number if self.mutation == "ever new cursors" else 0)
             content = mutations.as_bytes(document)
             headers["link"] = f'<{URL}/?page={number + 2}&cursor={number}>; rel="next"'
         elif (number == self.spoilt or question in self.kept) and answer.raw is None:
             if question not in self.kept:
                 self.kept[question] = spoil(answer.data, self.mutation, self.chance)
+                self.fresh(number, *self.kept[question])
             content, more = self.kept[question]
             headers |= more
         return httpx.Response(answer.status, headers={"content-type": "application/json", **headers}, stream=httpx.ByteStream(content))
@@ -206,6 +217,18 @@ class Field:
         self.row = SourceRow(name=NAME, kind=seed.kind, connection="fuzzed", entities=seed.entities, options=options)
         self.requests = 0
         self.whole: Counter[str] = Counter()
+        self.tried: set[bytes] = set()
+
+    def fresh(self, *payload: object) -> None:
+        """Note a payload.
+
+        Raises:
+            Again: it was tried before.
+        """
+        mark = hashlib.sha256(repr(payload).encode("utf-8", "surrogatepass")).digest()
+        if mark in self.tried:
+            raise Again
+        self.tried.add(mark)
 
     def connection(self) -> str:
         if self.seed.rows is not None:
@@ -217,16 +240,22 @@ class Field:
         for name in ("landing", "quarantine", "inbox", "raw", "staging"):
             shutil.rmtree(self.place.home / name, ignore_errors=True)
         rule: Rule = self.seed.service() if self.seed.service else lambda _: Answer({}, status=404)
-        service = Service(rule, chance.randrange(max(self.requests, 1)) if mutation else -1, mutation, chance)
+        service = Service(rule, chance.randrange(max(self.requests, 1)) if mutation else -1, mutation, chance, self.fresh)
         if self.seed.files is not None:
             write_files(self.place.home / "inbox", self.seed.files(), mutation, chance)
+            self._fresh_files(self.place.home / "inbox")
         if self.seed.rows is not None:
             write_rows(self.root / "points.db", self.seed.rows(), mutation, chance)
+            self._fresh_files(self.root, "points.db")
         with _served(service), mock.patch.dict(os.environ, {"AIRFLOW_CONN_FUZZED": self.connection(), "AFTERCAST_TOKEN_KEY": "k" * 32}):
             found = extraction.told(self.row, open_source(self.row, self.place).extract(self.seed.window))
             at = self.seed.window.end + timedelta(minutes=1)
             results = landing.land(self.place, self.row, self.seed.window, found, ingested_at=at)
         return {one.entity: one for one in results}, service.asked
+
+    def _fresh_files(self, folder: Path, pattern: str = "*") -> None:
+        files = sorted(path for path in folder.rglob(pattern) if path.is_file())
+        self.fresh(*((str(path), path.read_bytes()) for path in files))
 
     def rehearse(self) -> None:
         """Land the healthy payload, to know what there is to lose."""
@@ -256,7 +285,9 @@ def _served(service: Service) -> Iterator[None]:
 
     known = dict(web.Web.__init__.__kwdefaults__ or {})
     walking = dict(web.Web.walk.__kwdefaults__ or {})
-    with mock.patch.object(web, "httpx", _Httpx(Client)):
+    # A hook that makes a client of its own to learn an address reads all certificates of the machine for it.
+    without = mock.patch.multiple(ssl.SSLContext, load_verify_locations=mock.DEFAULT, load_default_certs=mock.DEFAULT)
+    with mock.patch.object(web, "httpx", _Httpx(Client)), without:
         web.Web.__init__.__kwdefaults__ = known | {"sleep": lambda _: None}  # type: ignore[attr-defined]
         web.Web.walk.__kwdefaults__ = walking | {"most": MOST_PAGES}  # type: ignore[attr-defined]
         try:
@@ -283,7 +314,11 @@ def within(seconds: int) -> Iterator[None]:
 
 
 def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> Outcome:
-    """Try one payload and say what became of it."""
+    """Try one payload and say what became of it.
+
+    Raises:
+        Again: it was tried before.
+    """
     TOUCHED.clear()
     try:
         with within(SECONDS):
@@ -297,7 +332,7 @@ def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> 
     except Endless as error:
         return Outcome(number, mutation, "crashed", f"endless: {error}")
     except BaseException as error:  # a panic below Python is no Exception
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, (KeyboardInterrupt, Again)):
             raise
         where = traceback.extract_tb(error.__traceback__)
         ours = [one for one in where if "aftercast" in one.filename] or where
@@ -332,16 +367,21 @@ def mutations_for(seed: Seed) -> list[str]:
 
 
 def run(name: str, root: Path, *, seed: int, payloads: int) -> Report:
-    """Try so many payloads of one seed."""
+    """Try so many payloads of one seed, no two of them the same; fewer where so many do not exist."""
     logging.disable(logging.CRITICAL)
     begun = time.monotonic()
     tried = Field(root, SEEDS[name])
     tried.rehearse()
     ways = mutations_for(tried.seed)
     report = Report(name)
-    for number in range(payloads):
+    for number in range(payloads * MOST_DRAWS):
+        if len(report.outcomes) == payloads:
+            break
         chance = random.Random(zlib.crc32(f"{seed}/{name}/{number}".encode()))
-        report.outcomes.append(judged(tried, number, ways[number % len(ways)], chance))
+        try:
+            report.outcomes.append(judged(tried, number, ways[number % len(ways)], chance))
+        except Again:
+            report.again += 1
     logging.disable(logging.NOTSET)
     report.seconds = time.monotonic() - begun
     return report
