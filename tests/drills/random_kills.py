@@ -266,19 +266,26 @@ def stage_of(step: str) -> str:
     return next((name for name, steps in STAGES.items() if step in steps), "derived")
 
 
-def table(walks: list[Walk]) -> str:
-    """Return survived and tried by stage and in all."""
+def counted(walks: list[Walk]) -> dict[str, tuple[int, int]]:
+    """How many kills were tried and survived, by stage."""
     tried, survived = Counter[str](), Counter[str]()
     for one in walks:
         for kill, faults in one.kills:
-            for name in (stage_of(kill.step), "all"):
-                tried[name] += 1
-                survived[name] += not faults and not one.wrong
+            tried[stage_of(kill.step)] += 1
+            survived[stage_of(kill.step)] += not faults and not one.wrong
+    names = ("landing", "derived", "dbt", "publish", "report", "write-back")
+    return {name: (tried[name], survived[name]) for name in names if tried[name]}
+
+
+def table(walks: list[Walk]) -> str:
+    """Return survived and tried by stage and in all."""
+    found = counted(walks)
+    found["all"] = (sum(tried for tried, _ in found.values()), sum(survived for _, survived in found.values()))
     lines = ["| stage | survived | tried | 95 % interval |", "|---|---|---|---|"]
-    for name in ("landing", "derived", "dbt", "publish", "report", "write-back", "all"):
-        if tried[name]:
-            low, high = wilson(survived[name], tried[name])
-            lines.append(f"| {name} | {survived[name]} | {tried[name]} | {low:.0%} to {high:.0%} |")
+    for name, (tried, survived) in found.items():
+        if tried:
+            low, high = wilson(survived, tried)
+            lines.append(f"| {name} | {survived} | {tried} | {low:.0%} to {high:.0%} |")
     return "\n".join(lines)
 
 

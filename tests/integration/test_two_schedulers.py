@@ -237,19 +237,17 @@ def test_two_schedulers_of_which_one_is_killed_do_everything_once(
     def found(dag: str, task: str = "") -> list[int]:
         return [job for known, name, job in pair.running() if known.startswith(dag) and name in (task or name)]
 
-    # A scheduler goes with everything it runs while both extract.
+    # A scheduler goes with everything it runs while it extracts. What it had queued and not begun begins elsewhere.
     first = datetime.now(UTC)
     with held(home, *(f"{name}.lock" for name in SOURCES)):
         trigger(WINDOWS[0])
-        pair.eventually(lambda: len(set(found("extract__"))) == 2, "extracts of both schedulers at once")
+        pair.eventually(lambda: len(found("extract__")) > 1, "two extracts at once")
         job = found("extract__")[0]
-        lost = [dag for dag, _, theirs in pair.running() if theirs == job]
+        lost = {dag for dag, _, theirs in pair.running() if theirs == job}
         pair.kill(job, everything=True)
-        kept = [dag for dag, _, theirs in pair.running() if theirs != job]
     pair.eventually(lambda: ended(first), "the refresh by the scheduler that is left")
-    again = {name.split(".")[0]: tries for name, tries in pair.tries(first).items() if tries != [1]}
-    assert again == {dag: [1, 2] for dag in lost}
-    assert kept and not set(kept) & set(lost)
+    assert {name.split(".")[0] for name, tries in pair.tries(first).items() if len(tries) > 1} == lost
+    assert {tuple(tries) for tries in pair.tries(first).values()} <= {(1,), (2,), (1, 2)}
 
     # A scheduler goes alone while a step waits: the step goes on, and the other scheduler begins it anew.
     pair.begin()
