@@ -139,13 +139,17 @@ TOUCHED: list[mutations.Path] = []
 """Which value the slip of this payload spoilt."""
 PUT: list[Any] = []
 """What it put there."""
+GONE: set[Any] = set()
+"""The keys below the value that was there: with a message goes what it said of its thread."""
 
 
 def spoil(document: Any, mutation: str, chance: random.Random) -> tuple[bytes, dict[str, str]]:
     """The bytes and headers of a spoilt document."""
     if mutation in mutations.SLIPS:
         spoilt = mutations.slip(document, mutation, chance, TOUCHED)
-        PUT.extend(mutations.value_at(spoilt, path) for path in TOUCHED[-1:])
+        for path in TOUCHED[-1:]:
+            PUT.append(mutations.value_at(spoilt, path))
+            GONE.update(key for below in mutations.nodes(mutations.value_at(document, path)) for key in below)
         return mutations.as_bytes(spoilt), {}
     if mutation in mutations.REARRANGED:
         return mutations.as_bytes(mutations.rearranged(document, mutation, chance)), {}
@@ -326,6 +330,7 @@ def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> 
     """
     TOUCHED.clear()
     PUT.clear()
+    GONE.clear()
     try:
         with within(SECONDS):
             landed, _ = field_.run(mutation, chance)
@@ -348,7 +353,7 @@ def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> 
         held = sum(path.read_bytes().count(b"\n") for path in field_.place.quarantine.glob(f"{one.entity}/**/*.jsonl"))
         if one.received != one.landed + one.rejected + one.duplicate or on_disk != one.landed or held != one.rejected:
             return Outcome(number, mutation, "lost", f"{one}; {on_disk} rows on disk, {held} in quarantine")
-    said_where = any(key in field_.seed.uncounted for path in TOUCHED for key in path)
+    said_where = any(key in field_.seed.uncounted for path in (*TOUCHED, GONE) for key in path)
     # A time that is whole in another zone may be that of another window: what happened then is asked for by its own.
     said_where |= any((instant := moment(str(one))) is not None and not field_.seed.window.contains(instant) for one in PUT)
     if mutation in mutations.SLIPS and field_.seed.counted and not said_where:

@@ -90,6 +90,25 @@ def test_a_record_whose_time_in_another_zone_is_of_another_window_is_no_loss(tmp
     assert campaign.judged(tried, 1, "wrong time zone", random.Random(1)).became == "lost"
 
 
+def test_a_thread_that_goes_with_the_message_that_begins_it_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tried = campaign.Field(tmp_path, SEEDS["slack"])
+    tried.rehearse()
+    slip = mutations.slip
+
+    def first(document: dict[str, Any], name: str, chance: random.Random, touched: list[mutations.Path]) -> Any:
+        if not document.get("messages"):
+            return slip(document, name, chance, touched)
+        touched.append(("messages", 0))
+        return {**document, "messages": [{"deeper": 1}, *document["messages"][1:]]}
+
+    monkeypatch.setattr(mutations, "slip", first)
+    became = set()
+    for number in range(6):
+        tried.tried.clear()
+        became.add(campaign.judged(tried, number, "nested", random.Random(number)).became)
+    assert "quarantined" in became and "lost" not in became
+
+
 # --- what it found, by name
 
 
