@@ -85,9 +85,13 @@ class Worker:
         """The end of what the last step wrote."""
         return (self.folder / "step.log").read_text(errors="replace")[-3000:]
 
-    def waits_for_a_person(self) -> bool:
-        """Whether something sent is unsure: until somebody says whether it arrived, the step fails and says so, as it should."""
-        return Outbox(Settings.from_environment().outbox).rows().filter(state="unsure").height > 0
+    def waits(self) -> bool:
+        """Whether the step failed as it should: something sent is unsure until a person has looked, or cannot be asked for yet.
+
+        A ticket that may have been made is searched for once the tracker's search knows it; `recover` tries late enough.
+        """
+        unsure = Outbox(Settings.from_environment().outbox).rows().filter(state="unsure").height > 0
+        return unsure or "aftercast.errors.SourceUnavailable: " in self.said()
 
     def recover(self, name: str) -> list[str]:
         """Try a step again as Airflow does, later each time; settle what only a person can. Returns what a person had to settle."""

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -110,6 +110,7 @@ class Field:
     undisturbed: State
     effects: dict[str, list[str]] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
+    seen: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
 
     def start_again(self) -> None:
         restore(self.folder / "saved", self.folder / "home")
@@ -132,6 +133,12 @@ class Field:
     def readers_see_a_whole_mart(self) -> list[str]:
         """What is wrong with what readers see now: it must be the mart before or after, in DuckDB and in Parquet."""
         settings = Settings.from_environment()
+        marks = (_marks(settings.mart), *map(_marks, sorted((settings.published / "parquet" / "current").glob("*.parquet"))))
+        if marks not in self.seen:  # most steps publish nothing, and reading it all is slower than most steps
+            self.seen[marks] = self._wrong_for_readers(settings)
+        return self.seen[marks]
+
+    def _wrong_for_readers(self, settings: Settings) -> list[str]:
         try:
             seen = {"mart": comparing.mart(settings.mart), "parquet": comparing.parquet(settings.published / "parquet" / "current")}
         except Exception as error:  # noqa: BLE001
@@ -141,6 +148,15 @@ class Field:
             for name, one in seen.items()
             if one not in (self.before, self.undisturbed.mart)
         ]
+
+
+def _marks(path: Path) -> tuple[str, int, int, int] | None:
+    """What tells one file from another without reading it; None where there is none."""
+    try:
+        known = path.stat()
+    except OSError:
+        return None
+    return str(path.resolve()), known.st_ino, known.st_size, known.st_mtime_ns
 
 
 @contextmanager
@@ -183,7 +199,7 @@ def walk(there: Field, kills: dict[str, list[Kill]], wrecks: Mapping[str, Callab
             wrecks[step](there)
         for kill in kills.get(step, ()):
             code, _ = there.worker.run(step, kill=kill)
-            if code not in (0, KILLED) and not there.worker.waits_for_a_person():
+            if code not in (0, KILLED) and not there.worker.waits():
                 found.wrong.append(f"{kill}: it failed by itself\n{there.worker.said()}")
             if code != KILLED:
                 found.missed += 1  # it had ended, or had less to do than the first time
@@ -250,27 +266,36 @@ def stage_of(step: str) -> str:
     return next((name for name, steps in STAGES.items() if step in steps), "derived")
 
 
-def table(walks: list[Walk]) -> str:
-    """Return survived and tried by stage and in all."""
+def counted(walks: list[Walk]) -> dict[str, tuple[int, int]]:
+    """How many kills were tried and survived, by stage."""
     tried, survived = Counter[str](), Counter[str]()
     for one in walks:
         for kill, faults in one.kills:
-            for name in (stage_of(kill.step), "all"):
-                tried[name] += 1
-                survived[name] += not faults and not one.wrong
+            tried[stage_of(kill.step)] += 1
+            survived[stage_of(kill.step)] += not faults and not one.wrong
+    names = ("landing", "derived", "dbt", "publish", "report", "write-back")
+    return {name: (tried[name], survived[name]) for name in names if tried[name]}
+
+
+def table(walks: list[Walk]) -> str:
+    """Return survived and tried by stage and in all."""
+    found = counted(walks)
+    found["all"] = (sum(tried for tried, _ in found.values()), sum(survived for _, survived in found.values()))
     lines = ["| stage | survived | tried | 95 % interval |", "|---|---|---|---|"]
-    for name in ("landing", "derived", "dbt", "publish", "report", "write-back", "all"):
-        if tried[name]:
-            low, high = wilson(survived[name], tried[name])
-            lines.append(f"| {name} | {survived[name]} | {tried[name]} | {low:.0%} to {high:.0%} |")
+    for name, (tried, survived) in found.items():
+        if tried:
+            low, high = wilson(survived, tried)
+            lines.append(f"| {name} | {survived} | {tried} | {low:.0%} to {high:.0%} |")
     return "\n".join(lines)
 
 
-def drill(there: Field, kills: int, seed: int) -> Iterator[Walk]:
-    """Yield walks until so many kills were tried."""
+def drill(there: Field, kills: int, seed: int, each: int = KILLS_A_WALK, until: float = inf, skip: int = 0) -> Iterator[Walk]:
+    """Yield walks until so many kills were tried; begin none at a time of the monotonic clock or later. The first `skip` are only drawn."""
     chance, tried = random.Random(seed), 0
-    while tried < kills:
-        one = walk(there, drawn(there, chance, min(KILLS_A_WALK, kills - tried)))
+    for _ in range(skip):
+        drawn(there, chance, each)
+    while tried < kills and time.monotonic() < until:
+        one = walk(there, drawn(there, chance, min(each, kills - tried)))
         tried += len(one.kills)
         yield one
 
@@ -279,7 +304,10 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--kills", type=int, default=40)
-    asked.add_argument("--two", action="store_true", help="end with two refreshes at once")
+    asked.add_argument("--each", type=int, default=KILLS_A_WALK, help="kills a walk")
+    asked.add_argument("--minutes", type=float, default=inf, help="begin no walk later than this")
+    asked.add_argument("--skip", type=int, default=0, help="walks of this seed that are left out, to come to one that failed")
+    asked.add_argument("--two", action="store_true", help="begin with two refreshes at once")
     given = asked.parse_args()
     logging.disable(logging.WARNING)
     walks, begun = list[Walk](), time.monotonic()
@@ -288,17 +316,19 @@ def main() -> None:
             f"{len(there.effects)} steps, {sum(map(len, there.effects.values()))} effects on files, {sum(there.requests.values())} outside"
         )
         print(f"undisturbed: {done}; {time.monotonic() - begun:.0f} s", flush=True)
-        for one in drill(there, given.kills, given.seed):
-            walks.append(one)
-            for kill, faults in one.kills:
-                print(f"  {kill}{': ' if faults else ''}{'; '.join(faults)}")
-            for line in one.wrong:
-                print(f"  WRONG: {line}")
-            more = f", {one.missed} missed, {len(one.settled)} settled by hand" if one.missed or one.settled else ""
-            print(f"walk {len(walks)}: {one.survived} of {len(one.kills)} survived{more}; {time.monotonic() - begun:.0f} s", flush=True)
+        slow = sorted(there.worker.seconds.items(), key=lambda item: -item[1])[:6]
+        print(f"the slowest steps: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in slow)}", flush=True)
         clashes = two_at_once(there) if given.two else []
         if given.two:
             print(f"two refreshes at once: {'; '.join(clashes) or 'the same mart'}; {time.monotonic() - begun:.0f} s", flush=True)
+        for one in drill(there, given.kills, given.seed, given.each, begun + 60 * given.minutes, given.skip):
+            walks.append(one)
+            for kill, faults in one.kills:
+                print(f"  {kill}{': ' if faults else ''}{'; '.join(faults)}", flush=True)
+            for line in one.wrong:
+                print(f"  WRONG: {line}", flush=True)
+            more = f", {one.missed} missed, {len(one.settled)} settled by hand" if one.missed or one.settled else ""
+            print(f"walk {len(walks)}: {one.survived} of {len(one.kills)} survived{more}; {time.monotonic() - begun:.0f} s", flush=True)
     print(table(walks))
     survived, tried = sum(one.survived for one in walks), sum(len(one.kills) for one in walks)
     print(f"survived/tried: {survived}/{tried} (seed {given.seed})")

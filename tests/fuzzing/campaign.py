@@ -7,6 +7,7 @@ our own errors that names the source and is no longer than a person reads. Not: 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -15,11 +16,12 @@ import re
 import shutil
 import signal
 import sqlite3
+import ssl
 import time
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +37,7 @@ from aftercast.declarations import SourceRow
 from aftercast.errors import AftercastError
 from aftercast.settings import Settings
 from aftercast.sources import open_source, web
+from aftercast.sources.lifecycle import moment
 from tests.answering import Answer, Asked, Rule
 from tests.fuzzing import mutations
 from tests.fuzzing.seeds import SEEDS, Seed
@@ -43,6 +46,7 @@ from tests.unit import landing_fixture
 NAME = "fuzzed"
 MOST_REQUESTS = 400
 MOST_PAGES = 60
+MOST_DRAWS = 3  # for each payload asked for: many a wreck is soon the same as one before
 SECONDS = 20
 LONGEST_MESSAGE = 4_000
 URL = "http://service.test"
@@ -51,6 +55,10 @@ SOFT = (*mutations.SLIPS, *mutations.REARRANGED)
 
 class Endless(BaseException):
     """A payload that asks for ever or takes too long; no wide `except` of the product may swallow it."""
+
+
+class Again(BaseException):
+    """A payload that was tried before, byte for byte; no wide `except` of the product may swallow it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class Report:
 
     seed: str
     outcomes: list[Outcome] = field(default_factory=list)
+    again: int = 0
     seconds: float = 0.0
 
     def count(self, became: str) -> int:
@@ -86,8 +95,8 @@ class Report:
 class Service:
     """A fake service whose n-th answer is spoilt, also when the same is asked again."""
 
-    def __init__(self, rule: Rule, spoilt: int, mutation: str, chance: random.Random) -> None:
-        self.rule, self.spoilt, self.mutation, self.chance = rule, spoilt, mutation, chance
+    def __init__(self, rule: Rule, spoilt: int, mutation: str, chance: random.Random, fresh: Callable[..., None]) -> None:
+        self.rule, self.spoilt, self.mutation, self.chance, self.fresh = rule, spoilt, mutation, chance, fresh
         self.asked = 0
         self.held: Answer | None = None
         self.kept: dict[tuple[str, str, bytes], tuple[bytes, dict[str, str]]] = {}
@@ -111,13 +120,16 @@ class Service:
         answer, question = self.held or self.rule(asked), (request.method, str(request.url), text)
         content, headers = mutations.as_bytes(answer.data) if answer.raw is None else answer.raw, dict(answer.headers)
         if self.mutation in mutations.FOREVER and number >= self.spoilt:
-            self.held = self.held or answer
+            if self.held is None:
+                self.fresh(number, self.mutation)
+                self.held = answer
             document = mutations.cursors(answer.data, number if self.mutation == "ever new cursors" else 0)
             content = mutations.as_bytes(document)
             headers["link"] = f'<{URL}/?page={number + 2}&cursor={number}>; rel="next"'
         elif (number == self.spoilt or question in self.kept) and answer.raw is None:
             if question not in self.kept:
                 self.kept[question] = spoil(answer.data, self.mutation, self.chance)
+                self.fresh(number, *self.kept[question])
             content, more = self.kept[question]
             headers |= more
         return httpx.Response(answer.status, headers={"content-type": "application/json", **headers}, stream=httpx.ByteStream(content))
@@ -125,12 +137,20 @@ class Service:
 
 TOUCHED: list[mutations.Path] = []
 """Which value the slip of this payload spoilt."""
+PUT: list[Any] = []
+"""What it put there."""
+GONE: set[Any] = set()
+"""The keys below the value that was there: with a message goes what it said of its thread."""
 
 
 def spoil(document: Any, mutation: str, chance: random.Random) -> tuple[bytes, dict[str, str]]:
     """The bytes and headers of a spoilt document."""
     if mutation in mutations.SLIPS:
-        return mutations.as_bytes(mutations.slip(document, mutation, chance, TOUCHED)), {}
+        spoilt = mutations.slip(document, mutation, chance, TOUCHED)
+        for path in TOUCHED[-1:]:
+            PUT.append(mutations.value_at(spoilt, path))
+            GONE.update(key for below in mutations.nodes(mutations.value_at(document, path)) for key in below)
+        return mutations.as_bytes(spoilt), {}
     if mutation in mutations.REARRANGED:
         return mutations.as_bytes(mutations.rearranged(document, mutation, chance)), {}
     if mutation in mutations.WRECKS:
@@ -206,6 +226,18 @@ class Field:
         self.row = SourceRow(name=NAME, kind=seed.kind, connection="fuzzed", entities=seed.entities, options=options)
         self.requests = 0
         self.whole: Counter[str] = Counter()
+        self.tried: set[bytes] = set()
+
+    def fresh(self, *payload: object) -> None:
+        """Note a payload.
+
+        Raises:
+            Again: it was tried before.
+        """
+        mark = hashlib.sha256(repr(payload).encode("utf-8", "surrogatepass")).digest()
+        if mark in self.tried:
+            raise Again
+        self.tried.add(mark)
 
     def connection(self) -> str:
         if self.seed.rows is not None:
@@ -217,16 +249,22 @@ class Field:
         for name in ("landing", "quarantine", "inbox", "raw", "staging"):
             shutil.rmtree(self.place.home / name, ignore_errors=True)
         rule: Rule = self.seed.service() if self.seed.service else lambda _: Answer({}, status=404)
-        service = Service(rule, chance.randrange(max(self.requests, 1)) if mutation else -1, mutation, chance)
+        service = Service(rule, chance.randrange(max(self.requests, 1)) if mutation else -1, mutation, chance, self.fresh)
         if self.seed.files is not None:
             write_files(self.place.home / "inbox", self.seed.files(), mutation, chance)
+            self._fresh_files(self.place.home / "inbox")
         if self.seed.rows is not None:
             write_rows(self.root / "points.db", self.seed.rows(), mutation, chance)
+            self._fresh_files(self.root, "points.db")
         with _served(service), mock.patch.dict(os.environ, {"AIRFLOW_CONN_FUZZED": self.connection(), "AFTERCAST_TOKEN_KEY": "k" * 32}):
             found = extraction.told(self.row, open_source(self.row, self.place).extract(self.seed.window))
             at = self.seed.window.end + timedelta(minutes=1)
             results = landing.land(self.place, self.row, self.seed.window, found, ingested_at=at)
         return {one.entity: one for one in results}, service.asked
+
+    def _fresh_files(self, folder: Path, pattern: str = "*") -> None:
+        files = sorted(path for path in folder.rglob(pattern) if path.is_file())
+        self.fresh(*((str(path), path.read_bytes()) for path in files))
 
     def rehearse(self) -> None:
         """Land the healthy payload, to know what there is to lose."""
@@ -256,7 +294,9 @@ def _served(service: Service) -> Iterator[None]:
 
     known = dict(web.Web.__init__.__kwdefaults__ or {})
     walking = dict(web.Web.walk.__kwdefaults__ or {})
-    with mock.patch.object(web, "httpx", _Httpx(Client)):
+    # A hook that makes a client of its own to learn an address reads all certificates of the machine for it.
+    without = mock.patch.multiple(ssl.SSLContext, load_verify_locations=mock.DEFAULT, load_default_certs=mock.DEFAULT)
+    with mock.patch.object(web, "httpx", _Httpx(Client)), without:
         web.Web.__init__.__kwdefaults__ = known | {"sleep": lambda _: None}  # type: ignore[attr-defined]
         web.Web.walk.__kwdefaults__ = walking | {"most": MOST_PAGES}  # type: ignore[attr-defined]
         try:
@@ -283,8 +323,14 @@ def within(seconds: int) -> Iterator[None]:
 
 
 def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> Outcome:
-    """Try one payload and say what became of it."""
+    """Try one payload and say what became of it.
+
+    Raises:
+        Again: it was tried before.
+    """
     TOUCHED.clear()
+    PUT.clear()
+    GONE.clear()
     try:
         with within(SECONDS):
             landed, _ = field_.run(mutation, chance)
@@ -297,7 +343,7 @@ def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> 
     except Endless as error:
         return Outcome(number, mutation, "crashed", f"endless: {error}")
     except BaseException as error:  # a panic below Python is no Exception
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, (KeyboardInterrupt, Again)):
             raise
         where = traceback.extract_tb(error.__traceback__)
         ours = [one for one in where if "aftercast" in one.filename] or where
@@ -307,7 +353,9 @@ def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> 
         held = sum(path.read_bytes().count(b"\n") for path in field_.place.quarantine.glob(f"{one.entity}/**/*.jsonl"))
         if one.received != one.landed + one.rejected + one.duplicate or on_disk != one.landed or held != one.rejected:
             return Outcome(number, mutation, "lost", f"{one}; {on_disk} rows on disk, {held} in quarantine")
-    said_where = any(key in field_.seed.uncounted for path in TOUCHED for key in path)
+    said_where = any(key in field_.seed.uncounted for path in (*TOUCHED, GONE) for key in path)
+    # A time that is whole in another zone may be that of another window: what happened then is asked for by its own.
+    said_where |= any((instant := moment(str(one))) is not None and not field_.seed.window.contains(instant) for one in PUT)
     if mutation in mutations.SLIPS and field_.seed.counted and not said_where:
         gone = field_.whole[field_.seed.counted] - landed[field_.seed.counted].received
         told = sum(count for one in landed.values() for count in one.reasons.values())
@@ -332,16 +380,21 @@ def mutations_for(seed: Seed) -> list[str]:
 
 
 def run(name: str, root: Path, *, seed: int, payloads: int) -> Report:
-    """Try so many payloads of one seed."""
+    """Try so many payloads of one seed, no two of them the same; fewer where so many do not exist."""
     logging.disable(logging.CRITICAL)
     begun = time.monotonic()
     tried = Field(root, SEEDS[name])
     tried.rehearse()
     ways = mutations_for(tried.seed)
     report = Report(name)
-    for number in range(payloads):
+    for number in range(payloads * MOST_DRAWS):
+        if len(report.outcomes) == payloads:
+            break
         chance = random.Random(zlib.crc32(f"{seed}/{name}/{number}".encode()))
-        report.outcomes.append(judged(tried, number, ways[number % len(ways)], chance))
+        try:
+            report.outcomes.append(judged(tried, number, ways[number % len(ways)], chance))
+        except Again:
+            report.again += 1
     logging.disable(logging.NOTSET)
     report.seconds = time.monotonic() - begun
     return report

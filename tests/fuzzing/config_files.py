@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import random
 import shutil
 import time
@@ -11,13 +12,15 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 
+from aftercast import yaml_texts
 from aftercast.errors import ConfigError
 from aftercast.settings import PROJECT, load_deployment
 from tests.fuzzing import mutations
-from tests.fuzzing.campaign import LONGEST_MESSAGE, SECONDS, Endless, Outcome, Report, within
+from tests.fuzzing.campaign import LONGEST_MESSAGE, MOST_DRAWS, SECONDS, Endless, Outcome, Report, within
 
 MORE = {
     "postmortems.yml": "folder: postmortems\n",
@@ -139,13 +142,42 @@ def judged(folder: Path, name: str, number: int, way: str, chance: random.Random
     return Outcome(number, way, "landed")
 
 
+@contextlib.contextmanager
+def whole_files_read_once(folder: Path) -> Iterator[None]:
+    """Remember what the texts of a whole configuration say as YAML: most of the time would go into reading again what is not spoilt."""
+    read, known = yaml_texts.read_all, dict[tuple[str, Any], bytes]()
+
+    def remembering(text: str, loader: Any = yaml.SafeLoader) -> list[Any]:
+        found = read(text, loader)
+        known[text, loader] = pickle.dumps(found)
+        return found
+
+    def remembered(text: str, loader: Any = yaml.SafeLoader) -> list[Any]:
+        found = known.get((text, loader))
+        return read(text, loader) if found is None else list(pickle.loads(found))
+
+    with mock.patch.object(yaml_texts, "read_all", remembering):
+        load_deployment(folder)
+    with mock.patch.object(yaml_texts, "read_all", remembered):
+        yield
+
+
 def run(name: str, root: Path, *, seed: int, payloads: int) -> Report:
-    """Try so many spoilt versions of one file."""
+    """Try so many spoilt versions of one file, no two of them the same; fewer where so many do not exist."""
     folder = root / "config" if (root / "config").is_dir() else make(root)
-    begun, report, possible = time.monotonic(), Report(name), ways(name)
-    load_deployment(folder)
-    for number in range(payloads):
-        chance = random.Random(zlib.crc32(f"{seed}/{name}/{number}".encode()))
-        report.outcomes.append(judged(folder, name, number, possible[number % len(possible)], chance))
+    begun, report, possible, tried = time.monotonic(), Report(name), ways(name), set[bytes]()
+    whole = (folder / name).read_bytes()
+    with whole_files_read_once(folder):
+        for number in range(payloads * MOST_DRAWS):
+            if len(report.outcomes) == payloads:
+                break
+            way, draw = possible[number % len(possible)], zlib.crc32(f"{seed}/{name}/{number}".encode())
+            with contextlib.suppress(Exception):  # judged says what it is
+                content = spoilt(name, whole, way, random.Random(draw))
+                if content in tried:
+                    report.again += 1
+                    continue
+                tried.add(content)
+            report.outcomes.append(judged(folder, name, number, way, random.Random(draw)))
     report.seconds = time.monotonic() - begun
     return report

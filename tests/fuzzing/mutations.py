@@ -33,7 +33,8 @@ def nodes(value: Any, path: Path = ()) -> list[Path]:
     return found
 
 
-def _at(value: Any, path: Path) -> Any:
+def value_at(value: Any, path: Path) -> Any:
+    """What lies at a place of a document."""
     for key in path:
         value = value[key]
     return value
@@ -113,7 +114,7 @@ def slip(document: Any, name: str, chance: random.Random, touched: list[Path] | 
     path = chance.choice(places)
     if touched is not None:
         touched.append(path)
-    holder = _at(document, path[:-1])
+    holder = value_at(document, path[:-1])
     holder[path[-1]] = SLIPS[name](holder[path[-1]], chance)
     return document
 
@@ -122,16 +123,16 @@ def rearranged(document: Any, name: str, chance: random.Random) -> Any:
     """A copy of a document with something gone, twice, or elsewhere."""
     document = copy.deepcopy(document)
     places = [(), *nodes(document)]
-    lists = [path for path in places if isinstance(_at(document, path), list) and _at(document, path)]
-    mappings = [path for path in places if isinstance(_at(document, path), dict) and _at(document, path)]
+    lists = [path for path in places if isinstance(value_at(document, path), list) and value_at(document, path)]
+    mappings = [path for path in places if isinstance(value_at(document, path), dict) and value_at(document, path)]
     if name in ("drop key", "unknown key") and mappings:
-        holder = _at(document, chance.choice(mappings))
+        holder = value_at(document, chance.choice(mappings))
         if name == "drop key":
             del holder[chance.choice(sorted(holder))]
         else:
             holder["something new " + str(chance.randrange(10))] = _another_type(None, chance)
     elif name in ("duplicated", "out of order", "emptied") and lists:
-        found = _at(document, chance.choice(lists))
+        found = value_at(document, chance.choice(lists))
         if name == "duplicated":
             found.insert(chance.randrange(len(found) + 1), copy.deepcopy(chance.choice(found)))
         elif name == "emptied":
@@ -140,7 +141,7 @@ def rearranged(document: Any, name: str, chance: random.Random) -> Any:
             chance.shuffle(found)
     elif name == "infinite" and len(places) > 1:
         path = chance.choice(places[1:])
-        _at(document, path[:-1])[path[-1]] = chance.choice([float("nan"), float("inf"), -float("inf")])
+        value_at(document, path[:-1])[path[-1]] = chance.choice([float("nan"), float("inf"), -float("inf")])
     return document
 
 
@@ -175,7 +176,7 @@ def cursors(document: Any, number: int) -> Any:
     """A copy of an answer whose every word about a next page names one, another for another number, with records that bear it too."""
     document = copy.deepcopy(document)
     for path in nodes(document):
-        key, holder = path[-1], _at(document, path[:-1])
+        key, holder = path[-1], value_at(document, path[:-1])
         word = str(key).lower()
         if word in ("more", "has_more"):
             holder[key] = True

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,6 +72,41 @@ def test_the_campaign_sees_a_crash_and_a_loss(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     tried.whole["changes"] += 1
     assert campaign.judged(tried, 1, "null", random.Random(1)).became == "lost"
+
+
+def test_a_record_whose_time_in_another_zone_is_of_another_window_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tried = campaign.Field(tmp_path, SEEDS["unleash"])
+    tried.rehearse()
+    put = "2026-09-01T10:15:00.000000+05:45"  # 04:30 UTC, and the window begins at 10:00
+
+    def another(document: dict[str, Any], name: str, chance: random.Random, touched: list[mutations.Path]) -> Any:
+        touched.append(("events", 0, "createdAt"))
+        return {**document, "events": [{**document["events"][0], "createdAt": put}, *document["events"][1:]]}
+
+    monkeypatch.setattr(mutations, "slip", another)
+    assert campaign.judged(tried, 1, "wrong time zone", random.Random(1)).became == "landed"
+    put = "2026-09-01T10:15:00.000000+00:00"
+    monkeypatch.setitem(tried.whole, "changes", 4)
+    assert campaign.judged(tried, 1, "wrong time zone", random.Random(1)).became == "lost"
+
+
+def test_a_thread_that_goes_with_the_message_that_begins_it_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tried = campaign.Field(tmp_path, SEEDS["slack"])
+    tried.rehearse()
+    slip = mutations.slip
+
+    def first(document: dict[str, Any], name: str, chance: random.Random, touched: list[mutations.Path]) -> Any:
+        if not document.get("messages"):
+            return slip(document, name, chance, touched)
+        touched.append(("messages", 0))
+        return {**document, "messages": [{"deeper": 1}, *document["messages"][1:]]}
+
+    monkeypatch.setattr(mutations, "slip", first)
+    became = set()
+    for number in range(6):
+        tried.tried.clear()
+        became.add(campaign.judged(tried, number, "nested", random.Random(number)).became)
+    assert "quarantined" in became and "lost" not in became
 
 
 # --- what it found, by name
