@@ -116,10 +116,7 @@ class Fingerprints:
                     incident,
                     reaches,
                     min(around.as_of, last),
-                    [
-                        (max(one, start - 8 * DAY), max(two, start - 8 * DAY), max(three, start - 2 * DAY))
-                        for one, two, three in self._begins()
-                    ],
+                    [max(begin, start - 8 * DAY) for begin in self._begins()],
                     max(around.changes[0].started, start - CHANGES_BEFORE) if around.changes else None,
                     [(around.hints.callees.get(name, ()), sorted(around.journeys_of.get(name, ()))) for name in incident.services],
                     self._heard_by(start),

@@ -1,7 +1,7 @@
 """What correlation keeps from run to run: evidence by day of the incidents, and what the derived tables of rankings were a function of.
 
-All of it can be deleted: the next run computes it again. It lies in a folder named after the code; folders of other code are deleted. A file
-that is damaged is deleted with a warning.
+All of it can be deleted: the next run computes it again. It lies in a folder named after the code; folders of other code are deleted. A
+damaged file is deleted with a warning.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import wraps
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -305,7 +305,7 @@ def _memory(settings: Settings) -> tuple[remembered.Shelf, Any]:
     """Return what earlier runs of this very code found, and where it is kept."""
     from aftercast import correlation
 
-    code = " ".join([code_version(), *(f"{name} {version(name)}" for name in ("numpy", "polars", "scipy"))])
+    code = " ".join([code_version(), *(f"{name} {metadata.version(name)}" for name in ("numpy", "polars", "scipy"))])
     shelf = remembered.Shelf(settings, code)
     memory = correlation.Memory(shelf, code)
     if (learned := shelf.learned(list(correlation.LEARNED))) is not None:
