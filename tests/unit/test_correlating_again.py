@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +18,9 @@ from aftercast.correlation import ROWS, Correlation, Inputs, Memory, correlate
 from aftercast.correlation.inputs import READ
 from aftercast.correlation.remembering import EVIDENCE
 from aftercast.declarations import DEFAULT_RANKER, RankerRow
+from aftercast.landing import derived_path, storage
+from aftercast.settings import Settings
+from aftercast.steps import refreshing
 
 START = datetime(2026, 8, 3, tzinfo=UTC)
 GRAIN = timedelta(minutes=15)
@@ -351,3 +355,92 @@ def test_a_memory_without_the_tables_it_tells_of_ranks_everything_and_examines_n
     again, memory = world.correlated()
     assert (memory.examined_anew, memory.ranked_anew) == (0, 12)
     assert_same(again, world.from_nothing())
+
+
+# --- on disk -----------------------------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def a_run(world: World, settings: Settings) -> Memory:
+    """What the task `correlate` does, without the warehouse."""
+    shelf, memory = refreshing._memory(settings)
+    found = correlate(world.inputs(), world.as_of, RANKERS, (), memory)
+    refreshing._keep(settings, shelf, memory, found.tables())
+    return memory
+
+
+def derived(settings: Settings) -> dict[str, pl.DataFrame]:
+    return {path.parent.name: pl.read_parquet(path) for path in settings.derived.glob("*/*.parquet")}
+
+
+def kept(settings: Settings) -> dict[str, pl.DataFrame]:
+    return {path.name: pl.read_parquet(path, hive_partitioning=False) for path in settings.derived.rglob("examined/**/*.parquet")}
+
+
+def test_a_kill_at_any_write_is_mended_by_running_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings, whole = Settings(home=tmp_path / "home"), Settings(home=tmp_path / "whole")
+    world, chance = a_world(), Random(5)
+    assert a_run(world, settings).examined_anew == 12
+    again = a_run(world, settings)
+    assert (again.examined_anew, again.ranked_anew) == (0, 0)
+    commit, writes = storage.Staged.commit, 0
+
+    def counted(staged: storage.Staged) -> bool:
+        nonlocal writes
+        if staged.temporary is not None:
+            writes += 1
+            if writes == fatal:
+                raise Killed
+        return commit(staged)
+
+    monkeypatch.setattr(storage.Staged, "commit", counted)
+    an_old_incident_is_declared(world, chance)
+    an_old_incident_is_edited(world, chance)
+    killed = 0
+    for fatal in (1, 2, 3, 5, 8):
+        writes = 0
+        try:
+            a_run(world, settings)
+        except Killed:
+            killed += 1
+        an_old_incident_is_edited(world, chance)
+    assert killed >= 3
+    fatal = 0
+    a_run(world, settings)
+    a_run(world, whole)
+    wanted, found = derived(whole), derived(settings)
+    assert len(wanted) >= 15
+    for name, rows in wanted.items():
+        assert_frame_equal(found[name], rows, check_exact=True)
+    assert {name for name in kept(settings) if "incidents-" in name} == {name for name in kept(whole) if "incidents-" in name}
+
+
+def test_damaged_files_are_told_and_what_they_held_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    settings, world = Settings(home=tmp_path), a_world()
+    a_run(world, settings)
+    before = derived(settings)
+    part = sorted(settings.derived.rglob("incidents-*.parquet"))[0]
+    n = pl.read_parquet(part, hive_partitioning=False).height
+    part.write_bytes(part.read_bytes()[:-40])
+    again = a_run(world, settings)
+    assert (again.examined_anew, again.ranked_anew) == (n, 0)
+    assert "is damaged" in caplog.text
+    assert "what it held is computed again" in caplog.text
+    evidence = derived_path(settings, "evidence")
+    storage.write(evidence, pl.read_parquet(evidence).head(5))  # not what the last run wrote
+    again = a_run(world, settings)
+    assert (again.examined_anew, again.ranked_anew) == (0, 12)
+    assert "do not belong together" in caplog.text
+    for name, rows in before.items():
+        assert_frame_equal(derived(settings)[name], rows, check_exact=True)
+
+
+def test_what_other_code_kept_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings, world = Settings(home=tmp_path), a_world()
+    a_run(world, settings)
+    monkeypatch.setattr(refreshing, "code_version", lambda: "other")
+    assert a_run(world, settings).examined_anew == 12
+    assert len(list((settings.derived / "examined").iterdir())) == 1

@@ -273,11 +273,7 @@ def correlate() -> None:
     together = correlation.correlate_kpis(inputs, as_of)
     found = replace(found, insight_effects=pl.concat([found.insight_effects, effects]))
     reach = {"inferred_edges": inferred, "blast_radius": correlation.blast_radius(inputs), "kpi_correlations": together}
-    for table, rows in (found.tables() | reach).items():
-        landing.write_derived(settings, table, rows)
-    shelf.keep_learned(memory.learned_now())
-    shelf.keep_ranked(settings, memory.ranked, correlation.ROWS)
-    shelf.forget_others()
+    _keep(settings, shelf, memory, found.tables() | reach)
     log.info("evidence on %d incidents and proposals examined anew, %d incidents ranked anew", memory.examined_anew, memory.ranked_anew)
     log.info(
         "%d edges inferred; %d service metrics and customer figures compared, %d move together",
@@ -313,6 +309,17 @@ def _memory(settings: Settings) -> tuple[remembered.Shelf, Any]:
     if (held := shelf.ranked(settings, correlation.ROWS, list(correlation.RANKED))) is not None:
         memory.ranked, memory.tables = held
     return shelf, memory
+
+
+def _keep(settings: Settings, shelf: remembered.Shelf, memory: Any, tables: dict[str, pl.DataFrame]) -> None:
+    """Write what was found, and after it what it was a function of: whoever is killed between the two ranks again."""
+    from aftercast import correlation
+
+    for table, rows in tables.items():
+        landing.write_derived(settings, table, rows)
+    shelf.keep_learned(memory.learned_now())
+    shelf.keep_ranked(settings, memory.ranked, correlation.ROWS)
+    shelf.forget_others()
 
 
 def _advice(settings: Settings, insights: pl.DataFrame) -> list[Advice]:
