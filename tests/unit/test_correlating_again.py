@@ -304,8 +304,11 @@ def test_what_people_say_examines_nothing_again(monkeypatch: pytest.MonkeyPatch)
     chance, world = Random(1), a_world()
     _, first = world.correlated()
     assert first.examined_anew == first.ranked_anew == 12
-    for _ in range(8):
+    for _ in world.rows["incidents"]:
         somebody_judges(world, chance)
+    for one, verdict in zip(world.rows["incidents"], world.rows["verdicts"], strict=True):
+        verdict |= {"incident_id": one["incident_id"], "decided_at": one["started_at"] + HOUR, "verdict": "confirm"}
+        verdict |= {"subject_kind": "service", "subject_id": one["service_origin"]}
     again, memory = world.correlated()
     assert (memory.examined_anew, memory.ranked_anew) == (0, 0)  # the live version ranks with the weights of the prior
     assert again.judged_rankings.height

@@ -203,9 +203,8 @@ class Memory:
             self.examined_anew += 1
             seen, reaches = _look(incident, around)
             fingerprint = prints.of_incident(incident, reaches)
-            row = _row(seen, reaches, fingerprint)
-            fresh[incident.incident_id] = row
             found.append(_as_read(seen, fingerprint))
+            fresh[incident.incident_id] = _row(found[-1], seen[1], reaches)
         if fresh or notes.keys() != {one.incident_id for one in incidents}:
             self._write(part, incidents, notes, fresh)
         return found
@@ -256,15 +255,14 @@ def _recalled(note: Mapping[str, object], incident: Incident, around: Surroundin
     return Examination(Sight(incident, int(str(note["onset"])), symptoms), Lazily(read), listed, str(note["fingerprint"]))
 
 
-def _row(seen: tuple[Sight, str], reaches: tuple[int, int, int, int], fingerprint: str) -> dict[str, object]:
-    sight, text = seen
+def _row(one: Examination, text: str, reaches: tuple[int, int, int, int]) -> dict[str, object]:
     row: dict[str, object] = {
-        "incident_id": sight.incident.incident_id,
-        "fingerprint": fingerprint,
+        "incident_id": one.sight.incident.incident_id,
+        "fingerprint": one.fingerprint,
         **dict(zip(("metrics_from", "metrics_until", "told_from", "told_until"), reaches, strict=True)),
-        "onset": sight.onset,
-        "symptoms": json.dumps(sorted(sight.symptoms)),
-        "listed": json.dumps(sorted(_listed(_examined(text)))),
+        "onset": one.sight.onset,
+        "symptoms": json.dumps(sorted(one.sight.symptoms)),
+        "listed": json.dumps(sorted(one.listed)),
         "examined_seal": digest_of(text).hex(),
         "examined": text,
     }
