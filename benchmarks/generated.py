@@ -185,7 +185,7 @@ def _day(company: Company, day: date) -> dict[str, pl.DataFrame]:
     )
     return {
         "metric_points": points,
-        "journey_kpis": _kpis(chance, times.filter(known), rhythm[known], hurt[:3].max(axis=0)[known]),
+        "journey_kpis": _kpis(chance, times, rhythm, hurt[:3].max(axis=0)).filter(pl.col("ts") < company.end),
         "changes": _changes(company, chance, midnight),
         "incidents": _incidents(company, incidents),
     }

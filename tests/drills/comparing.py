@@ -15,7 +15,7 @@ from aftercast import warehouse
 # When rows were fetched is told by no mart; it lies in landed files, where a retry fetched them later.
 OWN = {"landing": ("ingested_at",)}
 FOLDERS = ("landing", "declared", "derived")
-UNREAD = (".", "scores", "watched", "found")  # working files of detection: what comes of them is compared
+UNREAD = (".", "scores", "watched", "found", "examined")  # working files of detection and correlation: what comes of them is compared
 Rows = Counter[str]
 
 

@@ -17,6 +17,7 @@ import polars as pl
 from aftercast.correlation.graph import Graph
 from aftercast.correlation.harm import sure
 from aftercast.correlation.occurrences import Counts, Floats, Shift, Tally, shifts
+from aftercast.correlation.reach import BEGINNING, END, Reach
 
 CALL = "call "
 LOG = "log"
@@ -54,13 +55,14 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Traces and logs of one environment by bucket; times in microseconds."""
+    """Traces and logs of one environment by bucket; times in microseconds. `reach` is told how far normals read."""
 
     times: npt.NDArray[np.int64]
     quiet: npt.NDArray[np.bool_]
     grain: int
     ways: tuple[Way, ...]
     tallies: tuple[Tally, ...]
+    reach: Reach = field(default_factory=Reach, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +202,17 @@ def calls_of(book: Book | None, started: int, onset: int, ended: int, calm_since
 
 def _normal(book: Book, first: int, last: int) -> Counts:
     other = (book.times < first) | (book.times >= last + AFTER * book.grain)
-    for chosen in (np.flatnonzero(other & book.quiet), np.flatnonzero(other)):
-        if chosen.size >= ENOUGH_QUIET:
-            break
-    nearest = np.argsort(np.abs(book.times[chosen] - first), kind="stable")[:MOST_NORMAL]
+    chosen = np.flatnonzero(other & book.quiet)
+    is_enough = chosen.size >= ENOUGH_QUIET
+    if not is_enough:
+        chosen = np.flatnonzero(other)
+    apart = np.abs(book.times[chosen] - first)
+    nearest = np.argsort(apart, kind="stable")[:MOST_NORMAL]
+    if is_enough and chosen.size > MOST_NORMAL:
+        furthest = int(apart[nearest[-1]])
+        book.reach.note(first - furthest, first + furthest)
+    else:
+        book.reach.note(BEGINNING, END)
     return np.sort(chosen[nearest])
 
 

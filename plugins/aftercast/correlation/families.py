@@ -44,7 +44,8 @@ def similar_rows(portraits: Sequence[Portrait]) -> list[Row]:
     gallery, rows = Gallery(portraits), list[Row]()
     tried = _attempts_before(portraits)
     for chunk in _chunks(len(gallery)):
-        likeness = gallery.similarities(chunk, slice(0, chunk.stop), gallery.rarities(chunk))
+        weights = gallery.rarities(chunk)
+        likeness = gallery.similarities(chunk, slice(0, chunk.stop), weights)
         for position in range(chunk.start, chunk.stop):
             one, row = portraits[position], likeness[position - chunk.start]
             earlier = int(np.searchsorted(gallery.started, one.started, side="left"))
@@ -52,7 +53,7 @@ def similar_rows(portraits: Sequence[Portrait]) -> list[Row]:
             if not found.size:
                 continue
             order = sorted(found.tolist(), key=lambda other: (-row[other], -portraits[other].started, portraits[other].incident_id))
-            rarity = gallery.rarity_at(position)
+            rarity = gallery.named(weights[position - chunk.start], [one, *(portraits[other] for other in order[:MOST_SIMILAR])])
             for place, other in enumerate(order[:MOST_SIMILAR], start=1):
                 rows.append(_similar_row(one, portraits[other], place, compare(one, portraits[other], rarity), tried[position]))
     return rows
@@ -182,12 +183,13 @@ def _arrive(families: Families, first: int, last: int) -> None:
     gallery = families.gallery
     for chunk in _chunks(last, first):
         begin = max(0, chunk.start - LOOK_BACK)
-        likeness = gallery.similarities(chunk, slice(begin, chunk.stop), gallery.rarities(chunk))
+        weights = gallery.rarities(chunk)
+        likeness = gallery.similarities(chunk, slice(begin, chunk.stop), weights)
         for position in range(chunk.start, chunk.stop):
-            _join(families, position, begin, likeness[position - chunk.start])
+            _join(families, position, begin, likeness[position - chunk.start], weights[position - chunk.start])
 
 
-def _join(families: Families, position: int, begin: int, likeness: Floats) -> None:
+def _join(families: Families, position: int, begin: int, likeness: Floats, weights: Floats) -> None:
     gallery, oldest = families.gallery, max(begin, position - LOOK_BACK)
     one, mine, alike = gallery.portraits[position], families.numbers[oldest:position], likeness[oldest - begin : position - begin]
     found, first = np.unique(mine, return_index=True)
@@ -199,7 +201,8 @@ def _join(families: Families, position: int, begin: int, likeness: Floats) -> No
         families.place(position, family, one.started, FIRST, 0.0, ("the first of its family",))
         return
     nearest = oldest + int(np.argmax(np.where(mine == found[best], alike, -1.0)))
-    reasons = compare(one, gallery.portraits[nearest], gallery.rarity_at(position)).reasons
+    rarity = gallery.named(weights, [one, gallery.portraits[nearest]])
+    reasons = compare(one, gallery.portraits[nearest], rarity).reasons
     families.place(position, families.named(int(found[best])), one.started, JOINED, 1 - float(means[best]), reasons)
 
 

@@ -7,7 +7,7 @@ but did not list, and `other`, mean that none of the candidates was it. What can
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -25,15 +25,22 @@ NOBODY: Key = (NONE, NONE)
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """An incident that was ranked: its candidates, and what else is known and might have been one."""
+    """An incident that was ranked: its candidates, and what else is known and might have been one.
+
+    Attributes:
+        fingerprint: of all that the evidence is a function of; '' when that is not known.
+        keys: the candidates, where they are known without looking at the evidence.
+    """
 
     incident: Incident
-    examined: tuple[Examined, ...]
+    examined: Sequence[Examined]
     around: Surroundings
+    fingerprint: str = ""
+    keys: frozenset[Key] | None = None
 
     @property
     def listed(self) -> frozenset[Key]:
-        return frozenset(_key(candidate) for candidate, _ in self.examined)
+        return frozenset(_key(candidate) for candidate, _ in self.examined) if self.keys is None else self.keys
 
     def knows(self, key: Key) -> bool:
         """Whether there is such a change, service or provider at all."""
@@ -161,7 +168,7 @@ def _meant(word: Word) -> Key | None:
 
 def case_of(judgement: Judgement, hearing: Hearing) -> Case:
     """A judged incident to learn from."""
-    return Case(judgement.incident_id, hearing.examined, judgement.possible, judgement.confidence)
+    return Case(judgement.incident_id, tuple(hearing.examined), judgement.possible, judgement.confidence)
 
 
 def _key(candidate: Candidate) -> Key:

@@ -108,6 +108,7 @@ class Gallery:
         self.portraits = tuple(portraits)
         self.started: Ints = np.array([one.started for one in portraits], dtype=np.int64)
         self.words, self._title = _table([one.title for one in portraits])
+        self._place_of = {word: place for place, word in enumerate(self.words)}
         self._services = _table([one.services for one in portraits])[1]
         self._symptoms = _table([one.symptoms for one in portraits])[1]
         self._kind, self._change = _codes(one.kind for one in portraits), _codes(one.change_kind for one in portraits)
@@ -131,6 +132,10 @@ class Gallery:
     def rarity_at(self, position: int) -> dict[str, float]:
         """The same for one portrait, by word."""
         return dict(zip(self.words, self.rarities(slice(position, position + 1))[0].tolist(), strict=True))
+
+    def named(self, weights: Floats, portraits: Iterable[Portrait]) -> dict[str, float]:
+        """A row of `rarities` by word, for the words of some titles."""
+        return {word: float(weights[self._place_of[word]]) for one in portraits for word in one.title}
 
     def similarities(self, rows: slice, columns: slice, weights: Floats) -> Floats:
         """Similarity of each portrait of `rows` to each of `columns`.

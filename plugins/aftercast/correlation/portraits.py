@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,7 +10,7 @@ import polars as pl
 from aftercast.correlation.harm import STRONG
 from aftercast.correlation.ranking import Ranked
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, words
-from aftercast.correlation.situation import Situation
+from aftercast.correlation.situation import Incident, Situation
 from aftercast.correlation.surroundings import Change, Surroundings, clock
 from aftercast.correlation.telemetry import MINUTE
 
@@ -52,9 +53,17 @@ class Portrait:
     region: str = ""
 
 
-def portrait(situation: Situation, ranked: list[Ranked], around: Surroundings, action_items: pl.DataFrame) -> Portrait:
-    """Describe an incident by its likeliest cause and its clearest symptoms."""
-    incident, top = situation.incident, ranked[0]
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What of a situation a portrait shows: the incident, when it began (microseconds), and its clearest symptoms."""
+
+    incident: Incident
+    onset: int
+    symptoms: frozenset[tuple[str, str]]
+
+
+def sight_of(situation: Situation) -> Sight:
+    """Return the symptoms, (service, kind), that are clear and not far behind the loudest."""
     clear = {
         (view.service, "failures" if symptom in {ERRORS, AVAILABILITY} else symptom): row.weight
         for view in situation.views.values()
@@ -62,6 +71,24 @@ def portrait(situation: Situation, ranked: list[Ranked], around: Surroundings, a
         if row.weight >= STRONG
     }
     loudest = max(clear.values(), default=0.0)
+    return Sight(situation.incident, situation.onset, frozenset(key for key, weight in clear.items() if weight >= LOUD_SHARE * loudest))
+
+
+def portrait(situation: Situation, ranked: list[Ranked], around: Surroundings, action_items: pl.DataFrame) -> Portrait:
+    """Describe an incident by its likeliest cause and its clearest symptoms."""
+    return portrayed(sight_of(situation), ranked, around, done_of(action_items).get(situation.incident.incident_id, ()))
+
+
+def done_of(action_items: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Titles of the action items of each incident that are done, in the order of their ids."""
+    done = action_items.filter(pl.col("status").is_in(DONE) & pl.col("incident_id").is_not_null() & pl.col("title").is_not_null())
+    titles = done.sort("action_item_id").group_by("incident_id", maintain_order=True).agg("title")
+    return {incident_id: tuple(held) for incident_id, held in titles.iter_rows()}
+
+
+def portrayed(sight: Sight, ranked: Sequence[Ranked], around: Surroundings, done: Sequence[str]) -> Portrait:
+    """Describe an incident by its likeliest cause and its clearest symptoms; `done`: titles of its action items that are done."""
+    incident, top = sight.incident, ranked[0]
     return Portrait(
         incident.incident_id,
         incident.started,
@@ -69,12 +96,12 @@ def portrait(situation: Situation, ranked: list[Ranked], around: Surroundings, a
         top.candidate.change.kind if top.candidate.change else "",
         top.candidate.service,
         top.probability,
-        frozenset(key for key, weight in clear.items() if weight >= LOUD_SHARE * loudest),
+        sight.symptoms,
         frozenset(incident.services),
         frozenset(words(incident.title)) - _STOP,
         incident.trigger.lower(),
-        _fixed_by(situation, ranked, around, action_items),
-        _attempts(situation, ranked, around),
+        _fixed_by(sight, ranked, around, done),
+        _attempts(sight, ranked, around),
         incident.region,
     )
 
@@ -84,30 +111,28 @@ def _undone(row: Ranked) -> str | None:
     return next((found.why for found in row.findings if found.check == "undone_after_onset" and found.strength > 0), None)
 
 
-def _fixed_by(situation: Situation, ranked: list[Ranked], around: Surroundings, action_items: pl.DataFrame) -> str | None:
+def _fixed_by(sight: Sight, ranked: Sequence[Ranked], around: Surroundings, done: Sequence[str]) -> str | None:
     """What ended the incident: the change that undid a candidate, else an action item that was done."""
     for row in ranked[:3]:
         why = _undone(row)
         if why is not None and row.candidate.change is not None:
             return f"{row.candidate.change.kind} on {row.candidate.service} undone: {why}"
-    done = action_items.filter((pl.col("incident_id") == situation.incident.incident_id) & pl.col("status").is_in(DONE))
-    titles = done.sort("action_item_id")["title"].drop_nulls().to_list()
-    if titles:
-        return f"action done: {titles[0]}" + (f" and {len(titles) - 1} more" if len(titles) > 1 else "")
-    for change in around.changes_between(situation.onset + 1, situation.incident.ended):
+    if done:
+        return f"action done: {done[0]}" + (f" and {len(done) - 1} more" if len(done) > 1 else "")
+    for change in around.changes_between(sight.onset + 1, sight.incident.ended):
         if change.is_rollback and change.service in {row.candidate.service for row in ranked[:3]}:
             return f"rollback of {change.service} at {clock(change.started)}"
     return None
 
 
-def _attempts(situation: Situation, ranked: list[Ranked], around: Surroundings) -> tuple[Attempt, ...]:
+def _attempts(sight: Sight, ranked: Sequence[Ranked], around: Surroundings) -> tuple[Attempt, ...]:
     """Remedies on a service under suspicion between onset and end, oldest first; each service and kind counts once, at its last try."""
-    incident = situation.incident
+    incident = sight.incident
     suspected = {row.candidate.service for row in ranked[:3] if row.candidate.kind != "none"}
     blamed = {row.candidate.change.change_id for row in ranked[:3] if row.candidate.change is not None}
     tried = [
         change
-        for change in around.changes_between(situation.onset + 1, incident.ended)
+        for change in around.changes_between(sight.onset + 1, incident.ended)
         if change.service in suspected and change.change_id not in blamed and (change.is_rollback or change.kind in REMEDIES)
     ]
     last: dict[tuple[str, str], Change] = {("rollback" if one.is_rollback else one.kind, one.service): one for one in tried}

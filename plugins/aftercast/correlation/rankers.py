@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import polars as pl
 
+from aftercast.correlation.fingerprints import digest_of
 from aftercast.correlation.inputs import MODEL_VERSION
 from aftercast.correlation.judging import Hearing, Judgement, Word, case_of, judgements, words
 from aftercast.correlation.learned import learn, numbers_of
 from aftercast.correlation.prescribed import effect_rows
 from aftercast.correlation.ranking import Ranked, order
+from aftercast.correlation.remembering import Lazily, Memory
 from aftercast.correlation.rules import heard_by
 from aftercast.correlation.surroundings import micros
 from aftercast.correlation.telemetry import DAY
@@ -30,14 +33,21 @@ WEEK, MONDAY = 7 * DAY, 4 * DAY  # 1970-01-05 was a Monday
 
 @dataclass(slots=True)
 class Rankings:
-    """What the versions made of the incidents: the live ranking of each with its weights, and the rows of four derived tables."""
+    """What the versions made of the incidents: the live ranking of each with its weights, and the rows of four derived tables.
 
-    live: dict[str, tuple[list[Ranked], Weights]] = field(default_factory=dict)
+    Attributes:
+        prints: of each version, what its ranking of each incident is a function of.
+        same: of each version in shadow, the incidents whose rows of the last run still hold; `in_shadow` has those of the others.
+    """
+
+    live: dict[str, tuple[Sequence[Ranked], Weights]] = field(default_factory=dict)
     in_shadow: list[Row] = field(default_factory=list)
     judged: list[Row] = field(default_factory=list)
     weights: list[Row] = field(default_factory=list)
     effects: list[Row] = field(default_factory=list)
     by_week: dict[int, Weights] = field(default_factory=dict)
+    prints: dict[str, dict[str, str]] = field(default_factory=dict)
+    same: dict[str, set[str]] = field(default_factory=dict)
 
     def weights_at(self, moment: int) -> Weights:
         """The live weights of the week of a time, or of the last week before it with an incident; the prior when there was none."""
@@ -50,23 +60,28 @@ def rank_all(
     as_of: datetime,
     rankers: Sequence[RankerRow] = (DEFAULT_RANKER,),
     advice: Sequence[Advice] = (),
+    memory: Memory | None = None,
 ) -> Rankings:
     """Let every declared version rank every incident, and compare each with what people had said by `as_of`; and so the rules advised."""
+    memory = memory or Memory()
     known = {hearing.incident.incident_id: hearing for hearing in hearings}
     said = words(verdicts)
     judged = judgements(said, known, micros(as_of))
     found = Rankings()
     for ranker in rankers:
         own = heard_by(ranker, hearings)
-        weights = _weights_of(ranker, {hearing.incident.incident_id: hearing for hearing in own}, said)
-        ranked: dict[str, tuple[list[Ranked], Weights]] = {}
+        weights = _weights_of(ranker, {hearing.incident.incident_id: hearing for hearing in own}, said, memory)
+        ranked: dict[str, tuple[Sequence[Ranked], Weights]] = {}
+        prints = found.prints[ranker.version] = {}
         for hearing in own:
-            weighed = weights[_week(hearing.incident.started)]
-            ranked[hearing.incident.incident_id] = order(hearing.examined, weighed), weighed
+            name, weighed = hearing.incident.incident_id, weights[_week(hearing.incident.started)]
+            ranked[name] = Lazily(partial(order, hearing.examined, weighed)), weighed
+            prints[name] = digest_of(hearing.fingerprint, ranker.rules, ranker.without, weighed).hex() if hearing.fingerprint else ""
         if ranker.state == "live":
             found.live, found.by_week = ranked, weights
         else:
-            found.in_shadow.extend(_shadow_rows(ranker, ranked))
+            same = found.same[ranker.version] = memory.same(ranker.version, prints)
+            found.in_shadow.extend(_shadow_rows(ranker, {name: row for name, row in ranked.items() if name not in same}))
         found.judged.extend(_judged_row(ranker, judgement, ranked.get(judgement.incident_id)) for judgement in judged)
         found.weights.extend(_weight_rows(ranker, weights))
     live = {incident: weights for incident, (_, weights) in found.live.items()}
@@ -79,7 +94,7 @@ def _week(started: int) -> int:
     return (started - MONDAY) // WEEK * WEEK + MONDAY
 
 
-def _weights_of(ranker: RankerRow, known: Mapping[str, Hearing], said: Sequence[Word]) -> dict[int, Weights]:
+def _weights_of(ranker: RankerRow, known: Mapping[str, Hearing], said: Sequence[Word], memory: Memory) -> dict[int, Weights]:
     """The weights of each week with incidents; learned again only when more has been said."""
     weeks = sorted({_week(hearing.incident.started) for hearing in known.values()})
     if ranker.weights == "prior":
@@ -90,13 +105,23 @@ def _weights_of(ranker: RankerRow, known: Mapping[str, Hearing], said: Sequence[
         by_then = sum(word.decided < week for word in said)
         if by_then > heard:
             heard = by_then
-            cases = [case_of(one, known[one.incident_id]) for one in judgements(said, known, week) if one.possible]
-            weights = learn(cases, "learned")
+            weights = _learned(ranker, [one for one in judgements(said, known, week) if one.possible], known, memory)
         found[week] = weights
     return found
 
 
-def _shadow_rows(ranker: RankerRow, ranked: Mapping[str, tuple[list[Ranked], Weights]]) -> Iterator[Row]:
+def _learned(ranker: RankerRow, judged: Sequence[Judgement], known: Mapping[str, Hearing], memory: Memory) -> Weights:
+    """The weights that judged incidents teach; those of an earlier run where it learned from the very same."""
+    told = [(one.incident_id, known[one.incident_id].fingerprint, sorted(one.possible), one.confidence) for one in judged]
+    cases = digest_of(ranker.rules, ranker.without, told).hex() if all(row[1] for row in told) else ""
+    weights = memory.weights(cases)
+    if weights is None:
+        weights = learn([case_of(one, known[one.incident_id]) for one in judged], "learned")
+        memory.keep_weights(cases, weights)
+    return weights
+
+
+def _shadow_rows(ranker: RankerRow, ranked: Mapping[str, tuple[Sequence[Ranked], Weights]]) -> Iterator[Row]:
     for incident_id, (rows, weights) in ranked.items():
         for row in rows:
             yield {
@@ -113,7 +138,7 @@ def _shadow_rows(ranker: RankerRow, ranked: Mapping[str, tuple[list[Ranked], Wei
             }
 
 
-def _judged_row(ranker: RankerRow, judgement: Judgement, ranking: tuple[list[Ranked], Weights] | None) -> Row:
+def _judged_row(ranker: RankerRow, judgement: Judgement, ranking: tuple[Sequence[Ranked], Weights] | None) -> Row:
     """How one ranking did against what people said; without a known cause only why it cannot be told."""
     row: Row = {
         "ranker_version": ranker.version,

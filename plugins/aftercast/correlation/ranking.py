@@ -205,7 +205,7 @@ def evidence_id(incident_id: str, candidate: Candidate, check: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def evidence_rows(incident_id: str, ranked: list[Ranked]) -> list[dict[str, object]]:
+def evidence_rows(incident_id: str, ranked: Sequence[Ranked]) -> list[dict[str, object]]:
     return [
         {
             "evidence_id": evidence_id(incident_id, row.candidate, finding.check),
@@ -225,7 +225,7 @@ def evidence_rows(incident_id: str, ranked: list[Ranked]) -> list[dict[str, obje
     ]
 
 
-def candidate_rows(incident_id: str, ranked: list[Ranked], weights: Weights = PRIOR) -> list[dict[str, object]]:
+def candidate_rows(incident_id: str, ranked: Sequence[Ranked], weights: Weights = PRIOR) -> list[dict[str, object]]:
     return [
         {
             "incident_id": incident_id,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from aftercast.correlation.findings import STRENGTHS, Candidate, Finding, point
 from aftercast.correlation.judging import Hearing
 from aftercast.correlation.ranking import Examined
+from aftercast.correlation.remembering import Lazily
 from aftercast.correlation.situation import Incident
 from aftercast.correlation.surroundings import micros
 from aftercast.declarations import RankerRow, RuleRow
@@ -23,7 +25,7 @@ def heard_by(ranker: RankerRow, hearings: Iterable[Hearing]) -> list[Hearing]:
     """Return the hearings as a version sees them."""
     if not ranker.rules and not ranker.without:
         return list(hearings)
-    return [replace(hearing, examined=seen_by(ranker, hearing.incident, hearing.examined)) for hearing in hearings]
+    return [replace(one, examined=Lazily(partial(seen_by, ranker, one.incident, one.examined))) for one in hearings]
 
 
 def seen_by(ranker: RankerRow, incident: Incident, examined: Sequence[Examined]) -> tuple[Examined, ...]:

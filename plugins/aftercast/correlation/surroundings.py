@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -124,19 +124,24 @@ def incidents_of(inputs: Inputs, as_of: datetime) -> list[Incident]:
                 max(micros(ended), micros(row["started_at"])),
             )
         )
-    return [replace(incident, calm_since=_calm_since(incident, found)) for incident in found]
+    return [replace(incident, calm_since=since) for incident, since in zip(found, _calm_since(found), strict=True)]
 
 
-def _calm_since(incident: Incident, incidents: list[Incident]) -> int:
-    """When the last incident of this environment that was over by the start of this one ended: trouble before that belongs to it."""
-    return max(
-        (
-            other.ended
-            for other in incidents
-            if other.environment == incident.environment and other.started < incident.started >= other.ended
-        ),
-        default=0,
-    )
+def _calm_since(incidents: list[Incident]) -> list[int]:
+    """When the last incident of the same environment that was over by the start of each ended: trouble before that belongs to it."""
+    over: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for one in incidents:
+        over[one.environment].append((one.ended, one.started))
+    ends = {environment: sorted(rows) for environment, rows in over.items()}
+    return [_last_before(ends[one.environment], one.started) for one in incidents]
+
+
+def _last_before(ends: list[tuple[int, int]], moment: int) -> int:
+    """The latest end up to a moment of what had begun before it, of (end, start) in order; 0 when there is none."""
+    place = bisect_right(ends, moment, key=lambda row: row[0])
+    while place and ends[place - 1][1] >= moment:
+        place -= 1
+    return ends[place - 1][0] if place else 0
 
 
 def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident], as_of: datetime) -> Surroundings:
@@ -151,7 +156,6 @@ def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident],
     providers = frozenset(inputs.services.filter(pl.col("kind") == "provider")["service"].drop_nulls())
     panel = panel_of(inputs.metric_points.filter(here), busy, micros(as_of))
     measured = {series.service for series in panel.series} if panel else set()
-    traced = (inputs.trace_red, inputs.span_events, inputs.log_patterns)
     return Surroundings(
         environment,
         micros(as_of),
@@ -167,8 +171,14 @@ def surroundings_of(environment: str, inputs: Inputs, incidents: list[Incident],
         _alerts(inputs.alerts.filter(here & (pl.col("started_at") < as_of))),
         _patterns(inputs.log_patterns.filter(here & (pl.col("bucket") < as_of))),
         _episodes(inputs.anomalies.filter(here & (pl.col("subject_kind") == "service") & (pl.col("started_at") < as_of))),
-        book_of(*(frame.filter(here & (pl.col("bucket") < as_of)) for frame in traced), busy=busy),
+        book_of(*told_in(environment, inputs, as_of), busy=busy),
     )
+
+
+def told_in(environment: str, inputs: Inputs, as_of: datetime) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The rows of traces, events in spans and log patterns of one environment before `as_of`."""
+    wanted = (pl.col("environment") == environment) & (pl.col("bucket") < as_of)
+    return inputs.trace_red.filter(wanted), inputs.span_events.filter(wanted), inputs.log_patterns.filter(wanted)
 
 
 def _changes(frame: pl.DataFrame) -> tuple[Change, ...]:

@@ -7,13 +7,14 @@ hurts and widened by the far quantile, so that a series which jumps every hour n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from aftercast.correlation import arranging
+from aftercast.correlation.reach import BEGINNING, END, Reach
 from aftercast.correlation.semantics import AVAILABILITY, ERRORS, TRAFFIC, Meaning, meaning, words
 
 Floats = arranging.Floats
@@ -69,7 +70,8 @@ class Series:
 class Panel:
     """Series by time: `values[i, j]` is series i at `times[j]` (microseconds, rising), NaN where there was no point.
 
-    `calm` are the times outside every incident; `quiet` those of them that also keep a distance to what was reported.
+    `calm` are the times outside every incident; `quiet` those of them that also keep a distance to what was reported. `reach` is told how
+    far normals read.
     """
 
     series: tuple[Series, ...]
@@ -78,6 +80,7 @@ class Panel:
     calm: Flags
     quiet: Flags
     grain: int
+    reach: Reach = field(default_factory=Reach, compare=False)
 
     def between(self, start: int, end: int) -> slice:
         """Columns with start <= time < end."""
@@ -183,12 +186,19 @@ def normal_before(panel: Panel, moment: int, as_of: int) -> Normal:
     if np.count_nonzero(quiet) < ENOUGH_POINTS:
         quiet = panel.calm & (panel.times < as_of)
     before = np.flatnonzero(quiet & (panel.times < moment))
-    chosen = _similar_times(panel, before, moment)
+    chosen, since = _similar_times(panel, before, moment)
+    panel.reach.note(since, moment)
     normal = _measure(panel, chosen, is_stale=chosen.size == 0 or moment - int(panel.times[before[-1]]) > STALE)
     if bool(normal.known.all()):
         return normal
     nearest = np.flatnonzero(quiet)
-    order = np.lexsort((nearest, np.abs(panel.times[nearest] - moment)))
+    apart = np.abs(panel.times[nearest] - moment)
+    order = np.lexsort((nearest, apart))
+    if order.size > HISTORY_POINTS:
+        furthest = int(apart[order[HISTORY_POINTS - 1]])
+        panel.reach.note(moment - furthest, moment + furthest)
+    else:
+        panel.reach.note(BEGINNING, END)
     wider = _measure(panel, np.sort(nearest[order[:HISTORY_POINTS]]), is_stale=True)
     poor = ~normal.known
     return Normal(
@@ -200,15 +210,16 @@ def normal_before(panel: Panel, moment: int, as_of: int) -> Normal:
     )
 
 
-def _similar_times(panel: Panel, columns: npt.NDArray[np.int64], moment: int) -> npt.NDArray[np.int64]:
-    """Prefer points at a similar time of day when a week of history exists; otherwise the most recent points."""
+def _similar_times(panel: Panel, columns: npt.NDArray[np.int64], moment: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Prefer points at a similar time of day when a week of history exists; otherwise the most recent. Also since when that holds."""
     if columns.size and moment - int(panel.times[columns[0]]) >= SEASONAL_DAYS * DAY:
         recent = columns[panel.times[columns] >= moment - SEASONAL_REACH]
         apart = np.abs((panel.times[recent] - moment) % DAY)
         similar = recent[np.minimum(apart, DAY - apart) <= TIME_OF_DAY]
         if similar.size >= 4 * ENOUGH_POINTS:
-            return np.asarray(similar[-HISTORY_POINTS:])
-    return columns[-HISTORY_POINTS:]
+            return np.asarray(similar[-HISTORY_POINTS:]), moment - SEASONAL_REACH
+    chosen = columns[-HISTORY_POINTS:]
+    return chosen, min(int(panel.times[chosen[0]]), moment - SEASONAL_REACH) if chosen.size == HISTORY_POINTS else BEGINNING
 
 
 def _measure(panel: Panel, columns: npt.NDArray[np.int64], *, is_stale: bool) -> Normal:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import wraps
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,7 +17,7 @@ import polars as pl
 from aftercast import landing, store, warehouse
 from aftercast.analyses import DERIVED
 from aftercast.errors import ConfigError, LandingError, QualityError, TransformError
-from aftercast.landing import storage, working
+from aftercast.landing import remembered, storage, working
 from aftercast.prescriptions import Advice, names_unknown, parse
 from aftercast.settings import Settings
 from aftercast.version import code_version, folder_fingerprint
@@ -250,7 +251,10 @@ def _detection_code() -> str:
 
 @in_turn
 def correlate() -> None:
-    """Rank the candidates of every incident, place it among earlier ones, and say what moves with what and who reaches whom."""
+    """Rank the candidates of every incident, place it among earlier ones, and say what moves with what and who reaches whom.
+
+    Evidence and rankings of earlier runs are used again where nothing they are a function of has changed.
+    """
     from aftercast import correlation
 
     settings = Settings.from_environment()
@@ -264,12 +268,13 @@ def correlate() -> None:
     inputs, as_of = correlation.Inputs.of(frames), _window(settings).end
     inferred = correlation.infer_edges(inputs, as_of)
     inputs = correlation.beside_calls(inputs, inferred)
-    found = correlation.correlate(inputs, as_of, settings.deployment.rankers, advice)
+    shelf, memory = _memory(settings)
+    found = correlation.correlate(inputs, as_of, settings.deployment.rankers, advice, memory)
     together = correlation.correlate_kpis(inputs, as_of)
     found = replace(found, insight_effects=pl.concat([found.insight_effects, effects]))
     reach = {"inferred_edges": inferred, "blast_radius": correlation.blast_radius(inputs), "kpi_correlations": together}
-    for table, rows in (found.tables() | reach).items():
-        landing.write_derived(settings, table, rows)
+    _keep(settings, shelf, memory, found.tables() | reach)
+    log.info("evidence on %d incidents and proposals examined anew, %d incidents ranked anew", memory.examined_anew, memory.ranked_anew)
     log.info(
         "%d edges inferred; %d service metrics and customer figures compared, %d move together",
         inferred.height,
@@ -290,6 +295,31 @@ def correlate() -> None:
         found.judged_rankings.filter(pl.col("status") == "judged")["incident_id"].n_unique(),
         found.judged_rankings["incident_id"].n_unique(),
     )
+
+
+def _memory(settings: Settings) -> tuple[remembered.Shelf, Any]:
+    """Return what earlier runs of this very code found, and where it is kept."""
+    from aftercast import correlation
+
+    code = " ".join([code_version(), *(f"{name} {metadata.version(name)}" for name in ("numpy", "polars", "scipy"))])
+    shelf = remembered.Shelf(settings, code)
+    memory = correlation.Memory(shelf, code)
+    if (learned := shelf.learned(list(correlation.LEARNED))) is not None:
+        memory.learned = learned
+    if (held := shelf.ranked(settings, correlation.ROWS, list(correlation.RANKED))) is not None:
+        memory.ranked, memory.tables = held
+    return shelf, memory
+
+
+def _keep(settings: Settings, shelf: remembered.Shelf, memory: Any, tables: dict[str, pl.DataFrame]) -> None:
+    """Write what was found, and after it what it was a function of: whoever is killed between the two ranks again."""
+    from aftercast import correlation
+
+    for table, rows in tables.items():
+        landing.write_derived(settings, table, rows)
+    shelf.keep_learned(memory.learned_now())
+    shelf.keep_ranked(settings, memory.ranked, correlation.ROWS)
+    shelf.forget_others()
 
 
 def _advice(settings: Settings, insights: pl.DataFrame) -> list[Advice]:
