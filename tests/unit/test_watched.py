@@ -339,7 +339,7 @@ def test_a_killed_task_goes_on_where_it_was(world: World, watch: Callable[[Setti
     world.land(1, seed=1)
     world.signals = (ERRORS | {"by": ["service", "region"]}, *SIGNALS[1:])
     wanted = watch(world.home("again"))
-    for kill_at in range(1, 18):
+    for kill_at in (1, 2, 6, 9, 15):
         left = [kill_at]
 
         def write(*arguments: Any, left: list[int] = left, **named: Any) -> bool:
@@ -374,7 +374,7 @@ def test_nothing_to_watch_is_nothing_to_read(tmp_path: Path, watch: Callable[[Se
 
 def steps(chance: random.Random, world: World) -> Iterator[str]:
     """Arrivals in any order: new days, late rows, days and series that go, other declarations, files that are lost."""
-    for _ in range(8):
+    for _ in range(6):
         what = chance.choice(["new", "new", "late", "late", "gone", "series", "declared", "short", "lost", "grain"])
         day = chance.randint(0, 7)
         if what in ("new", "late"):
@@ -402,7 +402,7 @@ def steps(chance: random.Random, world: World) -> Iterator[str]:
         yield what
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(5))
 def test_any_order_of_arrivals_ends_as_a_rebuild(tmp_path: Path, watch: Callable[[Settings], pl.DataFrame], seed: int):
     chance, world = random.Random(seed), World(tmp_path)
     order = list(range(8))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -57,6 +57,7 @@ def plan() -> bool:
     if span is None:
         log.info("nothing has landed yet: there is nothing to refresh")
         return False
+    hashed = cache(storage.stored_hash)  # two fingerprints, one look at each file
     run = pl.DataFrame(
         {
             "company": [settings.deployment.company],
@@ -64,12 +65,12 @@ def plan() -> bool:
             "as_of": [span.end],
             "code_version": [code_version()],
             "configuration_fingerprint": [folder_fingerprint(settings.config)],
-            "landing_fingerprint": [landing.landing_fingerprint(settings)],
+            "landing_fingerprint": [landing.landing_fingerprint(settings, hashed)],
         }
     )
     declared = landing.declared_tables(settings.deployment)
     names = hashlib.sha256(repr(declared["aliases"].rows()).encode()).hexdigest()
-    days = [landing.landed_days(settings, entity, span.end, f"{code_version()} {names}") for entity in KEPT_BY_DAY]
+    days = [landing.landed_days(settings, entity, span.end, f"{code_version()} {names}", hashed) for entity in KEPT_BY_DAY]
     landing.write_declared(settings, {**declared, "run": run, "landed_days": pl.concat(days)})
     if settings.mart.exists():
         columns = ", ".join(f"{name}::varchar as {name}" for name in sorted(run.columns))
