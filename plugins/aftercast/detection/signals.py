@@ -96,7 +96,7 @@ def marks_query(signal: SignalRow) -> str:
     if signal.fact == "kpi":
         marked = [*MARKED, *(["grain_minutes"] if signal.per == "minute" else [])]
         return f"""
-select strftime(bucket_at, '%Y-%m-%d') as day, count(*) as n_points, cast(bit_xor(hash({", ".join(marked)})) as varchar) as mark
+select strftime(bucket_at, '%Y-%m-%d') as day, count(*) as n_points, cast(sum(hash({_told(marked)})) as varchar) as mark
 from {_journeys(signal)}
 where {_only(signal)}
 group by day
@@ -111,7 +111,7 @@ from (
     select
         strftime(day_at, '%Y-%m-%d') as day,
         cast(sum(n_buckets) as bigint) as n_points,
-        bit_xor(hash(series_key, kind, n_samples)) filter (where {short}) as short
+        sum(hash({_told(("series_key", "kind", "n_samples"))})) filter (where {short}) as short
     from {COUNTED}
     inner join intermediate.int_metric_points__series using (series_key)
     where {_only(signal)}
@@ -172,6 +172,11 @@ def _journeys(signal: SignalRow) -> str:
 
 def _only(signal: SignalRow) -> str:
     return _metrics_only(signal) if signal.fact == "metric" else _steps_only(signal)
+
+
+def _told(columns: Iterable[str]) -> str:
+    """A row as one text: the hash of several columns is made of theirs, and what all rows share may cancel out of a sum of those."""
+    return f"cast(row({', '.join(columns)}) as varchar)"
 
 
 def _time(moment: datetime) -> str:
