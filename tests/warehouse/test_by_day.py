@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from aftercast import landing, transform, warehouse
+from aftercast import detection, landing, transform, warehouse
+from aftercast.declarations import SignalRow
 from aftercast.settings import Settings
 from tests.warehouse import world
 
@@ -120,6 +121,28 @@ def test_a_build_that_was_killed_between_two_days_goes_on(settings: Settings):
         ):
             warehouse.execute(connection, f"delete from intermediate.{table} where {column} >= '2026-09-09'")
     assert build(settings).equals(whole)
+
+
+def test_what_is_counted_of_a_day_is_what_there_is_of_it(settings: Settings):
+    build(settings)
+    land(settings, 1, 50.0, minutes=12)
+    land(settings, 2, 50.0, region="eu")
+    (settings.landing / "metric_points/source=hand/date=2026-09-07/points.parquet").unlink()
+    build(settings)
+    counted = "select series_key, region, kind, day_at, n_samples, n_buckets from intermediate.int_metric_points__counted order by all"
+    points = """
+        select series_key, region, kind, date_trunc('day', bucket_at) as day_at, n_samples, count(*) as n_buckets
+        from star.fct_metric_point group by all order by all
+    """
+    found = warehouse.query(settings.warehouse, counted)
+    assert found.equals(warehouse.query(settings.warehouse, points))
+    assert found["day_at"].dt.day().to_list().count(8) == 2, "buckets of five samples, and one of two"
+    signal = SignalRow.model_validate({"name": "requests", "fact": "metric", "value": "requests", "by": ["service", "region"]})
+    marks = warehouse.query(settings.warehouse, detection.marks_query(signal)).sort("day")
+    assert marks["day"].to_list() == ["2026-09-08", "2026-09-09", "2026-09-10"]
+    assert marks["mark"].n_unique() == 3
+    series = warehouse.query(settings.warehouse, detection.series_query(signal))["series_id"]
+    assert set(series) == set(warehouse.query(settings.warehouse, detection.signal_query(signal))["series_id"])
 
 
 def test_a_company_without_points_has_an_empty_fact(tmp_path):

@@ -4,8 +4,8 @@ with counted as (
     select
         series_key,
         n_samples,
-        count(*) as n_buckets
-    from {{ ref('int_metric_points__bucketed') }}
+        sum(n_buckets) as n_buckets
+    from {{ ref('int_metric_points__counted') }}
     group by series_key, n_samples
 ),
 

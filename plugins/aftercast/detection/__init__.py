@@ -2,6 +2,20 @@
 
 from aftercast.detection.detecting import TABLES, Detection, as_table, detect
 from aftercast.detection.scores import SCORES, no_scores
-from aftercast.detection.signals import masks_query, signal_query
+from aftercast.detection.series import no_points
+from aftercast.detection.signals import marks_query, masks_query, series_query, signal_query, spills
 
-__all__ = ["SCORES", "TABLES", "Detection", "as_table", "detect", "masks_query", "no_scores", "signal_query"]
+__all__ = [
+    "SCORES",
+    "TABLES",
+    "Detection",
+    "as_table",
+    "detect",
+    "marks_query",
+    "masks_query",
+    "no_points",
+    "no_scores",
+    "series_query",
+    "signal_query",
+    "spills",
+]

@@ -72,11 +72,16 @@ class Panel:
         return Panel(self.signal, self.identity, self.at(first), self.grain_minutes, self.value[:, first:until], *sides)
 
 
+def no_points() -> pl.DataFrame:
+    """Return a frame of no points."""
+    return pl.DataFrame(schema=POINTS)
+
+
 def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -> Iterator[Panel]:
     """Yield the panels of every signal in the order given; rows outside the window and of other signals are left out.
 
     A series whose points usually lie further apart than the signal's grain (a journey of coarser grain) is put on the coarser grid.
-    Rows of one series and bucket are averaged; infinite and absurd values are missing.
+    Rows of one series and bucket are averaged, in the order they come; infinite and absurd values are missing. Names may be categories.
 
     Raises:
         AftercastError: a column is missing or has another type, a time has no zone.
@@ -88,10 +93,7 @@ def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -
         own = inside.filter(pl.col("signal") == signal.name)
         if own.is_empty():
             continue
-        if not own["series_id"].is_sorted():
-            own = own.sort("series_id", "bucket_at", maintain_order=True)
-        row = own["series_id"].rle_id().cast(pl.Int64).to_numpy()
-        identity = own[np.flatnonzero(np.diff(row, prepend=-1))].select(IDENTITY)
+        row, identity = _rows(own)
         minute = ((own["bucket_at"].cast(pl.Int64) - int(start.timestamp() * 1e6)) // 60_000_000).to_numpy()
         spacing = _spacing(row, minute // signal.grain_minutes, identity.height)
         grains = np.array([_grid_grain(signal.grain_minutes, int(factor)) for factor in spacing])
@@ -106,6 +108,19 @@ def panels(points: pl.DataFrame, signals: Sequence[SignalRow], window: Window) -
             sides = [_matrix(own[name].to_numpy()[kept], flat, shape) for name in ("value", "numerator", "denominator")]
             is_ratio = signal.numerator is not None
             yield Panel(signal, identity[members], start, grain, sides[0], *(sides[1:] if is_ratio else (None, None)))
+
+
+def _rows(points: pl.DataFrame) -> tuple[npt.NDArray[np.int64], pl.DataFrame]:
+    """Return the number of each point's series, by the order of their names, and one row per series."""
+    codes = points["series_id"].cast(pl.Categorical).to_physical().to_numpy()
+    first = np.full(int(codes.max()) + 1, -1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    known = np.flatnonzero(first >= 0)
+    identity = points[first[known]].select(pl.col(name).cast(pl.String) for name in IDENTITY)
+    order = identity["series_id"].arg_sort().to_numpy()
+    place = np.empty(len(first), dtype=np.int64)
+    place[known[order]] = np.arange(len(known))
+    return place[codes], identity[order]
 
 
 def _grid_grain(grain: int, factor: int) -> int:
@@ -128,13 +143,14 @@ def _check(points: pl.DataFrame) -> None:
 
 def _spacing(row: npt.NDArray[np.int64], bucket: npt.NDArray[np.int64], n_series: int) -> npt.NDArray[np.int64]:
     """Usual distance between the points of each series, in buckets: the lower quartile, so that gaps do not count."""
-    if not ((np.diff(row) > 0) | (np.diff(bucket) >= 0)).all():
-        order = np.lexsort((bucket, row))
-        row, bucket = row[order], bucket[order]
-    step, same = np.diff(bucket), np.diff(row) == 0
-    same &= step > 0
+    width = int(bucket.max()) + 1
+    present = np.zeros(n_series * width, dtype=bool)
+    present[row * width + bucket] = True
+    place = np.flatnonzero(present)
+    of, step = place // width, np.diff(place)
+    same = np.diff(of) == 0
     longest = 1440
-    counts = np.bincount(row[1:][same] * (longest + 1) + np.minimum(step[same], longest), minlength=n_series * (longest + 1))
+    counts = np.bincount(of[1:][same] * (longest + 1) + np.minimum(step[same], longest), minlength=n_series * (longest + 1))
     passed = counts.reshape(n_series, longest + 1).cumsum(axis=1)
     return np.asarray(np.maximum((passed > passed[:, -1:] // 4).argmax(axis=1), 1))
 

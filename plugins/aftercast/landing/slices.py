@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -62,16 +62,21 @@ def superseded(files: Iterator[Path], *, window: Window | None, pieces: Collecti
     return old
 
 
-def landing_fingerprint(settings: Settings) -> str:
-    """Return a hash of what has landed: names of files and hashes of their rows, whenever and however often they were written."""
+def landing_fingerprint(settings: Settings, hashed: Callable[[Path], str | None] = storage.stored_hash) -> str:
+    """Return a hash of what has landed: names of files and hashes of their rows, whenever and however often they were written.
+
+    `hashed` reads the hash of a file; who asks for several fingerprints at once may remember it.
+    """
     digest = hashlib.sha256()
     for path in sorted(settings.landing.glob("**/*.parquet")):
         if f"source={NOBODY}" not in path.parts:
-            digest.update(f"{path.relative_to(settings.landing).as_posix()} {storage.stored_hash(path)}\n".encode())
+            digest.update(f"{path.relative_to(settings.landing).as_posix()} {hashed(path)}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def landed_days(settings: Settings, entity: str, until: datetime, also: str) -> pl.DataFrame:
+def landed_days(
+    settings: Settings, entity: str, until: datetime, also: str, hashed: Callable[[Path], str | None] = storage.stored_hash
+) -> pl.DataFrame:
     """Return one row per day an entity has rows of: entity, day, n_rows, and a fingerprint of what the warehouse makes of the day.
 
     Args:
@@ -79,6 +84,7 @@ def landed_days(settings: Settings, entity: str, until: datetime, also: str) -> 
         entity: landing entity.
         until: rows from here on do not count yet, which changes what is made of the days it cuts.
         also: fingerprint of everything but the files that the rows of any day depend on.
+        hashed: reads the hash of a file.
     """
     files: dict[date, list[Path]] = {}
     for path in sorted((settings.landing / entity).glob("source=*/date=*/*.parquet")):
@@ -89,7 +95,7 @@ def landed_days(settings: Settings, entity: str, until: datetime, also: str) -> 
         end = datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY
         digest = hashlib.sha256(f"{also} {until.isoformat() if until < end else 'whole'}\n".encode())
         for path in paths:
-            digest.update(f"{path.relative_to(settings.landing).as_posix()} {storage.stored_hash(path)}\n".encode())
+            digest.update(f"{path.relative_to(settings.landing).as_posix()} {hashed(path)}\n".encode())
         n_rows = pl.scan_parquet(paths, hive_partitioning=False, glob=False).select(pl.len()).collect().item()
         rows.append((entity, day.isoformat(), n_rows, digest.hexdigest()[:16]))
     return pl.DataFrame(rows, schema={"entity": pl.String, "day": pl.String, "n_rows": pl.Int64, "fingerprint": pl.String}, orient="row")

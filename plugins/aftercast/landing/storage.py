@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import polars as pl
 
 from aftercast.errors import LandingError
@@ -25,6 +26,7 @@ from aftercast.errors import LandingError
 log = logging.getLogger(__name__)
 
 HASH_KEY = "aftercast_rows"
+ORIGIN_KEY = "aftercast_origin"
 _WINDOW = re.compile(r"(\d{8}T\d{4})_(\d{8}T\d{4})")
 OLDEST = pl.CompatLevel.oldest()
 
@@ -34,6 +36,14 @@ def _column_bytes(column: pl.Series) -> list[bytes]:
     if isinstance(column.dtype, pl.List):
         lengths = column.list.len().cast(pl.Int64).fill_null(-1)
         return [lengths.to_numpy().tobytes(), *_column_bytes(column.filter(column.list.len().fill_null(0) > 0).explode())]
+    if column.dtype == pl.Categorical:
+        # Codes are a process's own: names in the order they come in, and each row's place among them.
+        names = column.unique(maintain_order=True)
+        places = np.zeros(int(names.to_physical().max() or 0) + 1, dtype=np.uint32)  # type: ignore[arg-type]
+        places[names.drop_nulls().to_physical().to_numpy()] = np.flatnonzero(names.is_not_null().to_numpy())
+        codes = places[column.to_physical().fill_null(0).to_numpy()]
+        codes[column.is_null().to_numpy()] = len(names)
+        return [*_column_bytes(names.cast(pl.String)), codes.tobytes()]
     nulls = [column.is_null().to_numpy().tobytes()] if column.null_count() else []
     if column.dtype == pl.String:
         lengths = column.str.len_bytes().cast(pl.Int64).fill_null(-1)
@@ -66,6 +76,15 @@ def stored_hash(path: Path) -> str | None:
         return None
     with readable(path):
         return pl.read_parquet_metadata(path).get(HASH_KEY) or hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def origin(path: Path) -> str | None:
+    """Return what a file says its rows were made of; None when there is no file, it says nothing, or it is damaged."""
+    try:
+        return pl.read_parquet_metadata(path).get(ORIGIN_KEY) if path.exists() else None
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        log.warning("%s is damaged (%s); it is written anew", path, _first_line(error))
+        return None
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -159,14 +178,18 @@ def _hidden(target: Path) -> Path:
     return target.with_name(f".{target.name}.tmp-{uuid4().hex[:12]}")
 
 
-def stage(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = ()) -> Staged:
-    """Write rows beside their target, unless the target already holds them (columns in `ignore` do not count as a difference)."""
+def stage(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = (), made_of: str | None = None) -> Staged:
+    """Write rows beside their target, unless the target already holds them (columns in `ignore` do not count as a difference).
+
+    `made_of` is kept beside the rows and comes back as `origin`.
+    """
     fingerprint = row_hash(frame, ignore=ignore)
-    if _hash_if_readable(target) == fingerprint:
+    if _hash_if_readable(target) == fingerprint and (made_of is None or origin(target) == made_of):
         return Staged(target, None)
+    known = {HASH_KEY: fingerprint} | ({} if made_of is None else {ORIGIN_KEY: made_of})
     temporary = _hidden(target)
     with _whole(target, temporary), temporary.open("wb") as file:
-        frame.write_parquet(file, compression="zstd", compression_level=1, metadata={HASH_KEY: fingerprint})
+        frame.write_parquet(file, compression="zstd", compression_level=1, metadata=known)
         file.flush()
         os.fsync(file.fileno())
     return Staged(target, temporary)
@@ -198,9 +221,9 @@ def _whole(target: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
-def write(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = ()) -> bool:
-    """Make `target` hold exactly these rows; return whether it changed."""
-    return stage(target, frame, ignore=ignore).commit()
+def write(target: Path, frame: pl.DataFrame, *, ignore: Collection[str] = (), made_of: str | None = None) -> bool:
+    """Make `target` hold exactly these rows, made of that; return whether it changed."""
+    return stage(target, frame, ignore=ignore, made_of=made_of).commit()
 
 
 def write_lines(target: Path, rows: list[dict[str, object]]) -> bool:

@@ -1,4 +1,4 @@
-"""What detection hands from task to task and keeps from run to run: watched points, what each chunk found, and scores.
+"""What detection hands from task to task and keeps from run to run: masks, what each chunk found, and scores (points: watched.py).
 
 Series are dealt to chunks by a hash of their name, so that a chunk keeps its series while others come and go. All of it can be deleted:
 the next run computes it again.
@@ -61,21 +61,6 @@ def deal(series_ids: pl.Series, of: int) -> pl.Series:
     return series_ids.replace_strict(names, numbers, return_dtype=pl.Int64)
 
 
-def write_watched(settings: Settings, signal: str, points: pl.DataFrame, of: int) -> None:
-    """Write the points of a signal, each series to its chunk, sorted by series and time. Names may be categories."""
-    names = points["series_id"].unique()
-    numbers = pl.DataFrame({"series_id": names, "number": deal(names.cast(pl.String), of)})
-    number = points.select("series_id").join(numbers, on="series_id", how="left", maintain_order="left")["number"]
-    for chunk in range(of):
-        own = points.filter(number == chunk).with_columns(pl.col(pl.Categorical).cast(pl.String)).sort("series_id", "bucket_at")
-        storage.write(_folder(settings, "watched", Chunk(chunk, of)) / f"{signal}.parquet", own)
-
-
-def read_watched(settings: Settings, signal: str, chunk: Chunk) -> pl.DataFrame:
-    """Return the points of a signal in a chunk."""
-    return storage.read(_folder(settings, "watched", chunk) / f"{signal}.parquet")
-
-
 def write_masks(settings: Settings, masks: pl.DataFrame) -> None:
     """Write the windows nothing may be learned from."""
     storage.write(settings.derived / "watched" / "masks.parquet", masks)
@@ -88,12 +73,12 @@ def read_masks(settings: Settings) -> pl.DataFrame:
 
 def write_found(settings: Settings, table: str, chunk: Chunk, frame: pl.DataFrame) -> None:
     """Write what a chunk found of a derived table."""
-    storage.write(_folder(settings, "found", chunk) / f"{table}.parquet", frame)
+    storage.write(part_of(settings, "found", chunk) / f"{table}.parquet", frame)
 
 
 def read_found(settings: Settings, table: str, chunks: Iterable[Chunk]) -> pl.DataFrame:
     """Return what all chunks found of a derived table."""
-    return pl.concat([storage.read(_folder(settings, "found", chunk) / f"{table}.parquet") for chunk in chunks])
+    return pl.concat([storage.read(part_of(settings, "found", chunk) / f"{table}.parquet") for chunk in chunks])
 
 
 def keep_scores(settings: Settings, code: str, chunk: Chunk, scores: pl.DataFrame, days: Iterable[datetime]) -> None:
@@ -144,7 +129,8 @@ def _part(chunk: Chunk) -> Path:
     return Path(f"of={chunk.of}") / f"chunk={chunk.number}"
 
 
-def _folder(settings: Settings, area: str, chunk: Chunk) -> Path:
+def part_of(settings: Settings, area: str, chunk: Chunk) -> Path:
+    """Return where files of an area lie that are of a chunk."""
     return settings.derived / area / _part(chunk)
 
 

@@ -6,22 +6,25 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
-from functools import wraps
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache, wraps
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import polars as pl
 
 from aftercast import landing, store, warehouse
 from aftercast.analyses import DERIVED
 from aftercast.errors import ConfigError, LandingError, QualityError, TransformError
-from aftercast.landing import remembered, storage, working
+from aftercast.landing import remembered, storage, watched, working
 from aftercast.prescriptions import Advice, names_unknown, parse
 from aftercast.settings import Settings
 from aftercast.version import code_version, folder_fingerprint
 from aftercast.window import Window, parse_utc
+
+if TYPE_CHECKING:
+    from aftercast.detection import watched_days
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ def plan() -> bool:
     if span is None:
         log.info("nothing has landed yet: there is nothing to refresh")
         return False
+    hashed = cache(storage.stored_hash)  # two fingerprints, one look at each file
     run = pl.DataFrame(
         {
             "company": [settings.deployment.company],
@@ -62,12 +66,12 @@ def plan() -> bool:
             "as_of": [span.end],
             "code_version": [code_version()],
             "configuration_fingerprint": [folder_fingerprint(settings.config)],
-            "landing_fingerprint": [landing.landing_fingerprint(settings)],
+            "landing_fingerprint": [landing.landing_fingerprint(settings, hashed)],
         }
     )
     declared = landing.declared_tables(settings.deployment)
     names = hashlib.sha256(repr(declared["aliases"].rows()).encode()).hexdigest()
-    days = [landing.landed_days(settings, entity, span.end, f"{code_version()} {names}") for entity in KEPT_BY_DAY]
+    days = [landing.landed_days(settings, entity, span.end, f"{code_version()} {names}", hashed) for entity in KEPT_BY_DAY]
     landing.write_declared(settings, {**declared, "run": run, "landed_days": pl.concat(days)})
     if settings.mart.exists():
         columns = ", ".join(f"{name}::varchar as {name}" for name in sorted(run.columns))
@@ -168,36 +172,51 @@ order by all
 
 
 SERIES_PER_TASK = 256
-POINTS_AT_ONCE, MEMORY = 1_000_000, "1GB"  # what bounds `watch`, whatever the history
+POINTS_AT_ONCE, MEMORY = 1_000_000, "1GB"  # what bounds `watch`, whatever the history: so many points, or a day of them
 
 
 @in_turn
 def watch() -> list[str]:
-    """Read the points of every watched series from the star and deal them to chunks; returns the chunks, at least one."""
+    """Lay out the points of watched series on days that changed, each series in its chunk; return the chunks, at least one."""
     from aftercast import detection
+    from aftercast.detection import watched_days
 
     settings = Settings.from_environment()
-    signals = settings.deployment.signals
+    signals = {signal.name: signal for signal in settings.deployment.signals}
     if not signals:
         log.info("no signal is declared in %s: nothing is watched", settings.config / "signals.yml")
     with warehouse.connect(settings.warehouse, memory=MEMORY) as connection:
-        queries = {signal.name: detection.signal_query(signal) for signal in signals}
-        count = "select count(distinct series_id), count(*) from ({})"
-        counts = {name: warehouse.frame(connection, count.format(sql)).row(0) for name, sql in queries.items()}
-        n_series = sum(series for series, _ in counts.values())
+        warehouse.execute(connection, "set threads = 1")  # sums then add up in one order, whatever days are read with a day
+        n_series = sum(warehouse.frame(connection, detection.series_query(signal)).height for signal in signals.values())
         chunks = working.chunks_for(n_series, SERIES_PER_TASK)
-        for name, sql in queries.items():
-            working.write_watched(settings, name, _watched(connection, sql, counts[name][1]), len(chunks))
+        marks = {name: warehouse.frame(connection, detection.marks_query(signal)) for name, signal in signals.items()}
+        wanted = watched_days.origins(list(signals.values()), marks, code_version())
+        days = _stale(settings, len(chunks), wanted)
+        n_points = {
+            (date.fromisoformat(day), name): n for name, rows in marks.items() for day, n in rows.select("day", "n_points").iter_rows()
+        }
+        for batch in watched_days.batches(days, n_points, POINTS_AT_ONCE):
+            first, last = (datetime.combine(day, time(), UTC) for day in (batch.days[0], batch.days[-1]))
+            read = (warehouse.frame(connection, detection.signal_query(signals[name], first, last)) for name in batch.signals)
+            points = pl.concat([detection.no_points(), *read])
+            watched.lay_out(settings, len(chunks), points, {day: wanted[day] for day in batch.days}, batch.signals)
+        gone = watched.forget_other_days(settings, len(chunks), wanted)
         working.write_masks(settings, warehouse.frame(connection, detection.masks_query()))
     log.info("%d series of %d signals in %d chunks", n_series, len(signals), len(chunks))
+    log.info("%d of %d days laid out, %d files of other days gone", len(days), len(wanted), gone)
     return [str(chunk) for chunk in chunks]
 
 
-def _watched(connection: Any, sql: str, n_points: int) -> pl.DataFrame:
-    """Return the points of a signal, names as categories, read a part of the subjects at a time: a year of points has few names."""
-    parts = max(-(-n_points // POINTS_AT_ONCE), 1)
-    read = (warehouse.frame(connection, f"select * from ({sql}) where hash(subject) % {parts} = {part}") for part in range(parts))
-    return pl.concat([rows.with_columns(pl.col(pl.String).cast(pl.Categorical)) for rows in read])
+def _stale(settings: Settings, of: int, wanted: watched_days.Origins) -> dict[date, tuple[str, ...]]:
+    """Return the days to lay out, each with the signals; a day of which rows should stay but cannot be read is laid out whole."""
+    from aftercast.detection import watched_days
+
+    kept = watched.kept(settings, of, wanted)
+    days = watched_days.stale(wanted, kept)
+    in_part = [day for day, names in days.items() if set(names) < set(wanted[day])]
+    for day in watched.forget_damaged(settings, of, in_part):
+        kept.pop(day)
+    return watched_days.stale(wanted, kept)
 
 
 def detect(chunk: str) -> None:
@@ -209,7 +228,8 @@ def detect(chunk: str) -> None:
     window, rules = _window(settings), settings.deployment
     found: list[detection.Detection] = []
     for signal in rules.signals:
-        points = working.read_watched(settings, signal.name, part)
+        points = watched.read(settings, signal.name, part)
+        points = detection.no_points() if points is None else points
         found.append(detection.detect(points, [signal], masks, window, detectors=rules.detectors, calendar=rules.calendar, kept=kept))
         log.info("%s: %d series, %d days scored", signal.name, found[-1].series_health.height, len(found[-1].scored_days))
     for table in detection.TABLES:
