@@ -72,24 +72,20 @@ def landed(folder: Path, days: int, part_days: int) -> dict[str, Any]:
 
 def difference(one: Path, other: Path) -> int:
     """Count landed rows that two homes do not have equally often; when they were ingested does not count."""
-    import duckdb
+    import polars as pl
 
     from aftercast.entities import ENTITIES
 
     differing = 0
     for entity in sorted(ENTITIES):
-        tables = []
-        for folder in (one, other):
-            files = sorted(str(path) for path in (folder / "home" / "landing" / entity).rglob("*.parquet"))
-            if files:
-                listed = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
-                tables.append(f"select * exclude (ingested_at) from read_parquet([{listed}], hive_partitioning = false)")
-        if len(tables) < 2:
-            continue
-        signed = zip((1, -1), tables, strict=True)
-        query = " union all ".join(f"select {sign} as n, hash(x) as row_hash from ({table}) x" for sign, table in signed)
-        found = duckdb.sql(f"select coalesce(sum(abs(n)), 0) from (select sum(n) as n from ({query}) group by row_hash)").fetchall()
-        differing += int(found[0][0])
+        lying = [folder / "home" / "landing" / entity for folder in (one, other)]
+        for day in sorted({path.parent.name for folder in lying for path in folder.rglob("*.parquet")}):
+            signed = [
+                pl.read_parquet(path, hive_partitioning=False).drop("ingested_at").hash_rows().to_frame("row").with_columns(n=pl.lit(sign))
+                for sign, folder in zip((1, -1), lying, strict=True)
+                for path in sorted(folder.glob(f"*/{day}/*.parquet"))
+            ]
+            differing += int(pl.concat(signed).group_by("row").agg(pl.col("n").sum().abs())["n"].sum())
     return differing
 
 

@@ -33,7 +33,7 @@ from benchmarks.refresh import peak_rss_mib
 PROJECT = Path(__file__).resolve().parents[1]
 HOUR = timedelta(hours=1)
 SELECTORS = ("stage", "star", "marts")
-OF_POINTS = ("int_metric_points__bucketed", "int_metric_points__series", "fct_metric_point")
+OF_POINTS = ("int_metric_points__bucketed", "int_metric_points__counted", "int_metric_points__series", "fct_metric_point")
 
 
 def _dbt(folder: Path) -> dict[str, Any]:
