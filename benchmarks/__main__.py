@@ -124,6 +124,15 @@ BENCHMARKS = (
         headlines=(Headline("seconds for one new hour", "seconds_per_new_hour", "≤ 60", ("baselines.rebuild_seconds",)),),
     ),
     Benchmark(
+        "A backfill of a year",
+        "backfill",
+        headlines=(
+            Headline("peak memory of any process, MiB", "peak_rss_mib", "≤ 4096", ("baselines.one_window.peak_rss_mib",)),
+            Headline("landed rows unlike those of one window", "rows_that_differ", "0"),
+            Headline("a late window over an early one, CPU", "extract.last_parts_ratio", "1"),
+        ),
+    ),
+    Benchmark(
         "Kills at random moments",
         "drill",
         headlines=(Headline("recovered as if undisturbed, %", "recovered_pct", "100"),),

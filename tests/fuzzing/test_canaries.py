@@ -114,6 +114,7 @@ def test_no_person_and_no_secret_of_a_payload_stays(name: str, tmp_path: Path, c
     assert (COUNT["n"] > 0) != (name in WORDLESS), "WORDLESS names the kinds whose payloads hold no words and no people"
     seen = 0
     for number, mutation in enumerate(("", "unknown enum", "impossible time", "wrong type", "drop key", "unknown key", "truncated")):
+        field.tried.clear()  # a slip that finds nothing to spoil leaves a payload that was tried before
         try:
             field.run(mutation, random.Random(number))
         except AftercastError as error:
