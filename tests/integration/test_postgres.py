@@ -7,6 +7,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ def started(folder: Path, *options: str) -> Iterator[Postgres]:
     user = "postgres" if os.geteuid() == 0 else None
     if user:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-        for parent in (folder, *folder.parents[:2]):
+        above = [parent for parent in folder.parents if parent.is_relative_to(tempfile.gettempdir())]
+        for parent in (folder, *above[:-1]):  # pytest closes its folders to others
             parent.chmod(parent.stat().st_mode | 0o111)
     (folder / "password").write_text(PASSWORD)
     (folder / "password").chmod(0o644)
