@@ -5,8 +5,8 @@ says 0 have no such task. A reconciliation that changed something is a landing l
 pages and, where a source has `keep_days`, rows past their days, and what killed extracts left; the next refresh is without them.
 
 **When it is red.** Nothing is lost: a source that could not be reconciled keeps its rows, deleted ones among them, until the next time.
-`reconcile` red: as for `extract__<source>`, whose log line it shows. `prune` red: a folder or the audit log
-cannot be read or written. Clear the task after mending the cause. See docs/runbooks/maintain_warehouse.md.
+`reconcile` red: as for `extract__<source>`, whose log line it shows. `prune` red: a folder or the audit log cannot be read or written.
+Clear the task after mending the cause. See docs/runbooks/maintain_warehouse.md.
 """
 
 from __future__ import annotations

@@ -318,6 +318,9 @@ def test_a_file_that_was_lost_or_cut_is_laid_out_again(world: World, watch: Call
         path.write_bytes(content[:4] + b"\xff" * 200 + content[204:])
         with pytest.raises(LandingError, match=r"2026-09-09.parquet is damaged and was deleted; clear refresh_warehouse.watch"):
             watch(settings)
+        with pytest.raises(LandingError, match=r"2026-09-09.parquet is gone; clear refresh_warehouse.watch"):  # the task's next try
+            number, of = (int(folder.name.partition("=")[2]) for folder in (path.parent, path.parent.parent))
+            watched.read(settings, str(SIGNALS[0]["name"]), working.Chunk(number, of))
     assert watch(settings).equals(whole)
     assert days_written(before, files(settings)) == {2}
 

@@ -23,6 +23,7 @@ from aftercast.settings import Settings
 
 log = logging.getLogger(__name__)
 
+LAY_OUT_AGAIN = "clear refresh_warehouse.watch and what follows: the day is laid out again"
 NAMES = pl.col(pl.String, pl.Categorical).cast(pl.Categorical)  # a day of points has few names
 
 
@@ -71,8 +72,9 @@ def lay_out(settings: Settings, of: int, points: pl.DataFrame, made_of: Mapping[
             storage.write(path, rows, made_of=json.dumps(dict(sorted(signals.items()))))
 
 
-def forget_other_days(settings: Settings, of: int, days: Collection[date]) -> int:
-    """Delete the files of all days but those; return how many went."""
+def keep_only(settings: Settings, of: int, days: Collection[date]) -> int:
+    """Say that points are laid out for those days, and delete the files of all others; return how many went."""
+    storage.write(_days(settings), pl.DataFrame({"day": sorted(map(str, days))}, schema={"day": pl.String}))
     wanted, gone = {f"{day}.parquet" for day in days}, 0
     for number in range(of):
         for path in part_of(settings, "watched", Chunk(number, of)).glob("*.parquet"):
@@ -86,9 +88,12 @@ def read(settings: Settings, signal: str, chunk: Chunk) -> pl.DataFrame | None:
     """Return the points of a signal in a chunk, day by day, each day sorted by series and time, names as categories; None: of no day.
 
     Raises:
-        LandingError: a file is damaged; it is forgotten, and the next `watch` lays out its day again.
+        LandingError: a file is damaged, and is forgotten, or is gone: without its day the history would have a hole that nobody sees.
     """
-    paths = sorted(part_of(settings, "watched", chunk).glob("*.parquet"))
+    paths = [_path(settings, chunk, day) for day in map(date.fromisoformat, storage.read(_days(settings))["day"])]
+    gone = [path for path in paths if not path.exists()]
+    if gone:
+        raise LandingError(f"{', '.join(map(str, gone))} is gone; {LAY_OUT_AGAIN}")
     return _read(paths, pl.col("signal") == signal) if paths else None
 
 
@@ -111,9 +116,7 @@ def _read(paths: list[Path], wanted: pl.Expr) -> pl.DataFrame:
         for path in damaged:
             path.unlink(missing_ok=True)
         told = ", ".join(map(str, damaged)) or str(paths[0].parent)
-        raise LandingError(
-            f"{told} is damaged and was deleted; clear refresh_warehouse.watch and what follows: the day is laid out again"
-        ) from error
+        raise LandingError(f"{told} is damaged and was deleted; {LAY_OUT_AGAIN}") from error
 
 
 def _looked_up(names: pl.Series, found: Mapping[str, int]) -> npt.NDArray[np.int64]:
@@ -123,6 +126,10 @@ def _looked_up(names: pl.Series, found: Mapping[str, int]) -> npt.NDArray[np.int
     once = names.unique()
     table[once.to_physical().to_numpy()] = [found[name] for name in once.cast(pl.String)]
     return np.asarray(table[codes])
+
+
+def _days(settings: Settings) -> Path:
+    return settings.derived / "watched" / "days.parquet"
 
 
 def _path(settings: Settings, chunk: Chunk, day: date) -> Path:

@@ -200,7 +200,7 @@ def watch() -> list[str]:
             read = (warehouse.frame(connection, detection.signal_query(signals[name], first, last)) for name in batch.signals)
             points = pl.concat([detection.no_points(), *read])
             watched.lay_out(settings, len(chunks), points, {day: wanted[day] for day in batch.days}, batch.signals)
-        gone = watched.forget_other_days(settings, len(chunks), wanted)
+        gone = watched.keep_only(settings, len(chunks), wanted)
         working.write_masks(settings, warehouse.frame(connection, detection.masks_query()))
     log.info("%d series of %d signals in %d chunks", n_series, len(signals), len(chunks))
     log.info("%d of %d days laid out, %d files of other days gone", len(days), len(wanted), gone)
