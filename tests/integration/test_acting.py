@@ -39,7 +39,7 @@ def two_incidents(now: datetime) -> dict[str, pl.DataFrame]:
     return frames
 
 
-def until(found: Any, patience: float = 120) -> Any:
+def until(found: Any, patience: float = 400) -> Any:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if (value := found()) is not None:

@@ -116,7 +116,7 @@ def test_a_late_run_is_told_once_and_lineage_reaches_the_columns(
     services.wait_until(lambda: bool(events("stg_metric_points.build.run")), "the events of dbt's models", patience=400)
 
     # The deadline: told, once, in the dry run that it is without a live channel.
-    services.wait_until(lambda: Outbox(place.outbox).rows().height > 0, "the missed deadline", patience=60)
+    services.wait_until(lambda: Outbox(place.outbox).rows().height > 0, "the missed deadline", patience=200)
     (told,) = Outbox(place.outbox).rows().to_dicts()
     assert (told["channel"], told["state"]) == ("duty", "dry_run")
     assert told["key"].startswith("deadline/refresh_warehouse/asset_triggered__")

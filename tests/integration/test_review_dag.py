@@ -21,7 +21,7 @@ from aftercast.sources import open_source
 from aftercast.window import Window
 from tests.unit import drafts_fixture, landing_fixture
 
-PATIENCE = 120.0
+PATIENCE = 400.0
 DAY = Window(datetime(2026, 11, 5, tzinfo=UTC), datetime(2026, 11, 6, tzinfo=UTC))
 ENTITIES = ("postmortems", "incident_events", "action_items", "insights", "verdicts")
 
