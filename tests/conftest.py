@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,13 @@ os.environ.update(
 )
 for _name in ("AFTERCAST_HOME", "AFTERCAST_CONFIG", "AFTERCAST_EMBEDDED"):
     os.environ.pop(_name, None)
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    """What a test silences is heard again in the next one."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

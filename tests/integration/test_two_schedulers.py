@@ -219,6 +219,9 @@ def tables_of(mart: Path) -> dict[str, Counter[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not os.environ.get("AFTERCAST_EVERY_KILL"), reason="three schedulers die and are waited for, nine minutes: set AFTERCAST_EVERY_KILL=1"
+)
 @pytest.mark.timeout(1200)
 def test_two_schedulers_of_which_one_is_killed_do_everything_once(
     pair: Pair, chat: Chat, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 import fsspec
+import httpx
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -85,6 +86,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     }.items():
         monkeypatch.setenv(name, value)
     fsspec.filesystem("s3").clear_instance_cache()
+    httpx.post(f"http://127.0.0.1:{server.server_port}/moto-api/reset").raise_for_status()  # its state is the process's
     boto3.client("s3").create_bucket(Bucket="data")
     yield gate
     gate.both.set()
