@@ -17,6 +17,7 @@ import re
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,34 @@ def _threads() -> set[str]:
     return {(path / "comm").read_text().strip() for path in tasks} - HARMLESS
 
 
+def fork_for_each(run: Callable[[dict[str, Any]], None]) -> None:
+    """Fork for each order on standard input, one JSON line each, and run it; say the process id, and how it ended."""
+    logging.disable(logging.INFO)
+    assert not _threads(), f"a process with threads cannot be forked: {_threads()}"
+    print("READY", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            said = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream in (1, 2):
+                os.dup2(said, stream)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            try:
+                run(order)
+            except BaseException:  # noqa: BLE001
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            sys.stderr.flush()
+            os._exit(0)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
 def main() -> None:
-    """Fork for each order on standard input, one JSON line each; say the process id, and how it ended."""
+    """Import what steps need, then run them."""
     import dbt.adapters.duckdb
     import dbt.cli.main  # noqa: F401
     import great_expectations  # noqa: F401
@@ -113,28 +140,7 @@ def main() -> None:
     import aftercast.transform  # noqa: F401
     import tests.drills.world  # noqa: F401
 
-    logging.disable(logging.INFO)
-    assert not _threads(), f"a process with threads cannot be forked: {_threads()}"
-    print("READY", flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            said = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            for stream in (1, 2):
-                os.dup2(said, stream)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            try:
-                _run(order)
-            except BaseException:  # noqa: BLE001
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
-            sys.stderr.flush()
-            os._exit(0)
-        print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+    fork_for_each(_run)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
-import traceback
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.drills.fuse import Fuse
+from tests.drills.fuse import Fuse, fork_for_each
 
 
 def run(order: dict[str, Any]) -> None:
@@ -35,23 +32,7 @@ def main() -> None:
 
     import aftercast.forgetting  # noqa: F401
 
-    logging.disable(logging.INFO)
-    print("READY", flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-            try:
-                run(order)
-            except BaseException:  # noqa: BLE001
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
-            os._exit(0)
-        print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+    fork_for_each(run)
 
 
 if __name__ == "__main__":

@@ -15,19 +15,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import boto3
-import fsspec
-import httpx
 import polars as pl
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
 
 from aftercast import cli, forgetting, landing, privacy, publishing, sharing, store, warehouse
 from aftercast.acting import audit
@@ -38,6 +33,7 @@ from aftercast.settings import PROJECT, Settings
 from aftercast.sources import Batch
 from aftercast.store import Store
 from aftercast.window import Window
+from tests.integration import object_store
 from tests.unit.test_forgetting import ADDRESS, ANN, CONFIG, NOW, everything, plant
 
 CHAT = SourceRow(name="chat", kind="demo", entities=("incident_events",))
@@ -76,23 +72,11 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    gate = Gate(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, gate, threaded=True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-        "AFTERCAST_TOKEN_KEY": "the same on all machines",
-    }.items():
-        monkeypatch.setenv(name, value)
-    fsspec.filesystem("s3").clear_instance_cache()
-    httpx.post(f"http://127.0.0.1:{server.server_port}/moto-api/reset").raise_for_status()
-    boto3.client("s3").create_bucket(Bucket="data")
-    yield gate
-    gate.arm()
-    server.shutdown()
+    monkeypatch.setenv("AFTERCAST_TOKEN_KEY", "the same on all machines")
+    gate = Gate(object_store.s3())
+    with object_store.serving(gate, monkeypatch, "data"):
+        yield gate
+        gate.arm()
 
 
 def objects() -> dict[str, bytes]:

@@ -14,12 +14,10 @@ import pytest
 
 from aftercast.acting.outbox import Outbox
 from aftercast.embedded import driver
-from aftercast.embedded.components import start, stopping
-from aftercast.embedded.environment import admin_password, airflow_environment, free_port
 from aftercast.settings import PROJECT, Settings
 from aftercast.watching import records
 from tests.answering import Answer, Server, serve
-from tests.integration import services
+from tests.integration import running_airflow, services
 
 PACKAGES = ("apache-airflow-providers-openlineage", "openlineage-integration-common", "openlineage-python", "openlineage-sql")
 SOURCES = """
@@ -78,17 +76,8 @@ def airflow(place: Settings, overlay: Path, server: Server, monkeypatch: pytest.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*([before] if before else []), str(overlay)]))
     monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps({"type": "http", "url": server.url}))
     monkeypatch.setenv("AIRFLOW__OPENLINEAGE__NAMESPACE", "tests")
-    port = free_port()
-    environment = airflow_environment(place, port, scheduled=False)
-    driver.prepare_metadata(environment, place)
-    logs = place.airflow / "components"
-    client = driver.Airflow(f"http://127.0.0.1:{port}", admin_password(place))
-    with stopping([]) as components:
-        components.append(start("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(port)], environment, logs))
-        client.wait_until_up(components[0].check)
-        components.append(start("scheduler", ["scheduler", "--skip-serve-logs"], environment, logs))
+    with running_airflow.scheduling(place) as (client, _):
         yield client
-    client.close()
 
 
 def check_by_their_classes(event: dict[str, Any]) -> None:

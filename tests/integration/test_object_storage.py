@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import boto3
 import fsspec
-import httpx
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from aftercast.errors import SourceUnavailable
 from aftercast.sources import Batch
 from aftercast.window import Window
+from tests.integration import object_store
 from tests.unit.landing_fixture import START, deployment
 from tests.unit.otlp_fixture import extract, span, spans
 
@@ -28,18 +26,8 @@ LINES = [spans("cart", *(span(number, 1, at=3 * number) for number in part)) for
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Address of a bucket `telemetry`."""
-    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-    for name, value in keys.items():
-        monkeypatch.setenv(name, value)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    httpx.post(f"http://{host}:{port}/moto-api/reset")
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="telemetry")
-    fsspec.filesystem("s3").clear_instance_cache()
-    yield "s3://telemetry/exported"
-    server.stop()
+    with object_store.serving(object_store.s3(), monkeypatch, "telemetry"):
+        yield "s3://telemetry/exported"
 
 
 def rows(batches: list[Batch]) -> list[dict[str, object]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from aftercast.embedded import driver
-from aftercast.embedded.components import start, stopping
-from aftercast.embedded.environment import admin_password, airflow_environment, free_port
+from aftercast.embedded.environment import free_port
 from aftercast.settings import Settings
+from tests.integration import running_airflow
 from tests.integration.test_review_dag import ended, states_of, until
 from tests.unit.reports_fixture import POST, deployment
 from tests.unit.test_channels import connect, mail_server
@@ -40,18 +40,9 @@ def port(place: Settings, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.fixture
 def airflow(place: Settings, port: int) -> Iterator[driver.Airflow]:
-    own = free_port()
-    environment = airflow_environment(place, own, scheduled=False)
-    assert json.loads(environment["AIRFLOW_CONN_POST"])["port"] == port
-    driver.prepare_metadata(environment, place)
-    logs = place.airflow / "components"
-    client = driver.Airflow(f"http://127.0.0.1:{own}", admin_password(place))
-    with stopping([]) as components:
-        components.append(start("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(own)], environment, logs))
-        client.wait_until_up(components[0].check)
-        components.append(start("scheduler", ["scheduler", "--skip-serve-logs"], environment, logs))
+    with running_airflow.scheduling(place) as (client, environment):
+        assert json.loads(environment["AIRFLOW_CONN_POST"])["port"] == port
         yield client
-    client.close()
 
 
 @pytest.mark.slow

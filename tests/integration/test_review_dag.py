@@ -14,11 +14,10 @@ import pytest
 from aftercast import reviewing
 from aftercast.declarations import SourceRow
 from aftercast.embedded import driver
-from aftercast.embedded.components import start, stopping
-from aftercast.embedded.environment import admin_password, airflow_environment, free_port
 from aftercast.settings import Settings
 from aftercast.sources import open_source
 from aftercast.window import Window
+from tests.integration import running_airflow
 from tests.unit import drafts_fixture, landing_fixture
 
 PATIENCE = 400.0
@@ -38,17 +37,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def airflow(place: Settings) -> Iterator[driver.Airflow]:
-    port = free_port()
-    environment = airflow_environment(place, port, scheduled=False)
-    driver.prepare_metadata(environment, place)
-    logs = place.airflow / "components"
-    client = driver.Airflow(f"http://127.0.0.1:{port}", admin_password(place))
-    with stopping([]) as components:
-        components.append(start("api-server", ["api-server", "--host", "127.0.0.1", "--port", str(port)], environment, logs))
-        client.wait_until_up(components[0].check)
-        components.append(start("scheduler", ["scheduler", "--skip-serve-logs"], environment, logs))
+    with running_airflow.scheduling(place) as (client, _):
         yield client
-    client.close()
 
 
 def until(look: Callable[[], Any], fits: Callable[[Any], bool]) -> Any:

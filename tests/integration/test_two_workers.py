@@ -19,11 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import fsspec
-import httpx
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
 
 from aftercast import sharing, store, warehouse
 from aftercast.embedded import driver
@@ -33,19 +29,14 @@ from aftercast.errors import ConfigError
 from aftercast.settings import Settings
 from aftercast.steps import extracting, refreshing
 from aftercast.window import Window
+from tests.integration import object_store
 from tests.integration.services import require, running, wait_until
 from tests.integration.test_postgres import PASSWORD, started
 from tests.story import planted_world
+from tests.story.published import rows_of
 from tests.story.refreshing import refresh
 
 WINDOW = Window.parse("2026-08-31", "2026-09-28")
-SOURCES = {
-    "kpis": ("orders.csv", "journey_kpis"),
-    "changes": ("changes.jsonl", "changes"),
-    "incidents": ("incidents.jsonl", "incidents"),
-    "edges": ("edges.csv", "service_edges"),
-    "metrics": ("metrics.parquet", "metric_points"),
-}
 HELD_DAY = "date=2026-09-10"
 QUEUES = {"one": "default", "two": "default", "keeper": "warehouse"}
 
@@ -75,40 +66,20 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    gate = Gate(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, gate, threaded=True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-    }.items():
-        monkeypatch.setenv(name, value)
-    fsspec.filesystem("s3").clear_instance_cache()
-    httpx.post(f"http://127.0.0.1:{server.server_port}/moto-api/reset").raise_for_status()  # its state is the process's
-    boto3.client("s3").create_bucket(Bucket="data")
-    yield gate
-    gate.both.set()
-    gate.let_go.set()
-    server.shutdown()
+    gate = Gate(object_store.s3())
+    with object_store.serving(gate, monkeypatch, "data"):
+        yield gate
+        gate.both.set()
+        gate.let_go.set()
 
 
 @pytest.fixture
 def truth(gate: Gate, tmp_path: Path) -> planted_world.Truth:
     """The planted world, each source with its own folder of the bucket for an inbox."""
     root, truth = tmp_path, planted_world.plant(tmp_path)
-    given = planted_world.SOURCES.split("sources:")[0]
-    mapping = planted_world.SOURCES.split("entity: journey_kpis\n")[1].split("        - {match")[0]
-    rows = [
-        f"  - name: {name}\n    kind: files\n    owner: tests\n    entities: [{entity}]\n    options:\n      inbox: s3://data/inbox/{name}\n"
-        f"      files:\n        - match: {file}\n          entity: {entity}\n{mapping if name == 'kpis' else ''}"
-        for name, (file, entity) in SOURCES.items()
-    ]
-    (root / "config" / "sources.yml").write_text(given + "sources:\n" + "".join(rows))
-    client = boto3.client("s3")
-    for name, (file, _) in SOURCES.items():
-        client.upload_file(str(root / "inbox" / file), "data", f"inbox/{name}/{file}")
+    planted_world.separate(root / "config", "s3://data/inbox/{}".format)
+    for name, file in planted_world.FILES.items():
+        boto3.client("s3").upload_file(str(root / "inbox" / file), "data", f"inbox/{name}/{file}")
     shutil.rmtree(root / "inbox")
     return truth
 
@@ -215,11 +186,6 @@ def extracted_by(home: Path) -> set[str]:
     return {path.name.removeprefix("source=") for path in (home / "landing" / "coverage").glob("source=*")} - {"_none"}
 
 
-def tables_of(mart: Path) -> dict[str, list[str]]:
-    names = warehouse.query(mart, "select table_name from information_schema.tables where table_schema = 'marts' order by 1")
-    return {name: sorted(map(repr, warehouse.query(mart, f"from marts.{name}").rows())) for name in names["table_name"]}
-
-
 def eventually(company: Company, ready: Callable[[], bool], what: str, patience: float = 600) -> None:
     try:
         wait_until(ready, what, patience)
@@ -241,7 +207,7 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
         company.airflow.trigger(f"extract__{name}", {"from": WINDOW.start.isoformat(), "to": WINDOW.end.isoformat()})
 
     # Two extracts are under way at once, and a worker does one thing at a time: both workers work.
-    for name in SOURCES:
+    for name in planted_world.FILES:
         if name != "metrics":
             trigger(name)
     eventually(company, gate.both.is_set, "two extracts at once")
@@ -266,11 +232,11 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
         patch.delenv("AFTERCAST_STORE")
         patch.setenv("AFTERCAST_HOME", str(alone))
         patch.setenv("AFTERCAST_CONFIG", str(tmp_path / "config"))
-        for name in SOURCES:
+        for name in planted_world.FILES:
             extracting.extract(name, WINDOW, ingested_at=datetime(2026, 9, 28, 1, tzinfo=UTC))
         assert refreshing.plan()
         refresh()
-        expected = tables_of(Settings.from_environment().mart)
+        expected = rows_of(Settings.from_environment().mart)
 
     eventually(company, lambda: company.state("extract__metrics", since) == "success", "the lost extract on another worker")
     (task,) = company.tasks("extract__metrics", since)
@@ -288,7 +254,7 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
     reader = Settings(home=tmp_path / "reader", config=tmp_path / "config", store="s3://data/store")
     assert sharing.fetch(reader) == reader.mart.resolve()
     assert sharing.fetch(reader) is None
-    assert tables_of(reader.mart) == expected
+    assert rows_of(reader.mart) == expected
     assert len(expected) > 19
     low, high = warehouse.query(reader.mart, "select lost_revenue_low::double, lost_revenue_high::double from marts.mart_incidents").row(0)
     assert low <= truth.lost_revenue <= high
@@ -311,4 +277,4 @@ def test_what_many_machines_publish_is_what_one_machine_publishes(
     assert list(again.glob("reports/*/weekly.html"))
     assert refreshing.plan()
     refresh()
-    assert tables_of(again / "published" / "aftercast.duckdb") == expected
+    assert rows_of(again / "published" / "aftercast.duckdb") == expected

@@ -8,12 +8,14 @@ would-be orders are lost. Titles, the summary and a line that is refused hold ca
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import yaml
 
 from tests.canaries import PERSON, PROSE
 
@@ -52,6 +54,13 @@ sources:
         - {match: "incidents*.jsonl", entity: incidents}
         - {match: "edges*.csv", entity: service_edges}
 """
+FILES = {
+    "kpis": "orders.csv",
+    "changes": "changes.jsonl",
+    "incidents": "incidents.jsonl",
+    "edges": "edges.csv",
+    "metrics": "metrics.parquet",
+}
 JOURNEYS = """
 journeys:
   - journey: checkout
@@ -105,6 +114,18 @@ def _level(times: np.ndarray) -> np.ndarray:
     hour = np.array([t.hour + t.minute / 60 for t in times])
     weekend = np.array([t.weekday() >= 5 for t in times])
     return (1 + 0.6 * np.sin((hour - 9) / 24 * 2 * np.pi)) * np.where(weekend, 0.8, 1.0)
+
+
+def separate(config: Path, inbox: Callable[[str], str]) -> None:
+    """Declare a source for each file of `FILES` instead of one for all; `inbox` says where the file of a source lies."""
+    declared = yaml.safe_load(SOURCES)
+    (drop,) = declared["sources"]
+    declared["sources"] = []
+    for name, file in FILES.items():
+        (one,) = [one for one in drop["options"]["files"] if Path(file).match(one["match"])]
+        options = {"inbox": inbox(name), "files": [one]}
+        declared["sources"].append({**drop, "name": name, "entities": [one["entity"]], "options": options})
+    (config / "sources.yml").write_text(yaml.safe_dump(declared))
 
 
 def plant(home: Path) -> Truth:

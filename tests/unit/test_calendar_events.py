@@ -385,9 +385,9 @@ def test_maintenance_of_a_region_is_masked_and_explained_there_alone() -> None:
     first, until = evening(9)
     events = events_of(panel(who), (), WINDOW, masks)
     assert [events.explains(series, first, until, -1) is not None for series in range(3)] == [True, True, False]
-    flags, spans = masked(masks, panel(who), timedelta(0), timedelta(0))
+    flags, windows = masked(masks, panel(who), timedelta(0), timedelta(0))
     assert flags.sum(axis=1).tolist() == [24, 24, 0]
-    assert [len(one) for one in spans] == [1, 1, 0]
+    assert [one.tolist() for one in windows] == [[[first, until]], [[first, until]], []]
 
 
 def test_a_ratio_learns_its_usual_effect_too() -> None:

@@ -26,7 +26,7 @@ from aftercast.detection.masks import explained_by
 from aftercast.detection.prophet_batch import MODEL_VERSION
 from aftercast.detection.scores import Scored, no_scores, score
 from aftercast.detection.scoring import LEAST_DAYS, WARM_UP_DAYS
-from aftercast.detection.series import Panel, Span, masked, panels
+from aftercast.detection.series import Panel, masked, panels
 from aftercast.detection.versions import sensitivity_of
 from aftercast.window import Window
 
@@ -71,13 +71,13 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A panel with its scores, and the masked windows of each of its series."""
+    """A panel with its scores, and the masked windows of each of its series (K, 2), in buckets."""
 
     panel: Panel
     scored: Scored
     mask: npt.NDArray[np.bool_]
     events: Events
-    spans: list[list[Span]]
+    windows: list[Array]
     who: list[Row]
 
 
@@ -138,11 +138,11 @@ def _judge(
     kept: pl.DataFrame,
     found: _Found,
 ) -> None:
-    mask, spans = masked(masks, panel, MASK_BEFORE, MASK_AFTER)
+    mask, windows = masked(masks, panel, MASK_BEFORE, MASK_AFTER)
     scored = score(panel, mask, events, kept)
     found.scores.append(scored.rows)
     found.scored_days.update(panel.at(cut.until) for cut, is_new in zip(scored.cuts, scored.is_new, strict=True) if is_new)
-    judged = _Judged(panel, scored, mask | events.masked, events, spans, panel.identity.to_dicts())
+    judged = _Judged(panel, scored, mask | events.masked, events, windows, panel.identity.to_dicts())
     named: set[tuple[int, int]] = set()
     for detector in detectors:
         sensitivity = [sensitivity_of(detector, panel.signal, who["subject"]) for who in judged.who]
@@ -190,10 +190,10 @@ def _day_at(scored: Scored, bucket: int) -> int:
 
 def _overlapping(judged: _Judged, series: int, day: int) -> int:
     cut = judged.scored.cuts[day]
-    begin, end = judged.panel.at(cut.first), judged.panel.at(cut.until)
+    begin, end = judged.windows[series].T
     own = judged.events.between(cut.first, cut.until).events
     n_events = sum(len(event.spans) for event in own if event.teaches and event.touches[series])
-    return n_events + sum(1 for started, ended in judged.spans[series] if started < end and ended > begin)
+    return n_events + int(np.count_nonzero((begin < cut.until) & (end > cut.first)))
 
 
 def _interval(judged: _Judged, series: int, day: int, span: slice) -> tuple[Array, Array, Array]:

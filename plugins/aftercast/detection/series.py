@@ -176,8 +176,8 @@ def reaches(environment: str | None, service: str | None, region: str | None, pl
     return environment in (place[0], "", None) and service in (place[1], "", None) and (region in (place[2], "", None) or not place[2])
 
 
-def masked(masks: pl.DataFrame, panel: Panel, before: timedelta, after: timedelta) -> tuple[Flags, list[list[Span]]]:
-    """Return which buckets of each series lie in a masked window (N, T), and the windows of each series.
+def masked(masks: pl.DataFrame, panel: Panel, before: timedelta, after: timedelta) -> tuple[Flags, list[Array]]:
+    """Return which buckets of each series lie in a masked window (N, T), and the windows of each series (K, 2), in buckets of the grid.
 
     A window is widened by the margins; one without an end lasts to the end of the grid.
     """
@@ -197,4 +197,7 @@ def masked(masks: pl.DataFrame, panel: Panel, before: timedelta, after: timedelt
     for place, line in lines.items():
         for begin, end in spans[place]:
             line[max((begin - panel.start) // length, 0) : max(-((panel.start - end) // length), 0)] = True
-    return np.array([lines[place] for place in places]).reshape(panel.value.shape), [spans[place] for place in places]
+    windows = {
+        place: np.array([[(at - panel.start) / length for at in span] for span in own]).reshape(-1, 2) for place, own in spans.items()
+    }
+    return np.array([lines[place] for place in places]).reshape(panel.value.shape), [windows[place] for place in places]
