@@ -82,7 +82,7 @@ def recommend(frames: Mapping[str, pl.DataFrame], incident_loss: pl.DataFrame, f
         return pl.DataFrame(schema=DERIVED["recommendations"])
     days = max((as_of - begin).total_seconds() / 86_400, 1.0)
     shape, rate = _gamma([len(members) for members in families.values()], days)
-    causes = {family: _cause(frames, members) for family, members in families.items()}
+    causes = _causes(frames, families)
     fix_impact = fix_impact.filter(pl.col("outcome") == "recurrence") if "outcome" in fix_impact.columns else fix_impact
     verdicts = _verdicts(fix_impact, causes)
     finished = _fixed(fix_impact)
@@ -131,20 +131,27 @@ def _gamma(counts: list[int], days: float) -> tuple[float, float]:
     return shape, shape * days / mean
 
 
-def _cause(frames: Mapping[str, pl.DataFrame], members: list[str]) -> tuple[str, str]:
-    """Kind of cause and service most often ranked first; ties by name. Without candidates the services named."""
+def _causes(frames: Mapping[str, pl.DataFrame], families: Mapping[str, list[str]]) -> dict[str, tuple[str, str]]:
+    """Kind of cause and service most often ranked first in each family; ties by name. Without candidates the services named."""
     kinds = {change: AS_KIND.get(str(kind), str(kind)) for change, kind in _rows(frames, "changes", "change_id", "kind")}
-    own, causes, services = set(members), Counter[str](), Counter[str]()
+    family_of = {incident: family for family, members in families.items() for incident in members}
+    causes, services, named = ({family: Counter[str]() for family in families} for _ in range(3))
     for incident, rank, kind, candidate, service in _rows(frames, "candidates", "incident_id", "rank", "kind", "candidate_id", "service"):
-        if incident in own and rank == 1:
-            causes[kinds.get(candidate, "deploy") if kind == "change" else str(kind)] += 1
-            services.update([str(service)] if service else [])
-    if not services:
-        services.update(
-            str(service) for incident, service in _rows(frames, "incident_services", "incident_id", "service") if incident in own
-        )
-    kind = min(causes, key=lambda name: (-causes[name], name), default="none")
-    return kind if kind in REMEDIES else "none", min(services, key=lambda name: (-services[name], name), default="")
+        if rank == 1 and (family := family_of.get(str(incident))) is not None:
+            causes[family][kinds.get(candidate, "deploy") if kind == "change" else str(kind)] += 1
+            services[family].update([str(service)] if service else [])
+    for incident, service in _rows(frames, "incident_services", "incident_id", "service"):
+        if (family := family_of.get(str(incident))) is not None:
+            named[family][str(service)] += 1
+    found = {}
+    for family in families:
+        kind = _most(causes[family], "none")
+        found[family] = kind if kind in REMEDIES else "none", _most(services[family] or named[family], "")
+    return found
+
+
+def _most(counts: Counter[str], otherwise: str) -> str:
+    return min(counts, key=lambda name: (-counts[name], name), default=otherwise)
 
 
 def _verdicts(fix_impact: pl.DataFrame, causes: dict[str, tuple[str, str]]) -> dict[str, Counter[str]]:

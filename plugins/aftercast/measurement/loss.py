@@ -59,7 +59,7 @@ def measure_loss(inputs: Inputs, as_of: datetime) -> tuple[list[Row], list[Row]]
     spans: dict[tuple[str, str], Span | str] = {}
     for name, (start, end) in incidents.items():
         for journey in sorted({group[0] for group in reach[name].linked | reach[name].possible}):
-            spans[name, journey] = find_span(ledger, name, journey, start, end, signs)
+            spans[name, journey] = find_span(ledger, name, journey, start, end, signs.get(journey, ()))
     chosen = {name: _choose(ledger, reach[name], name, spans) for name in incidents}
     claims: dict[str, list[_Claim]] = {journey: [] for journey in flows}
     for name, groups in chosen.items():

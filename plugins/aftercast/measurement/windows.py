@@ -7,6 +7,8 @@ at most).
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,19 +72,24 @@ def margins(flow: Flow, start: float, end: float) -> tuple[float, float]:
     return start - EARLIEST_SIGN, end + LONGEST_TAIL + REBOUND
 
 
-def kpi_signs(inputs: Inputs) -> list[tuple[str, float, float]]:
+def kpi_signs(inputs: Inputs) -> dict[str, list[tuple[float, float]]]:
+    """Return when each journey was worse than expected: [begin, end) of its anomalies, in order."""
     rows = inputs.anomalies.select("subject_kind", "subject", "started_at", "ended_at", "hurts").iter_rows()
-    return sorted((str(name), seconds(begin), seconds(end)) for kind, name, begin, end, hurts in rows if kind == "journey" and hurts)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for kind, name, begin, end, hurts in rows:
+        if kind == "journey" and hurts:
+            found.setdefault(str(name), []).append((seconds(begin), seconds(end)))
+    return {name: sorted(signs) for name, signs in found.items()}
 
 
-def find_span(ledger: Ledger, name: str, journey: str, start: float, end: float, signs: list[tuple[str, float, float]]) -> Span | str:
-    """Window of an incident on a journey; text says why there is none."""
+def find_span(ledger: Ledger, name: str, journey: str, start: float, end: float, signs: Sequence[tuple[float, float]]) -> Span | str:
+    """Window of an incident on a journey, whose `signs` may open it earlier; text says why there is none."""
     flow = ledger.flows[journey]
     if end <= flow.start or start >= flow.end:
         return "no journey data in window"
     if flow.grain <= HOUR:
-        early = [begin for subject, begin, stop in signs if subject == journey and begin < end and stop > start]
-        start = min([start, *(begin for begin in early if begin >= start - EARLIEST_SIGN)])
+        near = signs[bisect_left(signs, (start - EARLIEST_SIGN,)) : bisect_left(signs, (end,))]
+        start = min([start, *(begin for begin, stop in near if stop > start)])
     first = flow.place(start)
     last = max(flow.place_end(end), first + 1)
     if first < 0 or last > flow.n_buckets:
