@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aftercast import disclosure, narrowing, privacy, searching, warehouse
+from aftercast import disclosure, linking, narrowing, privacy, searching, warehouse
 from aftercast.declarations import AudienceRow
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
@@ -30,10 +29,8 @@ from aftercast.settings import Settings
 log = logging.getLogger(__name__)
 
 STORAGE = "v1.0.0"
-KEEP = 3
 # Every pattern of `privacy.NEVER_PUBLISHED` needs one of these; a cheap test that spares clean rows the patterns.
 SIGNS = r"@[\w.-]+\.[A-Za-z]|\btok_|[Bb]earer|BEARER|gh[pousr]_|github_pat|glpat-|xox|\bsk[_-]|A[KS]IA|AIza|eyJ"
-BUILDING = ".building-"
 CATALOGUE = "/*catalogue*/"  # stands for the database a table is read from
 
 # Types a distributed engine or a spreadsheet cannot read, and what they are published as.
@@ -102,7 +99,7 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
     withheld = {row: narrowing.names_of(settings, row) for row in narrower}
     for place in (versions, parquet, *narrower.values()):
         place.mkdir(parents=True, exist_ok=True)
-    sweep(versions, parquet, *narrower.values())
+    linking.sweep(versions, parquet, *narrower.values())
 
     with warehouse.connect(None) as connection:
         warehouse.attach(connection, source, "warehouse")
@@ -112,17 +109,17 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
         file, folder = versions / f"aftercast-{name}.duckdb", parquet / name
         links = {parquet / "current": folder, **{place.with_suffix(".duckdb"): place / file.name for place in narrower.values()}}
         links[settings.mart] = file  # the last to move
-        seen = [points_at(link, target) for link, target in links.items()]
+        seen = [linking.points_at(link, target) for link, target in links.items()]
         if all(target.exists() for target in links.values()) and _contents(file, tables) == wanted:
             if all(seen):
                 _forget_audiences(settings.published / "audiences", versions, withheld)
                 return _summary(file, wanted, unchanged=True)
-            swap(links)  # a publish was killed when all but this was done
+            linking.swap(links)  # a publish was killed when all but this was done
             break
         if not any(seen):  # what readers have open stays where it is
             _make(settings, source, name, tables, wanted, links, withheld)
             break
-    forget_old(versions, parquet, keep=file)
+    linking.forget_old(versions, parquet, keep=file)
     _forget_audiences(settings.published / "audiences", versions, withheld)
     result = _summary(file, wanted, unchanged=False)
     log.info("%s", result)
@@ -148,24 +145,24 @@ def _make(
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     file, folder = links[settings.mart], links[parquet / "current"]
     narrower = {row: settings.published / "audiences" / row.name for row in withheld}
-    new_file, new_folder = versions / f"{BUILDING}{version}.duckdb", parquet / f"{BUILDING}{version}"
+    new_file, new_folder = versions / f"{linking.BUILDING}{version}.duckdb", parquet / f"{linking.BUILDING}{version}"
     try:
         _build(source, new_file, new_folder, tables)
         _compare(_contents(new_file, tables), wanted)
         for row, place in narrower.items():
-            narrow = place / f"{BUILDING}{version}.duckdb"
+            narrow = place / f"{linking.BUILDING}{version}.duckdb"
             _narrow(new_file, narrow, tables, row, withheld[row])
             _open_to(narrow, row.group)
             narrow.replace(place / file.name)
             _open_to(place, row.group)
         for made in (*new_folder.iterdir(), new_file, new_folder):
             _open_to(made, settings.publishing.group)
-        _replace_folder(new_folder, folder)
+        linking.replace_folder(new_folder, folder)
         new_file.replace(file)
-        sync(file, versions, parquet)
-        swap(links)
+        linking.sync(file, versions, parquet)
+        linking.swap(links)
     finally:
-        sweep(versions, parquet, *narrower.values())
+        linking.sweep(versions, parquet, *narrower.values())
 
 
 def _tables(connection: Any, classes: disclosure.Disclosure) -> list[_Table]:
@@ -352,129 +349,6 @@ def _build(source: Path, file: Path, folder: Path, tables: list[_Table]) -> None
         _add_search(connection, tables)
         warehouse.execute(connection, "checkpoint published")
         warehouse.execute(connection, "detach published")
-
-
-def swap(links: dict[Path, Path]) -> None:
-    """Point every link at its target; when one cannot be moved, those moved before it go back."""
-    before: dict[Path, Path | None] = {}
-    try:
-        for link, target in links.items():
-            pointed_at = link.readlink() if link.is_symlink() else None
-            _link(link, Path(os.path.relpath(target, link.parent)))
-            before[link] = pointed_at
-    except OSError as error:
-        for moved, pointed_at in before.items():
-            if pointed_at:
-                _link(moved, pointed_at)
-            else:
-                moved.unlink()
-        raise WarehouseError(f"cannot point {link} at {target.name}: {error}; readers keep the last mart") from error
-
-
-def _link(link: Path, target: Path) -> None:
-    fresh = link.with_name(f"{BUILDING}{link.name}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(target)
-    fresh.replace(link)
-
-
-def _replace_folder(new: Path, folder: Path) -> None:
-    """Rename a folder into place. A folder of the same version can only be a leftover of a publish that did not finish."""
-    if folder.exists():
-        folder.rename(folder.with_name(f"{BUILDING}old-{folder.name}"))
-    new.rename(folder)
-
-
-def sync(*paths: Path) -> None:
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def points_at(link: Path, target: Path) -> bool:
-    return link.is_symlink() and target.exists() and link.resolve() == target.resolve()
-
-
-def sweep(*places: Path) -> None:
-    """Remove whatever an unfinished publish left, this one or one that was killed."""
-    for place in places:
-        for leftover in place.glob(f"{BUILDING}*"):
-            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
-
-
-def forget_old(versions: Path, parquet: Path, *, keep: Path) -> None:
-    files = sorted(versions.glob("aftercast-*.duckdb"), key=lambda file: (file != keep, -file.stat().st_mtime_ns, file.name))
-    for file in files[KEEP:]:
-        file.unlink()
-    kept = {file.name.removeprefix("aftercast-").removesuffix(".duckdb") for file in files[:KEEP]}
-    for folder in parquet.iterdir() if parquet.is_dir() else ():
-        if folder.is_dir() and not folder.is_symlink() and folder.name not in kept:
-            shutil.rmtree(folder)
-
-
-def holds(file: Path, pattern: str) -> bool:
-    """Whether any text of a published file matches a pattern, in whatever case."""
-    with warehouse.connect(None) as connection:
-        warehouse.attach(connection, file, "published")
-        for table, columns in _texts(connection, "published").items():
-            line = ", ".join(f"{warehouse.identifier(name)}::varchar" for name, _ in columns)
-            sql = f"select count(*) from {table} where regexp_matches(concat_ws(chr(10), {line}), {warehouse.literal(pattern)}, 'i')"
-            if warehouse.frame(connection, sql).item():
-                return True
-    return False
-
-
-def rewrite(file: Path, replacements: list[tuple[str, str]], words: list[str]) -> None:
-    """Write a published file anew with texts replaced (patterns, in whatever case) and words gone from the index of the search.
-
-    Twice copied, so that not even a freed block of the file holds what was replaced. Readers that are open keep what they opened.
-    """
-    first, second = (file.with_name(f"{BUILDING}{stage}-{file.name}") for stage in ("replaced", "rewritten"))
-    mode = file.stat().st_mode
-    try:
-        with warehouse.connect(None) as connection:
-            warehouse.attach(connection, file, "published")
-            warehouse.attach(connection, first, "replaced", new_with_storage=STORAGE)
-            warehouse.execute(connection, "copy from database published to replaced")
-            tables = _texts(connection, "replaced")
-            for table, columns in tables.items():
-                changes = ", ".join(f"{warehouse.identifier(name)} = {_substituted(name, kind, replacements)}" for name, kind in columns)
-                warehouse.execute(connection, f"update {table} set {changes}")
-            if words and {"replaced.marts.mart_search_words", "replaced.marts.mart_search_terms"} <= tables.keys():
-                gone = f"(select stem from replaced.marts.mart_search_words where word in ({', '.join(map(warehouse.literal, words))}))"
-                warehouse.execute(connection, f"delete from replaced.marts.mart_search_terms where stem in {gone}")
-                warehouse.execute(connection, f"delete from replaced.marts.mart_search_words where stem in {gone}")
-            warehouse.attach(connection, second, "rewritten", new_with_storage=STORAGE)
-            warehouse.execute(connection, "copy from database replaced to rewritten")
-            warehouse.execute(connection, "checkpoint rewritten")
-        second.chmod(mode)
-        second.replace(file)
-    finally:
-        sweep(file.parent)
-
-
-def _texts(connection: Any, catalogue: str) -> dict[str, list[tuple[str, str]]]:
-    """Return the columns of text of each mart table, with their types, by the quoted name of the table."""
-    sql = (
-        "select table_name, column_name, data_type from duckdb_columns() where schema_name = 'marts' and data_type like 'VARCHAR%' "
-        f"and database_name = {warehouse.literal(catalogue)} order by table_name, column_index"
-    )
-    found: dict[str, list[tuple[str, str]]] = {}
-    for table, column, kind in warehouse.frame(connection, sql).rows():
-        name = table if re.fullmatch(r"[a-z_0-9]+", table) else warehouse.identifier(table)
-        found.setdefault(f"{catalogue}.marts.{name}", []).append((column, kind))
-    return found
-
-
-def _substituted(column: str, kind: str, replacements: list[tuple[str, str]]) -> str:
-    quoted = warehouse.identifier(column)
-    value = "one" if kind == "VARCHAR[]" else quoted
-    for pattern, replacement in replacements:
-        value = f"regexp_replace({value}, {warehouse.literal(pattern)}, {warehouse.literal(replacement)}, 'gi')"
-    return f"list_transform({quoted}, lambda one: {value})" if kind == "VARCHAR[]" else value
 
 
 def _forget_audiences(place: Path, versions: Path, audiences: dict[AudienceRow, frozenset[str]]) -> None:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aftercast import publishing, store
+from aftercast import linking, store
 from aftercast.errors import WarehouseError
 from aftercast.settings import Settings
 from aftercast.store import Store
@@ -77,11 +77,11 @@ def fetch(settings: Settings) -> Path | None:
     said = json.loads(content)
     versions, seen = settings.published / "versions", settings.home / "store" / "current.json"
     file = versions / str(said["file"])
-    pointed = publishing.points_at(settings.mart, file)
+    pointed = linking.points_at(settings.mart, file)
     if pointed and seen.exists() and seen.read_bytes() == content:
         return None
     versions.mkdir(parents=True, exist_ok=True)
-    publishing.sweep(versions)
+    linking.sweep(versions)
     new = not pointed or digest(file) != said["sha256"]
     if new:
         _bring(shop, settings, file, str(said["sha256"]))
@@ -89,24 +89,24 @@ def fetch(settings: Settings) -> Path | None:
         for one in versions.glob("aftercast-*.duckdb"):
             if digest(one) != said["kept"].get(one.name):
                 one.unlink()
-    publishing.forget_old(versions, settings.published / "parquet", keep=file)
+    linking.forget_old(versions, settings.published / "parquet", keep=file)
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.write_bytes(content)
     return file if new else None
 
 
 def _bring(shop: Store, settings: Settings, file: Path, expected: str) -> None:
-    fresh = file.with_name(f"{publishing.BUILDING}{file.name}")
+    fresh = file.with_name(f"{linking.BUILDING}{file.name}")
     try:
         shop.get(f"{VERSIONS}/{file.name}", fresh)
         if digest(fresh) != expected:
             raise WarehouseError(f"{file.name} did not arrive whole from {shop.url}; readers keep the last mart")
         fresh.chmod(0o444)
         fresh.replace(file)
-        publishing.sync(file, file.parent)
-        publishing.swap({settings.mart: file})
+        linking.sync(file, file.parent)
+        linking.swap({settings.mart: file})
     finally:
-        publishing.sweep(file.parent)
+        linking.sweep(file.parent)
 
 
 def digest(file: Path) -> str:

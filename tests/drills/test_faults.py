@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from aftercast import diagnosis, landing, publishing, warehouse
+from aftercast import diagnosis, landing, linking, publishing, warehouse
 from aftercast.acting import audit
 from aftercast.acting.outbox import Outbox, repeatable
 from aftercast.errors import AftercastError, LandingError, WarehouseError
@@ -126,7 +126,7 @@ def test_readers_see_a_whole_mart_after_a_kill_at_every_effect_of_a_publish(tmp_
         assert (parquet, rows) in [("5", 5), ("7", 7)], number
         publishing.publish(settings, version=version)
         assert seen(settings) == ("7", 7, "7", 7), number
-        assert not [path for path in settings.published.rglob("*") if publishing.BUILDING in path.name]
+        assert not [path for path in settings.published.rglob("*") if linking.BUILDING in path.name]
     assert number > 8
 
 

@@ -24,7 +24,7 @@ import boto3
 import polars as pl
 import pytest
 
-from aftercast import cli, forgetting, landing, privacy, publishing, sharing, store, warehouse
+from aftercast import cli, forgetting, landing, linking, privacy, sharing, store, warehouse
 from aftercast.acting import audit
 from aftercast.declarations import SourceRow
 from aftercast.errors import ConfigError, StoreConflict
@@ -157,9 +157,7 @@ def company(tmp_path: Path, gate: Gate) -> Company:
     Store("s3://data/store", keeper.home).push(store.state_area(keeper))
     for mart in ("1", "2"):
         made = keeper.published
-        publishing.swap(
-            {keeper.mart: made / "versions" / f"aftercast-{mart}.duckdb", made / "parquet" / "current": made / "parquet" / mart}
-        )
+        linking.swap({keeper.mart: made / "versions" / f"aftercast-{mart}.duckdb", made / "parquet" / "current": made / "parquet" / mart})
         sharing.share(keeper)
         sharing.fetch(reader)
     land(first, 1, ADDRESS, text=f"{ANN} looks")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import duckdb
 import polars as pl
 import pytest
 
-from aftercast import disclosure, publishing, warehouse
+from aftercast import disclosure, linking, publishing, warehouse
 from aftercast.errors import ConfigError, WarehouseError
 from aftercast.settings import Settings
 
@@ -96,25 +97,29 @@ def test_a_reader_open_during_a_publish_keeps_its_data_and_the_next_one_sees_the
         assert warehouse.frame(reader, "select sum(total)::int from marts.mart_incidents").item() == 10
 
 
-@pytest.mark.parametrize("step", ["_build", "_contents", "_replace_folder", "sync"])
-def test_failure_at_any_step_leaves_the_last_mart_and_no_litter(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "step"), [(publishing, "_build"), (publishing, "_contents"), (linking, "replace_folder"), (linking, "sync")]
+)
+def test_failure_at_any_step_leaves_the_last_mart_and_no_litter(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
+) -> None:
     build(settings, 5)
     publishing.publish(settings, version="1")
     before = everything_below(settings.published)
     link, parquet = settings.mart.readlink(), (settings.published / "parquet/current").readlink()
     build(settings, 7)
-    real = getattr(publishing, step)
+    real = getattr(module, step)
 
     def half_done(*arguments: object) -> None:
         real(*arguments)
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(publishing, step, half_done)
+    monkeypatch.setattr(module, step, half_done)
     with pytest.raises(OSError, match="no space"):
         publishing.publish(settings, version="2")
     assert (settings.mart.readlink(), (settings.published / "parquet/current").readlink()) == (link, parquet)
     assert count(settings) == 5
-    assert [name for name in everything_below(settings.published) if publishing.BUILDING in name] == []
+    assert [name for name in everything_below(settings.published) if linking.BUILDING in name] == []
     assert set(before) <= set(everything_below(settings.published))
     monkeypatch.undo()
     assert publishing.publish(settings, version="2").rows == 8
@@ -186,9 +191,9 @@ def test_three_versions_are_kept_and_the_current_one_always(settings: Settings) 
 def test_litter_of_a_killed_publish_is_swept(settings: Settings) -> None:
     build(settings, 5)
     (settings.published / "versions").mkdir(parents=True)
-    (settings.published / "versions" / f"{publishing.BUILDING}x.duckdb").write_text("half")
+    (settings.published / "versions" / f"{linking.BUILDING}x.duckdb").write_text("half")
     publishing.publish(settings, version="1")
-    assert [name for name in everything_below(settings.published) if publishing.BUILDING in name] == []
+    assert [name for name in everything_below(settings.published) if linking.BUILDING in name] == []
 
 
 def test_nothing_to_publish_is_an_error_that_says_what_to_do(settings: Settings) -> None:
@@ -271,7 +276,7 @@ def test_an_audience_gets_every_table_without_the_words_it_may_not_see(settings:
     for version in "2345":
         build_words(settings)
         publishing.publish(settings, version=version)
-    assert len(list((settings.published / "audiences" / "leaders").iterdir())) == publishing.KEEP
+    assert len(list((settings.published / "audiences" / "leaders").iterdir())) == linking.KEEP
     publishing.publish(declare(settings, "audiences: [{name: board}]"), version="6")
     assert sorted(path.name for path in (settings.published / "audiences").iterdir()) == ["board", "board.duckdb"]
 

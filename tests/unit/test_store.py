@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from aftercast import cli, diagnosis, landing, publishing, sharing, store, warehouse
+from aftercast import cli, diagnosis, landing, linking, publishing, sharing, store, warehouse
 from aftercast.acting import outbox
 from aftercast.assets import queue_of
 from aftercast.declarations import SourceRow
@@ -254,7 +254,7 @@ def test_readers_on_other_machines_see_whole_marts_only(tmp_path: Path, bucket: 
         assert sharing.fetch(reader) is None
         assert warehouse.query(reader.mart, "select code_version from marts.mart_run").item() == version
     shop = Store(bucket, reader.home)
-    assert len(shop.listing("published/versions")) == len(list(reader.published.glob("versions/*.duckdb"))) == publishing.KEEP
+    assert len(shop.listing("published/versions")) == len(list(reader.published.glob("versions/*.duckdb"))) == linking.KEEP
     assert {name.split("/")[0] for name in shop.listing("published/parquet")} == {"v3", "v4", "v5"}
     mart(keeper, "v6")
     name = next(one for one in shop.listing("published/versions") if "v6" in one)

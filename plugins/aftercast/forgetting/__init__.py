@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from aftercast import landing, privacy, publishing, store, warehouse
+from aftercast import landing, linking, privacy, store, warehouse
 from aftercast.acting import audit, outbox
-from aftercast.forgetting import shared
+from aftercast.forgetting import marts, shared
 from aftercast.forgetting.files import any_of, in_file, leftover_holds
 from aftercast.forgetting.person import BY_HAND, CLEAR, Person, Place, person
 from aftercast.settings import Settings
@@ -117,20 +117,20 @@ def in_configuration(settings: Settings, whom: Person) -> list[str]:
 def _in_published(settings: Settings, whom: Person, write: bool) -> list[Place]:
     """The current file of each audience is rewritten, older ones that hold the person are deleted."""
     places = []
-    for leftover in sorted(settings.published.rglob(f"{publishing.BUILDING}*")):
+    for leftover in sorted(settings.published.rglob(f"{linking.BUILDING}*")):
         places.append(Place(leftover.relative_to(settings.home).as_posix(), "deleted: a killed publish left it"))
         if write:
-            publishing.sweep(leftover.parent)
+            linking.sweep(leftover.parent)
     links = [settings.mart, *(settings.published / "audiences").glob("*.duckdb")]
     current = {link.resolve() for link in links if link.exists()}
     for file in sorted(settings.published.rglob("aftercast-*.duckdb")):
-        if file.is_symlink() or not publishing.holds(file, whom.pattern()):
+        if file.is_symlink() or not marts.holds(file, whom.pattern()):
             continue
         rewritten = file.resolve() in current
         what = "rewritten" if rewritten else "deleted: an older version"
         places.append(Place(file.relative_to(settings.home).as_posix(), what))
         if write and rewritten:
-            publishing.rewrite(file, [(any_of(whom.tokens), privacy.FORGOTTEN), (whom.pattern(), CLEAR)], whom.words())
+            marts.rewrite(file, [(any_of(whom.tokens), privacy.FORGOTTEN), (whom.pattern(), CLEAR)], whom.words())
         elif write:
             file.unlink()
             shutil.rmtree(settings.published / "parquet" / file.stem.removeprefix("aftercast-"), ignore_errors=True)

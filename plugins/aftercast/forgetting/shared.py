@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aftercast import landing, privacy, publishing, sharing, store
+from aftercast import landing, privacy, sharing, store
 from aftercast.errors import StoreConflict
+from aftercast.forgetting import marts
 from aftercast.forgetting.files import any_of, in_file
 from aftercast.forgetting.person import BY_HAND, CLEAR, Person, Place
 from aftercast.settings import Settings
@@ -111,7 +112,7 @@ def _in_published(settings: Settings, shop: Store, whom: Person, scratch: Path, 
             shop.get(f"{sharing.VERSIONS}/{name}", path)
         for one, file in parquet.items():
             shop.get(f"{sharing.PARQUET}/{version}/{one}", file)
-        held = name in files and publishing.holds(path, whom.pattern())
+        held = name in files and marts.holds(path, whom.pattern())
         held = held or any(in_file(file, whom, pattern, False) for file in parquet.values())
         is_current, here = said.get("file") == name, settings.published / "versions" / name
         unlike = write and is_current and here.exists() and said.get("sha256") != sharing.digest(here)
@@ -134,7 +135,7 @@ def _put_current(settings: Settings, shop: Store, whom: Person, path: Path, parq
     """Put the current version anew. Readers who come amid it keep what they have: its hash is told last."""
     here, version = settings.published / "versions" / path.name, sharing.version_of(path.name)
     if not here.exists():
-        publishing.rewrite(path, [(any_of(whom.tokens), privacy.FORGOTTEN), (whom.pattern(), CLEAR)], whom.words())
+        marts.rewrite(path, [(any_of(whom.tokens), privacy.FORGOTTEN), (whom.pattern(), CLEAR)], whom.words())
     pattern, put = re.compile(whom.pattern(), re.IGNORECASE), dict[str, Path]()
     for name, file in parquet.items():
         own = settings.published / "parquet" / version / name
