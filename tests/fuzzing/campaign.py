@@ -356,8 +356,8 @@ def judged(field_: Field, number: int, mutation: str, chance: random.Random) -> 
     said_where = any(key in field_.seed.uncounted for path in (*TOUCHED, GONE) for key in path)
     # A time that is whole in another zone may be that of another window: what happened then is asked for by its own.
     said_where |= any((instant := moment(str(one))) is not None and not field_.seed.window.contains(instant) for one in PUT)
-    # A file whose header says no columns lies in quarantine as one, with the reason, and stays in the inbox.
-    said_where |= any(reason.startswith("the header ") for one in landed.values() for reason in one.reasons)
+    # A file whose header says no columns, or that cannot be read, lies in quarantine as one, with the reason, and stays in the inbox.
+    said_where |= any(reason.startswith(("the header ", "not a readable ")) for one in landed.values() for reason in one.reasons)
     if mutation in mutations.SLIPS and field_.seed.counted and not said_where:
         gone = field_.whole[field_.seed.counted] - landed[field_.seed.counted].received
         told = sum(count for one in landed.values() for count in one.reasons.values())

@@ -138,6 +138,14 @@ def test_an_empty_jaeger_says_that_it_was_asked(jaeger):
     assert {name: one.received for name, one in landed.items()} == {"service_edges": 0, "spans_red": 0}
 
 
+@pytest.mark.parametrize("told", ["web", ["web", 7], {"web": 1}])
+def test_services_that_are_no_list_of_names_are_refused_before_anything_else_is_asked(jaeger, told):
+    with serve(lambda _: Answer({"data": told})) as server:
+        with pytest.raises(SourceRejected, match=r"api/services.*expected a list of names"):
+            jaeger.extract(server.url, edges="traces")
+        assert len(server.asked) == 1
+
+
 def test_jaeger_waits_when_told_to_and_names_wrong_credentials(jaeger, tmp_path, monkeypatch):
     told = [Answer({"data": []}, status=429, headers={"retry-after": "0"}), Answer({"data": []})]
     with serve(lambda _: told.pop(0)) as server:

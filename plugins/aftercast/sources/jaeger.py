@@ -19,6 +19,7 @@ from pydantic import Field
 from aftercast.connections import Endpoint, resolve
 from aftercast.declarations import Row, SourceRow
 from aftercast.entities import TIME
+from aftercast.errors import SourceRejected
 from aftercast.settings import Settings, check_options, raw_folder
 from aftercast.sources import Batch
 from aftercast.sources.otlp.decoding import FIRST, LAST, Buckets, Place, id_of, nanoseconds, text, whole
@@ -119,7 +120,11 @@ class Jaeger:
 
     def _services(self, web: Web) -> list[str]:
         page = web.ask(Request("/api/services"))
-        return sorted(str(name) for name in page.data.get("data") or () if not str(name).startswith("jaeger"))
+        found = page.data.get("data") if isinstance(page.data, dict) else page.data
+        names = [] if found is None else found  # null: a Jaeger that has seen nothing yet
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise SourceRejected(f"source {self.row.name!r}: {page.origin}: expected a list of names at data, found {type(found).__name__}")
+        return sorted({name for name in names if not name.startswith("jaeger")})
 
     def _found(self, web: Web, service: str, start: int, end: int, notes: Counter[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Yield the traces of a service that begin in [start, end) microseconds, in answers that are not full."""
