@@ -110,6 +110,19 @@ def test_a_log_that_includes_the_ends_lands_nothing_of_other_windows(tracker: Tr
     assert tracker.one("changes")["change_id"] == "a2"
 
 
+def test_a_date_of_another_time_is_told_and_does_not_end_the_walk(tracker: Tracker):
+    known = LaunchDarkly([entry(number, number) for number in range(30)])
+
+    def answer(asked: Asked) -> Answer:
+        found = known(asked).data["items"]
+        return Answer({"items": [one | {"date": one["date"] // 1000} if one["_id"] == "a20" else one for one in found]})
+
+    with serve(answer) as server:
+        counts = tracker.extract(server.url)["changes"]
+    assert {row["change_id"] for row in tracker.landed("changes")} == {f"a{number}" for number in range(30) if number != 20}
+    assert dict(counts.reasons) == {"entries dated outside of the window that was asked for": 1}
+
+
 def test_flags_are_mapped_to_services_and_environments_left_out(tracker: Tracker):
     known = [
         entry(1, 1, "proj/shop:env/production:flag/checkout-v2;beta,checkout"),

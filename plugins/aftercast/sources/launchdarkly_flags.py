@@ -50,22 +50,26 @@ class LaunchDarkly:
         start, end = milliseconds(window.start), milliseconds(window.end)
         seen: set[str | None] = set()
         with Web(self.row.name, self.endpoint, headers={"Authorization": self.endpoint.secret()}, keep=keep) as web:
-            # Whether the ends belong to it is not said: a little more is asked for, and what lies outside is left out.
+            # Whether the ends belong to it is not said: a little more is asked for, and the ends are left out.
             first = Request("/api/v2/auditlog", {"spec": self.options.spec, "limit": PAGE, "after": start - 1, "before": end})
-            for page in web.walk(first, self._following):
+            asked_for = range(start - 1, end + 1)
+            for page in web.walk(first, lambda page: self._following(page, asked_for)):
                 entries = records(page, "items", source=self.row.name)
                 new = [one for one in entries if text_at(one, "_id") not in seen and start <= (_date(one) or start) < end]
+                elsewhere = sum((date := _date(one)) is not None and date not in asked_for for one in entries)
                 seen.update(text_at(one, "_id") for one in entries)
                 crowded = len(entries) == PAGE and len({_date(one) for one in entries}) == 1
                 notes = {f"more than {PAGE} entries in one millisecond, some may be missing": 1} if crowded else {}
+                if elsewhere:
+                    notes["entries dated outside of the window that was asked for"] = elsewhere
                 nameless = sum(not _touched(one) for one in new)
                 if nameless:
                     notes["entries that name no flag of an environment"] = nameless
                 yield batch("changes", (row for one in new for row in self._rows(one)), page.origin, notes=notes)
 
-    def _following(self, page: Page) -> Request | None:
+    def _following(self, page: Page, asked_for: range) -> Request | None:
         entries = records(page, "items", source=self.row.name)
-        dates = [date for one in entries if (date := _date(one)) is not None]
+        dates = [date for one in entries if (date := _date(one)) is not None and date in asked_for]
         if len(entries) < PAGE or not dates:
             return None
         oldest = min(dates)
