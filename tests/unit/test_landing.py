@@ -41,6 +41,20 @@ def test_landing_twice_leaves_one_copy_byte_for_byte(place):
     assert landing.landing_fingerprint(place) == fingerprint
 
 
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [
+        ("type of ann@acme.test left out", "type of <email> left out"),
+        ("half \ud83d", "half ?"),
+        ("two\nlines\tand more", "two lines and more"),
+        ("x" * 10**7, "x" * 300 + " …"),
+    ],
+)
+def test_a_note_is_kept_on_one_line_without_persons_whatever_a_system_put_into_it(place, note, kept):
+    land(place, hours(0, 1), batch(in_window(hours(0, 1)), notes={note: 2}), batch(points([]), notes={kept: 1}))
+    assert json.loads(coverage(place)["reasons"].item()) == {kept: 3}
+
+
 def test_a_changed_value_changes_one_file_and_the_fingerprint(place):
     window = hours(0, 48)
     land(place, window, batch(in_window(window)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from aftercast import privacy
 from aftercast.entities import COUNT, COVERAGE_SCHEMA, ENTITIES, TEXT, TIME, ColumnType
 from aftercast.landing import storage
 from aftercast.landing.slices import NOBODY, REPLAYED, entity_folder, superseded, window_of
@@ -17,7 +18,18 @@ from aftercast.settings import Settings
 from aftercast.window import Window, parse_utc
 
 HELD_BACK = ".held"
+LONGEST_NOTE = 300
+LONGEST_READ = 10_000
 INBOX = "inbox"  # the label of what an inbox holds: read again and again, counted once
+
+
+def kept_notes(notes: Mapping[str, int]) -> Counter[str]:
+    """Return notes as they may be kept, whatever a system put into them: Unicode on one line, not long, without personal data."""
+    found: Counter[str] = Counter()
+    for note, n in notes.items():
+        text = privacy.redact(" ".join(note[:LONGEST_READ].encode(errors="replace").decode().split()))
+        found[text if len(text) <= LONGEST_NOTE else f"{text[:LONGEST_NOTE]} …"] += n
+    return found
 
 
 def _folder(settings: Settings, source: str) -> Path:

@@ -138,7 +138,7 @@ def land(
             tally.accepted += accepted.height
             tally.expect(None if batch.expected is None else max(batch.expected - too_old, 0))
             tally.notes.update({TOO_OLD: too_old} if too_old else {})
-            tally.notes.update({**conformed.notes, **batch.notes})
+            tally.notes.update(coverage.kept_notes({**conformed.notes, **batch.notes}))
             if batch.piece:
                 tally.pieces.add(label)
             else:

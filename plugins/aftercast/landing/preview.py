@@ -10,6 +10,7 @@ from datetime import datetime
 import polars as pl
 
 from aftercast.declarations import SourceRow
+from aftercast.landing import coverage
 from aftercast.landing.context import context_of
 from aftercast.landing.extracts import Found, entity_of, unreadable
 from aftercast.settings import Settings
@@ -61,7 +62,7 @@ def preview(
         one.accepted += conformed.accepted.height
         one.expected = None if one.expected is None or batch.expected is None else one.expected + batch.expected
         one.reasons.update(dict(bad["reason"].value_counts().iter_rows()))
-        one.notes.update({**conformed.notes, **batch.notes})
+        one.notes.update(coverage.kept_notes({**conformed.notes, **batch.notes}))
         if conformed.accepted.height:
             first, last = conformed.accepted.select(first=pl.col(entity.time).min(), last=pl.col(entity.time).max()).row(0)
             one.earliest = min(one.earliest or first, first)
