@@ -6,7 +6,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 50000 --gid 0 --create-home airflow \
-    && mkdir -p /state && chown airflow:0 /state && chmod g+rwx /state
+    && mkdir -p /state/airflow /state/aftercast && chown -R airflow:0 /state && chmod -R g+rwX /state
 RUN pip install --no-cache-dir uv==0.13.8
 
 WORKDIR /aftercast

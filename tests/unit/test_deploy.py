@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -138,3 +140,20 @@ def test_the_warehouse_worker_uses_the_names_that_the_chart_is_given():
     assert CONTAINER["image"] == f"{VALUES['defaultAirflowRepository']}:{VALUES['defaultAirflowTag']}"
     store = next(one["value"] for one in VALUES["env"] if one["name"] == "AFTERCAST_STORE")
     assert [one["value"] for one in CONTAINER["env"] if one["name"] == "AFTERCAST_STORE"] == [store]
+
+
+def test_the_chart_calls_nothing_that_the_image_does_not_have():
+    parts = [VALUES[name] for name in ("scheduler", "triggerer", "dagProcessor", "workers")]
+    commands = [part["livenessProbe"]["command"] for part in parts] + [VALUES["scheduler"]["startupProbe"]["command"]]
+    assert {command[0] for command in commands} == {"airflow", "sh"}
+    assert "entrypoint" not in str(commands)
+    assert not any(part["logGroomerSidecar"]["enabled"] for part in parts)
+    compose = [one["healthcheck"]["test"][1:] for one in SERVICES.values() if "jobs" in one.get("healthcheck", {}).get("test", [])]
+    assert sorted(command for command in commands[:3]) == sorted(compose)
+    assert not VALUES["webserver"]["defaultUser"]["enabled"]
+    assert not VALUES["pgbouncer"]["enabled"]
+    module, name = VALUES["config"]["core"]["auth_manager"].rsplit(".", 1)
+    assert hasattr(import_module(module), name)
+    installed = {one["name"] for one in tomllib.loads((PROJECT / "uv.lock").read_text())["package"]}
+    assert "apache-airflow-providers-fab" not in installed, "then the chart's own auth manager would do"
+    assert "statsd" not in installed or VALUES["statsd"]["enabled"]
