@@ -124,6 +124,14 @@ BENCHMARKS = (
         headlines=(Headline("seconds for one new hour", "seconds_per_new_hour", "≤ 60", ("baselines.rebuild_seconds",)),),
     ),
     Benchmark(
+        "How a refresh grows with 160 series and their incidents",
+        "growth",
+        headlines=(
+            Headline("exponent of the first refresh", "exponents.first", "≤ 1"),
+            Headline("exponent of one more hour", "exponents.new_hour", "0"),
+        ),
+    ),
+    Benchmark(
         "A backfill of a year",
         "backfill",
         headlines=(
