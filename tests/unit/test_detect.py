@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aftercast.analyses import DERIVED
 from aftercast.declarations import DetectorRow, SignalRow, TuningRow
 from aftercast.detection import TABLES, Detection, detect
 from aftercast.detection.correcting import level, profile
+from aftercast.detection.detecting import _interval
 from aftercast.detection.prophet_batch import Spec, as_seconds, load
 from aftercast.detection.series import MASKS, POINTS
 from aftercast.errors import AftercastError
@@ -508,3 +513,18 @@ def test_the_usual_residual_of_a_weekday_is_kept_when_it_is_clear_and_dropped_wh
     learned = profile(habit, weekday)[0].mean(axis=1)
     assert learned[2] == pytest.approx(20, rel=0.1)
     assert np.abs(np.delete(learned, 2)).max() < 1
+
+
+@given(
+    st.lists(st.tuples(st.floats(-3, 3), st.floats(0, 2)), min_size=1, max_size=8),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_is_expected_and_its_interval_are_values_a_series_can_have_and_in_order(points, non_negative: bool, share: bool) -> None:
+    expected, scale = np.array(points).T
+    scored = SimpleNamespace(models=[[{"non_negative": non_negative, "share": share}]], expected=expected[None], scale=scale[None])
+    middle, low, high = _interval(cast("Any", SimpleNamespace(scored=scored)), 0, 0, slice(0, len(points)))
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+    assert not non_negative or low.min() >= 0
+    assert not share or high.max() <= 1

@@ -197,13 +197,11 @@ def _overlapping(judged: _Judged, series: int, day: int) -> int:
 
 
 def _interval(judged: _Judged, series: int, day: int, span: slice) -> tuple[Array, Array, Array]:
-    """Return expected, low and high of a span of one day, within what values of the series can be."""
+    """Return expected, low and high of a span of one day, each within what values of the series can be, so in that order."""
     row = judged.scored.models[day][series]
     expected, reach = judged.scored.expected[series, span], INTERVAL * judged.scored.scale[series, span]
-    low, high = expected - reach, expected + reach
-    if row["non_negative"]:
-        expected, low = np.maximum(expected, 0.0), np.maximum(low, 0.0)
-    return expected, low, np.minimum(high, 1.0) if row["share"] else high
+    floor, ceiling = 0.0 if row["non_negative"] else -np.inf, 1.0 if row["share"] else np.inf
+    return np.clip(expected, floor, ceiling), np.clip(expected - reach, floor, ceiling), np.clip(expected + reach, floor, ceiling)
 
 
 def _anomaly(judged: _Judged, episode: Episode, day: int, detector: DetectorRow) -> Row:
