@@ -122,14 +122,15 @@ class _Reader:
     journeys: Sequence[JourneyRow]
 
     def objective(self, document: Mapping[str, Any]) -> Objective:
-        spec = _at(document, "spec", where=self.where)
+        spec = _mapping(_at(document, "spec", where=self.where), "spec", self.where)
         name = str(_at(document, "metadata", "name", where=self.where))
         goals = _at(spec, "objectives", where=self.where)
         if not isinstance(goals, list) or not goals:
             raise ConfigError(f"{self.where}: spec.objectives must be a list with an objective")
-        method = spec.get("budgetingMethod")
+        goals = [_mapping(goal, "an entry of spec.objectives", self.where) for goal in goals]
+        method = str(spec.get("budgetingMethod"))
         if method not in METHODS:
-            raise ConfigError(f"{self.where}: spec.budgetingMethod {method!r}{nearest(str(method), METHODS)}")
+            raise ConfigError(f"{self.where}: spec.budgetingMethod {method!r}{nearest(method, METHODS)}")
         first = goals[0]
         own = [goal for goal in goals if "indicator" in goal or "indicatorRef" in goal]
         if own and len(own) < len(goals):
@@ -139,14 +140,16 @@ class _Reader:
         targets = {self._target(goal) for goal in goals}
         if len(targets) > 1:
             raise ConfigError(f"{self.where}: the parts of a composite promise one target together, found {sorted(targets)}")
-        parts = tuple(self._part(goal, float(goal.get("compositeWeight", 1.0))) for goal in own) or (self._part(spec, 1.0),)
+        parts = tuple(self._part(goal, _number(goal.get("compositeWeight", 1.0), "compositeWeight", self.where)) for goal in own) or (
+            self._part(spec, 1.0),
+        )
         window, days = self._window(spec)
         minutes, share = self._slices(first, METHODS[method])
         title = document["metadata"].get("displayName") or name
         return Objective(name, str(title), targets.pop(), window, days, METHODS[method], minutes, share, parts)
 
     def _target(self, goal: Mapping[str, Any]) -> float:
-        target = goal["targetPercent"] / 100 if "targetPercent" in goal else goal.get("target")
+        target = _number(goal["targetPercent"], "targetPercent", self.where) / 100 if "targetPercent" in goal else goal.get("target")
         if not isinstance(target, int | float) or not 0 < target < 1:
             raise ConfigError(f"{self.where}: target must lie between 0 and 1, both left out, found {target!r}")
         return round(float(target), 9)
@@ -159,7 +162,7 @@ class _Reader:
         if windows[0].get("isRolling") is False or "calendar" in windows[0]:
             if duration not in CALENDAR:
                 raise ConfigError(f"{self.where}: a calendar window lasts {', '.join(CALENDAR)}, found {duration!r}")
-            zone = (windows[0].get("calendar") or {}).get("timeZone", "UTC")
+            zone = _mapping(windows[0].get("calendar") or {}, "calendar", self.where).get("timeZone", "UTC")
             if zone not in ("UTC", "Etc/UTC"):
                 raise ConfigError(f"{self.where}: calendar windows begin at midnight UTC, found timeZone {zone!r}")
             return CALENDAR[duration], {"week": 7, "month": 31, "quarter": 92}[CALENDAR[duration]]
@@ -184,15 +187,14 @@ class _Reader:
     def _part(self, holder: Mapping[str, Any], weight: float) -> Part:
         if not weight > 0:
             raise ConfigError(f"{self.where}: compositeWeight must be above 0, found {weight}")
-        where, spec = self.where, (holder.get("indicator") or {}).get("spec")
+        where, spec = self.where, _mapping(holder.get("indicator") or {}, "indicator", self.where).get("spec")
         if "indicatorRef" in holder:
-            if holder["indicatorRef"] not in self.indicators:
-                raise ConfigError(
-                    f"{where}: no SLI {holder['indicatorRef']!r} below this folder{nearest(str(holder['indicatorRef']), self.indicators)}"
-                )
-            where, spec = self.indicators[holder["indicatorRef"]]
+            name = str(holder["indicatorRef"])
+            if name not in self.indicators:
+                raise ConfigError(f"{where}: no SLI {name!r} below this folder{nearest(name, self.indicators)}")
+            where, spec = self.indicators[name]
         ratio = _at(spec, "ratioMetric", where=f"{where}: an indicator of journeys is a ratio of counts") if spec else None
-        if not ratio or "good" not in ratio or "total" not in ratio:
+        if not isinstance(ratio, Mapping) or "good" not in ratio or "total" not in ratio:
             raise ConfigError(f"{where}: the indicator needs ratioMetric with good and total")
         good, total = (self._source(where, ratio[side], side, count) for side, count in (("good", "successes"), ("total", "attempts")))
         if good != total:
@@ -201,23 +203,33 @@ class _Reader:
 
     def _source(self, where: str, metric: Any, side: str, count: str) -> dict[str, str]:
         source = _at(metric, "metricSource", where=f"{where}: {side}")
-        given = _at(source, "spec", where=f"{where}: {side}.metricSource")
-        if not isinstance(given, Mapping):
-            raise ConfigError(f"{where}: {side}.metricSource.spec must be a mapping, found {type(given).__name__}")
-        spec = dict(given)
+        spec = dict(_mapping(_at(source, "spec", where=f"{where}: {side}.metricSource"), f"{side}.metricSource.spec", where))
         if str(source.get("type", "aftercast")).lower() != "aftercast" or spec.pop("count", None) != count:
             raise ConfigError(f"{where}: {side} must be {{type: aftercast, spec: {{journey: <name>, count: {count}}}}}")
-        unknown = sorted(spec.keys() - {"journey", "step", *SEGMENT})
+        unknown = sorted(str(name) for name in spec.keys() - {"journey", "step", *SEGMENT})
         if unknown:
             raise ConfigError(f"{where}: {side} knows no {unknown[0]!r}{nearest(unknown[0], ('journey', 'step', *SEGMENT))}")
         known = {row.journey: [step.step for step in row.steps] for row in self.journeys}
-        if spec.get("journey") not in known:
-            raise ConfigError(f"{where}: unknown journey {spec.get('journey')!r}{nearest(str(spec.get('journey')), known)}")
-        if spec.get("step") and spec["step"] not in known[spec["journey"]]:
-            raise ConfigError(
-                f"{where}: journey {spec['journey']!r} has no step {spec['step']!r}{nearest(spec['step'], known[spec['journey']])}"
-            )
-        return {name: str(value) for name, value in spec.items()}
+        told = {name: str(value) for name, value in spec.items()}
+        journey, step = told.get("journey", ""), told.get("step", "")
+        if journey not in known:
+            raise ConfigError(f"{where}: unknown journey {journey!r}{nearest(journey, known)}")
+        if spec.get("step") and step not in known[journey]:
+            raise ConfigError(f"{where}: journey {journey!r} has no step {step!r}{nearest(step, known[journey])}")
+        return told
+
+
+def _mapping(found: Any, place: str, where: str) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{where}: {place} must be a mapping, found {type(found).__name__}")
+    return found
+
+
+def _number(found: Any, place: str, where: str) -> float:
+    try:
+        return float(found)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{where}: {place} must be a number, found {str(found)[:40]!r}") from None
 
 
 def _amount(text: str, units: Mapping[str, int]) -> int | None:
