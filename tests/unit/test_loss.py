@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
-from aftercast.measurement import Inputs, measure
+from aftercast.measurement import Inputs, measure, windows
+from aftercast.measurement.counterfactual import build_world
 from aftercast.measurement.factors import weigh
 from aftercast.measurement.outcomes import interval
 
@@ -328,3 +331,20 @@ def test_what_is_seen_through_noise_is_shrunk_and_what_towers_over_it_is_kept():
     assert weigh(100.0, noise, 60.0, chance).max() <= 60
     low, high = interval(noise)
     assert -20 < low < -13 < 13 < high < 20
+
+
+def test_worlds_that_are_not_kept_are_built_again_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [(f"q{20 - day}", at(day, 10), at(day, 11), "") for day in (6, 7, 11, 16, 21, 26)] + [("a", BEGIN, END, "")]
+    kept = measure(inputs(world(DROP), listed), AS_OF)
+    built: list[float] = []
+
+    def counted(flow: Any, masks: Any, start: float, *rest: Any) -> Any:
+        built.append(start)
+        return build_world(flow, masks, start, *rest)
+
+    monkeypatch.setattr(windows, "build_world", counted)
+    monkeypatch.setattr(windows, "MOST_CELLS", 1)
+    again = measure(inputs(world(DROP), listed), AS_OF)
+    assert len(built) > len(set(built)) > 1
+    assert_frame_equal(again.impact, kept.impact)
+    assert_frame_equal(again.incident_loss, kept.incident_loss)

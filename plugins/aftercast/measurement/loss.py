@@ -57,10 +57,13 @@ def measure_loss(inputs: Inputs, as_of: datetime) -> tuple[list[Row], list[Row]]
     signs = kpi_signs(inputs)
 
     spans: dict[tuple[str, str], Span | str] = {}
-    for name, (start, end) in incidents.items():
+    by_time = sorted(incidents, key=lambda name: (incidents[name], name))  # so that worlds of one week are asked for together
+    for name in by_time:
+        start, end = incidents[name]
         for journey in sorted({group[0] for group in reach[name].linked | reach[name].possible}):
             spans[name, journey] = find_span(ledger, name, journey, start, end, signs.get(journey, ()))
-    chosen = {name: _choose(ledger, reach[name], name, spans) for name in incidents}
+    choices = {name: _choose(ledger, reach[name], name, spans) for name in by_time}
+    chosen = {name: choices[name] for name in incidents}
     claims: dict[str, list[_Claim]] = {journey: [] for journey in flows}
     for name, groups in chosen.items():
         for journey in sorted({group[0] for group in groups}):
@@ -69,7 +72,9 @@ def measure_loss(inputs: Inputs, as_of: datetime) -> tuple[list[Row], list[Row]]
             if isinstance(span, Span):
                 claims[journey].append(_Claim(span, columns))
     outcomes = {
-        (claim.span.incident, journey): _settle(ledger, journey, claim, listed) for journey, listed in claims.items() for claim in listed
+        (claim.span.incident, journey): _settle(ledger, journey, claim, listed)
+        for journey, listed in claims.items()
+        for claim in sorted(listed, key=lambda one: (one.span.start, one.span.end))
     }
     impact: list[Row] = []
     totals: list[Row] = []

@@ -8,6 +8,7 @@ at most).
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,10 @@ EARLIEST_SIGN = HOUR
 LONGEST_TAIL = HOUR
 REBOUND = 4 * HOUR
 """Span after an incident in which lost sales may come back."""
+MOST_CELLS = 4_000_000
+"""Buckets times columns of the worlds kept at once; a cell takes some 160 bytes with all that is derived from it."""
+
+Key = tuple[str, float, float, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +42,42 @@ class Span:
 
 
 class Ledger:
-    """Worlds of a measurement, fitted once per journey and training span."""
+    """Worlds of a measurement, one per journey and training span, and what was measured in them."""
 
     def __init__(
         self, flows: dict[str, Flow], masks: dict[str, list[tuple[float, float]]], times: dict[str, tuple[KnownTime, ...]]
     ) -> None:
         self.flows, self.masks, self.times = flows, masks, times
-        self._worlds: dict[tuple[str, int, int, bool], World | str] = {}
+        self._worlds: OrderedDict[Key, World] = OrderedDict()
+        self._refused: dict[Key, str] = {}
+        self._asked: dict[Key, tuple[float, float]] = {}
         self._outcomes: dict[tuple[str, Pools], Outcome | str] = {}
 
     def world(self, journey: str, start: int, end: int) -> World | str:
+        """Return the journey around buckets [start, end), or why there is too little history.
+
+        Worlds are large, and a year has hundreds: those asked for last are kept, the others are built again, as they were first.
+        """
         flow = self.flows[journey]
         begin, finish = flow.start + start * flow.grain, flow.start + end * flow.grain
-        key = (journey, (begin - 4 * DAY) // WEEK, (finish - 4 * DAY - 1) // WEEK, is_long(begin, finish))
-        if key not in self._worlds:
-            self._worlds[key] = build_world(flow, self.masks[journey], begin, finish, self.times.get(journey, ()))
-        found = self._worlds[key]
+        key: Key = (journey, (begin - 4 * DAY) // WEEK, (finish - 4 * DAY - 1) // WEEK, is_long(begin, finish))
+        found = self._refused.get(key) or self._worlds.get(key) or self._built(key, *self._asked.setdefault(key, (begin, finish)))
+        if isinstance(found, World):
+            self._worlds.move_to_end(key)
         days = (finish - begin) / DAY
         if isinstance(found, World) and days * LEAST_WINDOWS > max(known := found.quiet.sum() * flow.grain / DAY, LEAST_DAYS):
             return f"not enough history: {known:.0f} days, needs {days * LEAST_WINDOWS:.0f}"
+        return found
+
+    def _built(self, key: Key, begin: float, finish: float) -> World | str:
+        journey = key[0]
+        found = build_world(self.flows[journey], self.masks[journey], begin, finish, self.times.get(journey, ()))
+        if isinstance(found, str):
+            self._refused[key] = found
+            return found
+        self._worlds[key] = found
+        while len(self._worlds) > 1 and sum(world.actual.size for world in self._worlds.values()) > MOST_CELLS:
+            self._worlds.popitem(last=False)
         return found
 
     def outcome(self, seed: str, world: World, start: int, end: int, cluster: tuple[int, int], until: int, pools: Pools) -> Outcome | str:
