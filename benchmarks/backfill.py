@@ -5,7 +5,8 @@ warehouse is refreshed from it with every task in a process of its own. `peak_rs
 whether a window costs more when much has landed before it: the median CPU of the last quarter of the windows over that of the first
 (1: not at all). `growth_exponent`: how the CPU of the whole grows with its days, from a quarter of them (1: in proportion). The peer is
 the same year asked for as one window; `rows_that_differ` counts landed rows that are in one of the two only, or not equally often (edges
-are left out: the demo tells of them once a window).
+are left out: the demo tells of them once a window). What was still open at the end of a window is told as open by it and as ended by the
+next, so a few alerts and incidents land once more than in one window; staging takes the latest.
 """
 
 from __future__ import annotations
