@@ -23,8 +23,7 @@ class _NotDeep:
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.depth >= DEEPEST:
-            told = f"nested too deeply: more than {DEEPEST} lists or mappings inside each other"
-            raise yaml.composer.ComposerError(None, None, told, None)
+            raise _too_deep()
         self.depth += 1
         try:
             return super().compose_node(parent, index)  # type: ignore[misc]
@@ -35,6 +34,23 @@ class _NotDeep:
 @cache
 def _not_deep(loader: Any) -> Any:
     return type(loader.__name__, (_NotDeep, loader), {})
+
+
+def _too_deep() -> yaml.YAMLError:
+    told = f"nested too deeply: more than {DEEPEST} lists or mappings inside each other"
+    return yaml.composer.ComposerError(None, None, told, None)
+
+
+def _check_depth(text: str, loader: Any) -> None:
+    """Refuse what is too deep for a loader in C, which would take the process with it: its nodes are composed where nobody can count."""
+    depth = 0
+    for event in yaml.parse(text, loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise _too_deep()
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class NotYaml(ValueError):
@@ -71,6 +87,8 @@ def plain(text: str) -> Any:
 def read_all(text: str, loader: Any = yaml.SafeLoader) -> list[Any]:
     """Return the documents of a text, as `read`."""
     try:
+        if not issubclass(loader, yaml.composer.Composer):
+            _check_depth(text, loader)
         found = list(yaml.load_all(text, _not_deep(loader)))
         for document in found:
             if _size(document, {}) > MOST_VALUES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,15 @@ def test_namespaces_other_than_the_default_keep_names_apart(tmp_path: Path):
 def test_a_file_that_cannot_be_meant_is_named(tmp_path: Path, text, said):
     with pytest.raises(ConfigError, match=f"0-catalog-info(.|\n)*{said}"):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize("deep", ["a: " + "[" * 200_000, "- " * 200_000 + "x"])
+def test_a_file_nested_without_end_is_refused_and_the_process_lives(tmp_path: Path, deep):
+    (tmp_path / "catalog-info.yaml").write_text(deep)
+    code = "import sys; from pathlib import Path; from aftercast import backstage; backstage.read(Path(sys.argv[1]))"
+    found = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True, text=True)
+    assert found.returncode == 1, f"ended with {found.returncode}"
+    assert "catalog-info.yaml is not readable YAML: nested too deeply" in found.stderr
 
 
 def test_no_folder_declares_nothing(tmp_path: Path):
