@@ -143,14 +143,14 @@ def test_the_warehouse_worker_uses_the_names_that_the_chart_is_given():
 
 
 def test_the_chart_calls_nothing_that_the_image_does_not_have():
-    parts = [VALUES[name] for name in ("scheduler", "triggerer", "dagProcessor", "workers")]
+    parts = [VALUES["scheduler"], VALUES["triggerer"], VALUES["dagProcessor"], VALUES["workers"]["celery"]]
     commands = [part["livenessProbe"]["command"] for part in parts] + [VALUES["scheduler"]["startupProbe"]["command"]]
     assert {command[0] for command in commands} == {"airflow", "sh"}
     assert "entrypoint" not in str(commands)
     assert not any(part["logGroomerSidecar"]["enabled"] for part in parts)
     compose = [one["healthcheck"]["test"][1:] for one in SERVICES.values() if "jobs" in one.get("healthcheck", {}).get("test", [])]
     assert sorted(command for command in commands[:3]) == sorted(compose)
-    assert not VALUES["webserver"]["defaultUser"]["enabled"]
+    assert not VALUES["createUserJob"]["enabled"]
     assert not VALUES["pgbouncer"]["enabled"]
     module, name = VALUES["config"]["core"]["auth_manager"].rsplit(".", 1)
     assert hasattr(import_module(module), name)
