@@ -23,11 +23,13 @@ SELECTOR = "spark"  # dbt_project/selectors.yml
 MESSAGES_SHOWN = 10
 
 # For little data: compiling a query costs more than running it.
+QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
 SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m",
+    "spark.driver.extraJavaOptions": QUICK_JVM,
+    "spark.executor.extraJavaOptions": QUICK_JVM,
 }
 
 
@@ -45,10 +47,10 @@ def session(tables: Path, scratch: Path, master: str, cores: int, *, small: bool
         "spark.local.dir": str(scratch),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "2g",
     }
+    if master.startswith("local"):  # nobody else has to reach this process
+        settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
     if small:
         settings |= SMALL
     builder = SparkSession.builder.master(master).appName("aftercast")
@@ -127,6 +129,7 @@ def main() -> None:
     ]
     summary = {
         "spark": spark.version,
+        "master": spark.sparkContext.master,
         "start_seconds": round(started - began, 1),
         "build_seconds": round(ended - started, 1),
         "built": built,

@@ -1,4 +1,4 @@
-"""The dbt project builds the same tables on Spark as on DuckDB, from the files of one refresh, and they are published as those are."""
+"""A Spark cluster builds from one dbt project the tables that DuckDB builds, from the files of one refresh; they are published alike."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tests.integration import services
 
 PATIENCE = 1500.0  # of a busy machine; a quiet one needs a tenth
 ENVIRONMENT = PROJECT / ".venv-spark"
+LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1"}
+WORKERS = 2
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,28 @@ def python() -> Path:
 
 
 @pytest.fixture(scope="module")
+def cluster(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A standalone master with two workers of a core each, processes of their own: the master's address and log."""
+    folder = tmp_path_factory.mktemp("cluster")
+    port, log = services.free_port(), folder / "master.log"
+    address = f"spark://127.0.0.1:{port}"
+
+    def command(role: str, *arguments: str) -> list[str]:
+        by_hand = ["--host", "127.0.0.1", "--webui-port", str(services.free_port())]
+        return [str(python.with_name("spark-class")), f"org.apache.spark.deploy.{role.lower()}.{role}", *by_hand, *arguments]
+
+    environment = LOOPBACK | {"PYSPARK_PYTHON": str(python)}  # by which the start script finds Spark
+    with ExitStack() as started:
+        started.enter_context(services.running(command("Master", "--port", str(port)), log, environment=environment))
+        services.wait_until(lambda: "I have been elected leader" in log.read_text(), "Spark's master")
+        for number in range(WORKERS):
+            place = ["--cores", "1", "--memory", "2g", "--work-dir", str(folder / str(number)), address]
+            started.enter_context(services.running(command("Worker", *place), folder / f"worker{number}.log", environment=environment))
+        services.wait_until(lambda: log.read_text().count("Registering worker") == WORKERS, "Spark's workers")
+        yield address, log
+
+
+@pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The home of the story, its marts built by DuckDB."""
     from aftercast.steps import extracting, refreshing
@@ -61,13 +86,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
-def test_spark_builds_the_same_tables_and_they_are_published(python: Path, settings: Settings, capsys: pytest.CaptureFixture[str]):
+def test_a_cluster_builds_the_same_tables_and_they_are_published(
+    python: Path, settings: Settings, cluster: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+):
+    address, log = cluster
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AFTERCAST", "PYTHONPATH"))}
-    command = [str(python), str(PROJECT / "spark" / "build.py"), "--home", str(settings.home), "--small", "--cores", "2"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    command = [str(python), str(PROJECT / "spark" / "build.py"), "--home", str(settings.home), "--small", "--cores", str(WORKERS)]
+    command += ["--master", address]
+    done = subprocess.run(command, env=environment | LOOPBACK, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert log.read_text().count("Launching executor") == WORKERS, "one on each worker, and none was lost"
 
     summary = json.loads((settings.home / "spark" / "build.json").read_text(encoding="utf-8"))
+    assert summary["master"] == address
     names = {row["name"] for row in summary["built"]}
     alone = second_engine.not_carried(transform.DBT_PROJECT / "models")
     assert set(transform.models()) - names == set(alone)
@@ -76,7 +107,7 @@ def test_spark_builds_the_same_tables_and_they_are_published(python: Path, setti
     rows = sum(one.rows for one in compared)
     with capsys.disabled():
         built = f"{len(names)} seeds and models in {summary['build_seconds']} s"
-        print(f"\nSpark {summary['spark']}: {built}; {len(compared)} tables, {rows:,} rows compared")
+        print(f"\nSpark {summary['spark']}, {WORKERS} workers: {built}; {len(compared)} tables, {rows:,} rows compared")
     assert [one for one in compared if not one.equal] == []
     assert rows > 100_000
 
