@@ -85,6 +85,14 @@ def test_flat_short_and_empty_series_say_nothing(make):
     assert np.isnan(found.p).all() and np.isnan(found.r).all()
 
 
+@pytest.mark.parametrize("buckets", [1, 2, 9])
+def test_series_shorter_than_the_longest_lag_say_nothing(buckets):
+    rng = np.random.default_rng(5)
+    left, right = (lagged.scored(series(rng, 2)[:, :buckets], 0, HOUR) for _ in range(2))
+    found = lagged.compared(left, right, np.arange(-10, 11))
+    assert np.isnan(found.p).all() and np.isnan(found.r).all()
+
+
 def test_gaps_do_not_move_the_estimate():
     rng = np.random.default_rng(6)
     left, right = series(rng, 1), series(rng, 1)

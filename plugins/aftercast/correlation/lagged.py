@@ -239,8 +239,8 @@ def at_lag(left: Scored, right: Scored, pair: tuple[int, int], lag: int, where: 
 
 
 def _shifted(series: Scored, lag: int) -> tuple[Scores, Scores]:
-    """The part of a series that meets the other when it comes `lag` buckets earlier (later when negative)."""
-    span = slice(0, series.scores.shape[1] - lag) if lag > 0 else slice(-lag, None)
+    """The part of a series that meets the other when it comes `lag` buckets earlier (later when negative); none of one that is shorter."""
+    span = slice(0, max(series.scores.shape[1] - lag, 0)) if lag > 0 else slice(-lag, None)
     return series.scores[:, span], series.known[:, span]
 
 
