@@ -243,7 +243,8 @@ def report(
     if row is None and name not in reporting.CADENCES:
         known = [*(row.name for row in settings.deployment.reports), *reporting.CADENCES]
         raise ConfigError(f"no report {name!r} in {settings.config / 'reports.yml'}{nearest(name, known)}")
-    written = reporting.write(settings, row.cadence if row else name, period=period, pdf=pdf or bool(row and row.pdf))
+    cadence, audience = (row.cadence, row.audience) if row else (name, None)
+    written = reporting.write(settings, cadence, audience=audience, period=period, pdf=pdf or bool(row and row.pdf))
     out.print(str(written.page), soft_wrap=True)
     if written.pdf:
         out.print(str(written.page.with_suffix(".pdf")), soft_wrap=True)

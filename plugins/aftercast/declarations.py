@@ -426,7 +426,8 @@ class ReportRow(Row):
 
     `schedule` is `after_refresh` (whenever a mart is published) or a cron line in UTC; then the last complete period by the clock is made,
     and the task waits for a mart that holds it whole. `channels` are `file` (always done) and names of the file's `channels`; e-mail
-    goes to `recipients`, teams' addresses, or else to the channel's `to`. With `pdf` the page is also a PDF, attached to e-mail.
+    goes to `recipients`, teams' addresses, or else to the channel's `to`. With `pdf` the page is also a PDF, attached to e-mail. With
+    `audience` it is made of the file of that audience (`publishing.yml`) instead of the whole mart.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -435,6 +436,7 @@ class ReportRow(Row):
     channels: tuple[str, ...] = ("file",)
     recipients: tuple[str, ...] = ()
     pdf: bool = False
+    audience: str | None = None
 
     @field_validator("schedule")
     @classmethod

@@ -179,6 +179,12 @@ def _plain_name(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", name.lower()))
 
 
+def names(text: str, hidden: Iterable[str]) -> bool:
+    """Whether a text has one of the hidden names as whole words, in whatever case."""
+    words = f" {_plain_name(text)} "
+    return any(f" {plain} " in words for plain in map(_plain_name, hidden) if plain)
+
+
 def is_count(name: str, kind: str) -> bool:
     """Whether a column of what says which build this is counts things, withheld ones among them."""
     return name.endswith("_n") and kind.startswith(FIGURES)

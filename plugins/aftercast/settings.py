@@ -267,6 +267,16 @@ def _read_publishing(path: Path) -> PublishingFile:
     return publishing
 
 
+def _check_audiences(path: Path, reports: ReportsFile, publishing: PublishingFile) -> PublishingFile:
+    known = [row.name for row in publishing.audiences]
+    for row in reports.reports:
+        if row.audience is not None and row.audience not in known:
+            raise ConfigError(
+                f"{path}: report {row.name!r} is for {row.audience!r}, which is no audience of publishing.yml{nearest(row.audience, known)}"
+            )
+    return publishing
+
+
 def load_deployment(folder: Path) -> Deployment:
     """Read and check every configuration file of `folder`.
 
@@ -351,7 +361,7 @@ def load_deployment(folder: Path) -> Deployment:
         automation=_check_automation(folder / "automation.yml"),
         actions=_read_yaml(folder / "actions.yml", ActionsFile),
         pipeline=_check_pipeline(folder / "pipeline.yml", reports.reports),
-        publishing=_read_publishing(folder / "publishing.yml"),
+        publishing=_check_audiences(folder / "reports.yml", reports, _read_publishing(folder / "publishing.yml")),
         clock_tolerance=timedelta(minutes=sources.clock_tolerance_minutes),
         catalog_notes=(*found.notes, *unknown, *own, *own_teams),
     )

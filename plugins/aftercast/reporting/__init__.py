@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aftercast.errors import ConfigError
+from aftercast.reporting import editions
 from aftercast.reporting.exceptions import Declared
 from aftercast.reporting.figures import Report
 from aftercast.reporting.history import History
@@ -97,31 +98,43 @@ def render(
 
 
 def write(
-    settings: Settings, cadence: str = "weekly", *, period: str | None = None, pdf: bool = False, now: datetime | None = None
+    settings: Settings,
+    cadence: str = "weekly",
+    *,
+    audience: str | None = None,
+    period: str | None = None,
+    pdf: bool = False,
+    now: datetime | None = None,
 ) -> Written:
     """Write `reports/<period>/<cadence>.html`, `.md` and `.csv`, and `.pdf` when asked, each whole or not at all.
+
+    An edition for an audience lies below `reports/audiences/<audience>/`.
 
     Without the libraries of the PDF the others are written, and the log says what is missing.
 
     Args:
         settings: where the published mart and the reports are.
         cadence: weekly, monthly or quarterly.
+        audience: of `publishing.yml`, whose file it is made of; None: of the whole mart.
         period: such as `2026-W45`, `2026-10`, `2026-Q4`; None: the last complete one.
         pdf: also as PDF.
         now: as for `render`.
+
+    Raises:
+        SourceUnavailable: the audience has no published file yet.
     """
-    kind = CADENCES[cadence]
-    declared = [source.name for source in settings.deployment.sources]
+    kind, edition = CADENCES[cadence], editions.of(settings, audience)
+    editions.check(edition)
     report = render(
-        settings.mart,
+        edition.mart,
         kind.parse(period) if period else None,
         cadence=kind,
-        declared=declared,
-        excepted=Declared(settings.deployment.detectors, settings.deployment.rankers, settings.deployment.calendar),
-        reports=settings.reports,
+        declared=edition.sources(settings),
+        excepted=edition.excepted(settings),
+        reports=edition.folder,
         now=now,
     )
-    folder = settings.reports / report.label
+    folder = edition.folder / report.label
     folder.mkdir(parents=True, exist_ok=True)
     files: list[tuple[str, str | bytes]] = [("csv", report.numbers), ("md", report.markdown)]
     document = None
@@ -141,7 +154,9 @@ def write(
     return Written(folder / f"{cadence}.html", report, document)
 
 
-def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str, *, judged: bool = True) -> Notice | None:
+def withhold(
+    settings: Settings, cadence: str, as_of: datetime, reason: str, *, audience: str | None = None, judged: bool = True
+) -> Notice | None:
     """Write `reports/<period>/<cadence>.withheld.html` and `.md` in the place of the report that is due, saying why there is none.
 
     Nothing is written, and None returned, when the period has a page: it was made from a mart that passed its gates.
@@ -150,7 +165,8 @@ def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str, *, 
         settings: where the reports are.
         cadence: weekly, monthly or quarterly.
         as_of: to which the data reaches; the last complete period before it is due.
-        reason: what failed, a line for each.
+        reason: what failed, a line for each; an edition for an audience does not tell.
+        audience: whose edition it is.
         judged: whether there were figures that did not pass; else what makes them failed.
     """
     from aftercast.reporting import withholding
@@ -159,11 +175,13 @@ def withhold(settings: Settings, cadence: str, as_of: datetime, reason: str, *, 
     kind = CADENCES[cadence]
     period = kind.last_complete(as_of)
     label = kind.label(period)
-    folder = settings.reports / label
+    edition = editions.of(settings, audience)
+    folder = edition.folder / label
     if (folder / f"{cadence}.html").exists():
         return None
-    earlier = sorted(page.parent.name for page in settings.reports.glob(f"*/{cadence}.html"))
-    said = withholding.texts(kind, period, as_of, reason, earlier[-1] if earlier else None, judged=judged, published=settings.mart.exists())
+    earlier = sorted(page.parent.name for page in edition.folder.glob(f"*/{cadence}.html"))
+    reason, last = reason if edition.is_whole else editions.UNTOLD, earlier[-1] if earlier else None
+    said = withholding.texts(kind, period, as_of, reason, last, judged=judged, published=edition.mart.exists())
     folder.mkdir(parents=True, exist_ok=True)
     for ending in reversed(WITHHELD):
         _write(folder / f"{cadence}.withheld.{ending}", said[ending])

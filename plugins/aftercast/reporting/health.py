@@ -61,7 +61,7 @@ def banners(
     if now is not None and now - as_of > FRESH:
         said.append(f"Stale data: the newest is from {wording.day_and_time(as_of)} UTC, {(now - as_of).days} days ago.")
     silent = sorted({*declared, *(line.source for line in lines)} - {line.source for line in lines if line.standing != "missing"})
-    if silent:
+    if silent and not rows.withheld.get("mart_source_coverage"):  # else what is missing may have been left out
         verb = "has" if len(silent) == 1 else "have"
         said.append(f"Missing: {wording.listing(silent)} {verb} delivered nothing yet; figures that rest on it are incomplete.")
     late: dict[str, datetime] = {}
@@ -70,6 +70,12 @@ def banners(
             late[line.source] = min(late.get(line.source, line.covered_until), line.covered_until)
     for source, until in sorted(late.items()):
         said.append(f"Late: {source} is complete only to {wording.day_and_time(until)} UTC; figures that rest on it are incomplete.")
+    if n_left_out := sum(rows.withheld.values()):
+        incidents = wording.count(rows.withheld.get("mart_incidents", 0), "incident")
+        said.append(
+            f"Left out, because readers of this edition may not see them: {incidents} of all time and {n_left_out:,} rows in all. "
+            "No figure counts them, and sums over many things are left out whole."
+        )
     if "mart_incidents" in rows.absent:
         said.append("The mart of incidents is not published: nothing below can speak about incidents.")
     return tuple(said)

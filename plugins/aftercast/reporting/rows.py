@@ -6,13 +6,14 @@ that a page can say what it does not know instead of failing, and can never mist
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from aftercast import warehouse
 from aftercast.entities import COUNT, FLAG, NUMBER, TEXT, TEXTS, TIME, ColumnType
+from aftercast.narrowing import WITHHELD
 
 MARTS: dict[str, dict[str, ColumnType]] = {
     "mart_run": {
@@ -292,11 +293,13 @@ class Rows:
 
     Attributes:
         frames: one frame a mart, empty when it is not published.
-        absent: marts that are not published, and `mart.column` for columns that are not.
+        absent: marts that are not published, or withheld whole, and `mart.column` for columns that are not.
+        withheld: of a file made for an audience that may not see everything, how many rows of each mart are missing.
     """
 
     frames: dict[str, pl.DataFrame]
     absent: tuple[str, ...]
+    withheld: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, mart: str) -> pl.DataFrame:
         return self.frames[mart]
@@ -315,6 +318,7 @@ def read(mart: Path, *, longer: bool = False) -> Rows:
         listed = "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
         for table, column in warehouse.frame(connection, listed).rows():
             there.setdefault(table, set()).add(column)
+        withheld = dict(warehouse.frame(connection, f"select * from marts.{WITHHELD}").rows()) if WITHHELD in there else {}
         for name, schema in (MARTS | LONGER if longer else MARTS).items():
             held = there.get(name, set())
             if not set(KEYS[name]) <= held:
@@ -326,7 +330,9 @@ def read(mart: Path, *, longer: bool = False) -> Rows:
             columns = ", ".join(warehouse.identifier(column) for column in known)
             rows = warehouse.frame(connection, f"select {columns} from marts.{name} where {NARROWED.get(name, 'true')}")
             frames[name] = with_schema(rows, schema)
-    return Rows(frames, tuple(absent))
+            if rows.is_empty() and withheld.get(name):  # nothing is left of it, which is not the same as nothing
+                absent.append(name)
+    return Rows(frames, tuple(absent), withheld)
 
 
 def with_schema(rows: pl.DataFrame, schema: dict[str, ColumnType]) -> pl.DataFrame:

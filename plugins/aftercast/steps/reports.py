@@ -47,7 +47,7 @@ def send_report(name: str, period: str | None = None, *, now: datetime | None = 
         raise ConfigError(f"report {name!r} has channels or a schedule of its own: say what time it is")
     wanted = period or (None if row.follows_the_refresh or now is None else _due(settings, row, now))
     try:
-        written = reporting.write(settings, row.cadence, period=wanted, pdf=row.pdf)
+        written = reporting.write(settings, row.cadence, audience=row.audience, period=wanted, pdf=row.pdf)
     except QualityError as error:
         _withhold(settings, row, _as_of(settings.mart), str(error), now)
         raise
@@ -59,7 +59,7 @@ def send_report(name: str, period: str | None = None, *, now: datetime | None = 
         else:
             from aftercast.reporting import letters
 
-            link = _link(settings, f"{figures.label}/{row.cadence}.html")
+            link = _link(settings, written.page.relative_to(settings.reports).as_posix())
             letter, post = letters.letter(figures, link=link, pdf=written.pdf), letters.post(figures, link=link)
             _send(settings, row, figures.label, letter, post, now, again=again)
     return written.page
@@ -139,7 +139,7 @@ def _withhold(
 ) -> Path | None:
     from aftercast import reporting
 
-    notice = reporting.withhold(settings, row.cadence, as_of, reason, judged=judged)
+    notice = reporting.withhold(settings, row.cadence, as_of, reason, audience=row.audience, judged=judged)
     if notice is None:
         return None
     log.warning("report %s of %s is withheld: %s", row.name, notice.label, notice.page)
