@@ -6,7 +6,6 @@ aliases stand for billions of values, or for a value that holds itself.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import yaml
@@ -14,43 +13,7 @@ import yaml
 MOST_VALUES = 1_000_000
 LONGEST = 1_000_000  # characters of a text that somebody else wrote
 DEEPEST = 100  # lists and mappings inside each other
-
-
-class _NotDeep:
-    """Counts how deep a loader is, and stops before it has no stack left."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.depth >= DEEPEST:
-            raise _too_deep()
-        self.depth += 1
-        try:
-            return super().compose_node(parent, index)  # type: ignore[misc]
-        finally:
-            self.depth -= 1
-
-
-@cache
-def _not_deep(loader: Any) -> Any:
-    return type(loader.__name__, (_NotDeep, loader), {})
-
-
-def _too_deep() -> yaml.YAMLError:
-    told = f"nested too deeply: more than {DEEPEST} lists or mappings inside each other"
-    return yaml.composer.ComposerError(None, None, told, None)
-
-
-def _check_depth(text: str, loader: Any) -> None:
-    """Refuse what is too deep for a loader in C, which would take the process with it: its nodes are composed where nobody can count."""
-    depth = 0
-    for event in yaml.parse(text, loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEEPEST:
-                raise _too_deep()
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+EVENTS: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 class NotYaml(ValueError):
@@ -87,9 +50,8 @@ def plain(text: str) -> Any:
 def read_all(text: str, loader: Any = yaml.SafeLoader) -> list[Any]:
     """Return the documents of a text, as `read`."""
     try:
-        if not issubclass(loader, yaml.composer.Composer):
-            _check_depth(text, loader)
-        found = list(yaml.load_all(text, _not_deep(loader)))
+        _check_depth(text)
+        found = list(yaml.load_all(text, loader))
         for document in found:
             if _size(document, {}) > MOST_VALUES:
                 raise NotYaml(f"its aliases make more than {MOST_VALUES:,} values of it; write out what is meant")
@@ -109,6 +71,21 @@ def read_all(text: str, loader: Any = yaml.SafeLoader) -> list[Any]:
     ) as error:  # of a value: a day or a number that does not exist
         raise NotYaml(f"a value cannot be read ({error}); put it in quotation marks if it is a text") from error
     return found
+
+
+def _check_depth(text: str) -> None:
+    """Refuse what is too deep before anything is composed: a loader in Python runs out of stack, one in C takes the process with it.
+
+    Counted in events, which nest nothing, by the parser in C where there is one; what is no YAML is left to the loader to name.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, EVENTS):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise NotYaml(f"nested too deeply: more than {DEEPEST} lists or mappings inside each other")
+    except yaml.YAMLError:
+        return
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
