@@ -131,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = table(sizes)
     if options.json:
         exponents = {row["run"]: row["exponent"] for row in rows if row["task"] == "all"}
-        sys.stdout.write(json.dumps({"exponents": exponents, "sizes": sizes, "tasks": rows}) + "\n")
+        peak = max(size["peak_rss_mib"] for size in sizes)
+        sys.stdout.write(json.dumps({"exponents": exponents, "peak_rss_mib": peak, "sizes": sizes, "tasks": rows}) + "\n")
         return
     for run, name in RUNS.items():
         sys.stdout.write(f"{name:14}" + "".join(f"{size['points']:>12,}" for size in sizes) + f"{'exponent':>10}\n")

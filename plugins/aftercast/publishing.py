@@ -95,7 +95,7 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
         raise WarehouseError(f"version {version!r} cannot be a file name; use letters, digits, '.', '_', '+' and '-'")
     source = source or settings.warehouse
     versions, parquet = settings.published / "versions", settings.published / "parquet"
-    narrower = {row: settings.published / "audiences" / row.name for row in settings.publishing.audiences}
+    narrower = {row: settings.audiences / row.name for row in settings.publishing.audiences}
     withheld = {row: narrowing.names_of(settings, row) for row in narrower}
     for place in (versions, parquet, *narrower.values()):
         place.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
         seen = [linking.points_at(link, target) for link, target in links.items()]
         if all(target.exists() for target in links.values()) and _contents(file, tables) == wanted:
             if all(seen):
-                _forget_audiences(settings.published / "audiences", versions, withheld)
+                _forget_audiences(settings.audiences, versions, withheld)
                 return _summary(file, wanted, unchanged=True)
             linking.swap(links)  # a publish was killed when all but this was done
             break
@@ -120,7 +120,7 @@ def publish(settings: Settings, *, version: str, source: Path | None = None) -> 
             _make(settings, source, name, tables, wanted, links, withheld)
             break
     linking.forget_old(versions, parquet, keep=file)
-    _forget_audiences(settings.published / "audiences", versions, withheld)
+    _forget_audiences(settings.audiences, versions, withheld)
     result = _summary(file, wanted, unchanged=False)
     log.info("%s", result)
     return result
@@ -144,7 +144,7 @@ def _make(
     """Build a version beside the others, compare it, put it in place, and let readers see it."""
     versions, parquet = settings.published / "versions", settings.published / "parquet"
     file, folder = links[settings.mart], links[parquet / "current"]
-    narrower = {row: settings.published / "audiences" / row.name for row in withheld}
+    narrower = {row: settings.audiences / row.name for row in withheld}
     new_file, new_folder = versions / f"{linking.BUILDING}{version}.duckdb", parquet / f"{linking.BUILDING}{version}"
     try:
         _build(source, new_file, new_folder, tables)

@@ -425,6 +425,11 @@ class Settings:
         return self.published / "aftercast.duckdb"
 
     @property
+    def audiences(self) -> Path:
+        """The folder with a link `<audience>.duckdb` for each audience, and its versions in a folder of its name."""
+        return self.published / "audiences"
+
+    @property
     def reports(self) -> Path:
         return self.home / "reports"
 

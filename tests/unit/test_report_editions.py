@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -67,11 +66,6 @@ def pages(page: Path) -> str:
     return "\n".join(page.with_suffix(ending).read_text() for ending in (".html", ".md", ".csv")).lower()
 
 
-def figure(page: Path, item: str, name: str) -> list[dict[str, str]]:
-    with page.with_suffix(".csv").open() as file:
-        return [row for row in csv.DictReader(file) if (row["item"], row["name"]) == (item, name)]
-
-
 @pytest.mark.parametrize(("cadence", "theirs_not"), [("weekly", "inc-2874"), ("monthly", "inc-2821")])
 def test_what_an_audience_may_not_see_is_in_no_word_of_its_report(settings: Settings, cadence: str, theirs_not: str):
     whole = reporting.write(settings, cadence)
@@ -105,7 +99,7 @@ def test_a_sum_that_is_withheld_whole_is_not_shown_as_nothing(settings: Settings
 
 def test_letter_and_post_are_of_the_edition_and_link_to_it(settings: Settings):
     reports.send_report("leaders", now=NOW)
-    (sent,) = (settings.outbox).glob("*.json")
+    (sent,) = settings.outbox.glob("*.json")
     said = sent.read_text().lower()
     assert "report/leaders/2026-w45/leads/leaders@shop.example" in said
     assert "https://reports.example.org/audiences/leaders/2026-w45/weekly.html" in said

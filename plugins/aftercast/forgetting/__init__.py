@@ -121,7 +121,7 @@ def _in_published(settings: Settings, whom: Person, write: bool) -> list[Place]:
         places.append(Place(leftover.relative_to(settings.home).as_posix(), "deleted: a killed publish left it"))
         if write:
             linking.sweep(leftover.parent)
-    links = [settings.mart, *(settings.published / "audiences").glob("*.duckdb")]
+    links = [settings.mart, *settings.audiences.glob("*.duckdb")]
     current = {link.resolve() for link in links if link.exists()}
     for file in sorted(settings.published.rglob("aftercast-*.duckdb")):
         if file.is_symlink() or not marts.holds(file, whom.pattern()):

@@ -53,7 +53,7 @@ def of(settings: Settings, audience: str | None) -> Edition:
     if audience is None:
         return Edition(settings.mart, settings.reports)
     row = next(row for row in settings.publishing.audiences if row.name == audience)
-    file = settings.published / "audiences" / f"{audience}.duckdb"
+    file = settings.audiences / f"{audience}.duckdb"
     return Edition(file, settings.reports / "audiences" / audience, narrowing.names_of(settings, row), is_whole=False)
 
 

@@ -318,7 +318,8 @@ def read(mart: Path, *, longer: bool = False) -> Rows:
         listed = "select table_name, column_name from information_schema.columns where table_schema = 'marts'"
         for table, column in warehouse.frame(connection, listed).rows():
             there.setdefault(table, set()).add(column)
-        withheld = dict(warehouse.frame(connection, f"select * from marts.{WITHHELD}").rows()) if WITHHELD in there else {}
+        counted = f"select table_name, rows_withheld from marts.{WITHHELD}"
+        withheld = dict(warehouse.frame(connection, counted).rows()) if WITHHELD in there else {}
         for name, schema in (MARTS | LONGER if longer else MARTS).items():
             held = there.get(name, set())
             if not set(KEYS[name]) <= held:
